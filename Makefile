@@ -1,18 +1,22 @@
 # One command each; every one makes what it needs first. `make help` lists them.
 # Needs only Python 3.11 or newer, make and git. Another interpreter: make PYTHON=python3.13 …
+# Arguments for pytest: make test ARGS='-m "not registry and not wheels"'
 
 PYTHON ?= python3
 WORDS := $(notdir $(patsubst %/,%,$(dir $(wildcard plugins/*/pyproject.toml))))
 MANIFESTS := pyproject.toml uv.lock $(wildcard plugins/*/pyproject.toml)
 UV := .venvs/uv/bin/uv
+UVPYTHON := .venvs/uv/bin/python
+MIRROR = $(UVPYTHON) -m pip config list | sed -n "s/^[a-z:]*\.index-url='\(.*\)'$$/\1/p" | head -n 1
 BIN := .venv/bin
 
 # uv installs into the environment that each rule names, never into one that happens to be active.
 unexport VIRTUAL_ENV
-export PYTHONDONTWRITEBYTECODE
+# pip and git trust what the machine trusts; so does uv.
+export UV_SYSTEM_CERTS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-alone test-all check lint types shape bench fuzz lock clean
+.PHONY: help setup demo test test-alone test-all test-lowest check lint types shape bench fuzz lock clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -26,15 +30,18 @@ test: test-alone ## run all tests: the core alone, each plugin alone with the co
 	@$(MAKE) --no-print-directory test-all
 
 test-all: .venv/.synced
-	$(BIN)/python -m pytest tests plugins
+	$(BIN)/python -m pytest tests plugins $(ARGS)
 
 test-alone: $(addprefix alone-,core $(WORDS))
 
 alone-core: .venvs/core/.synced
-	.venvs/core/bin/python -m pytest -q tests/core
+	.venvs/core/bin/python -m pytest -q tests/core $(ARGS)
+
+test-lowest: .venvs/lowest/.synced ## run the tests of the core with the lowest versions that it allows
+	.venvs/lowest/bin/python -m pytest -q tests/core $(ARGS)
 
 alone-%: .venvs/%/.synced
-	.venvs/$*/bin/python -m pytest -q plugins/$*
+	.venvs/$*/bin/python -m pytest -q plugins/$* $(ARGS)
 
 check: lint types shape ## ruff, mypy --strict, and the limits on the size of functions and modules
 
@@ -68,11 +75,18 @@ clean: ## remove the environments and caches
 	  echo "hint: install one, or name it: make PYTHON=python3.13 …" >&2; exit 1; }
 	@$(PYTHON) -m venv .venvs/uv || { \
 	  echo "hint: the module venv is missing; on Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }
-	@.venvs/uv/bin/python -m pip install --quiet --disable-pip-version-check 'uv>=0.9,<1'
+	@$(UVPYTHON) -m pip install --quiet --disable-pip-version-check 'uv>=0.13,<1'
 
-# sync(environment, arguments)
+# sync(environment, arguments): uv.lock names the public index. Where pip is set up to use another one, uv would not
+# reach the addresses in the lock, or would lock anew; there the same versions come from that index, by their hashes.
 define sync
-	UV_PROJECT_ENVIRONMENT=$(1) $(UV) sync --quiet --locked --python .venvs/uv/bin/python $(2)
+	@index=$${UV_DEFAULT_INDEX:-$$($(MIRROR))}; \
+	if [ -z "$$index" ]; then UV_PROJECT_ENVIRONMENT=$(1) $(UV) sync --quiet --locked --python $(UVPYTHON) $(2); else \
+	  export UV_DEFAULT_INDEX="$$index"; \
+	  $(UV) venv --quiet --clear --python $(UVPYTHON) $(1) && \
+	  $(UV) export --quiet --frozen $(2) --output-file $(1)/requirements.txt && \
+	  $(UV) pip sync --quiet --python $(1)/bin/python $(1)/requirements.txt; \
+	fi
 	@touch $(1)/.synced
 endef
 
@@ -81,6 +95,12 @@ endef
 
 .venvs/core/.synced: $(MANIFESTS) | $(UV)
 	$(call sync,.venvs/core,--extra sdk --no-default-groups --group test)
+
+.venvs/lowest/.synced: $(MANIFESTS) | $(UV)
+	@index=$${UV_DEFAULT_INDEX:-$$($(MIRROR))}; if [ -n "$$index" ]; then export UV_DEFAULT_INDEX="$$index"; fi; \
+	$(UV) venv --quiet --clear --python $(UVPYTHON) .venvs/lowest && \
+	$(UV) pip install --quiet --python .venvs/lowest/bin/python --resolution lowest-direct --group test --editable '.[sdk]'
+	@touch $@
 
 .venvs/%/.synced: $(MANIFESTS) | $(UV)
 	$(call sync,.venvs/$*,--extra $* --no-default-groups --group test)

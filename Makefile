@@ -16,6 +16,7 @@ unexport VIRTUAL_ENV
 export UV_SYSTEM_CERTS ?= 1
 
 .DEFAULT_GOAL := help
+.SECONDARY:
 .PHONY: help setup demo test test-alone test-all test-lowest check lint types shape bench fuzz lock clean
 
 help: ## list the commands

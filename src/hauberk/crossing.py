@@ -1,0 +1,505 @@
+"""One message's way through the guard, from the port where it came in to the port where it leaves.
+
+The whole way is one generator. It yields what has to be awaited and nothing else, so a message whose hooks are plain
+crosses without touching the event loop, and one that must wait goes on in a task of its own.
+
+The way out (and in, mirrored, without the split) of a request:
+
+    frame, edge, correlate
+    CONTENT and POLICY may rewrite
+    a tools/call is frozen, judged, charged, approved
+    ADMIT and REPLAY
+    the decision is recorded
+    secrets are put in
+    last comparison, SEAL, GATE, WIRE, write: one step
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Generator, Mapping
+from typing import TYPE_CHECKING, Any
+
+import orjson
+from msgspec.structs import replace
+
+from hauberk import edge, embedded, pipeline
+from hauberk.event import Event
+from hauberk.judgement import Judgement
+from hauberk.message import NO_HEADERS, Frame, Message, ToolCall, encode, filled, freeze, references
+from hauberk.methods import ABSENT, CACHEABLE_METHODS, INPUT_REQUIRED_METHODS, check, classify, revision_of
+from hauberk.refusals import FAILED_HOOK, HookError, Refused
+
+if TYPE_CHECKING:
+    from hauberk.chains import Chain
+    from hauberk.exchange import Exchange, RequestId
+    from hauberk.session import Session, Way
+
+logger = logging.getLogger("hauberk")
+Walk = Generator[Awaitable[Any], Any, Any]
+
+
+def internal(error: BaseException) -> Refused:
+    """Return the refusal for an error of the core; its text stays in the log."""
+    return Refused(
+        "core.internal",
+        f"an error in hauberk itself ({type(error).__name__})",
+        jsonrpc=FAILED_HOOK,
+        hint="please report it with the log; the message was not forwarded",
+    )
+
+
+class Stopped(Exception):  # noqa: N818 - it is no error: the asker has gone, or nothing is to be forwarded
+    """The message goes no further, and nobody waits for an answer."""
+
+
+class Crossing:
+    """One message on one way of one session."""
+
+    __slots__ = (
+        "after",
+        "chains",
+        "changed",
+        "done",
+        "encoded",
+        "exchange",
+        "headers",
+        "id",
+        "kind",
+        "message",
+        "method",
+        "notes",
+        "returns_reply",
+        "session",
+        "ticket",
+        "way",
+    )
+
+    def __init__(
+        self,
+        session: Session,
+        way: Way,
+        *,
+        ticket: Any = None,
+        headers: Mapping[str, str] = NO_HEADERS,
+        returns_reply: bool = False,
+    ) -> None:
+        self.session = session
+        self.way = way
+        self.chains = session.guard.chains
+        self.ticket = ticket
+        self.headers = headers
+        self.returns_reply = returns_reply
+        """Whether a refusal is handed to the caller, who tells the asker, and not written."""
+        self.after = way.tail
+        """What must have left before this message may."""
+        self.done: Any = None
+        self.kind = ""
+        self.method = ""
+        self.id: RequestId | None = None
+        self.exchange: Exchange | None = None
+        self.message: Message | None = None
+        self.encoded: bytes | None = None
+        """The message as it was checked, while no hook and no rule has had a hand in it."""
+        self.changed = False
+        self.notes: list[Event] = []
+
+    def run(self, raw: bytes | None, data: dict[str, Any] | None) -> Walk:
+        """Cross; return the reply for the asker where `returns_reply` says so, else None.
+
+        Args:
+            raw: The message as one frame, without its line feed, from a byte carrier.
+            data: The message as an object, from a carrier with a parser of its own.
+        """
+        try:
+            yield from self._cross(raw, data)
+        except Stopped:
+            self.session.unanswered(self)
+        except Refused as refused:
+            return (yield from self._refused(refused, raw))
+        except HookError as error:
+            reply = yield from self._refused(error.refusal(), raw)
+            if isinstance(error.__cause__, KeyboardInterrupt):
+                raise KeyboardInterrupt from None
+            return reply
+        except Exception as error:  # noqa: BLE001 - fail closed: what the core itself did not foresee is refused too
+            logger.exception("a message was refused because of an error in hauberk itself")
+            return (yield from self._refused(internal(error), raw))
+        except BaseException:
+            self._abandoned()
+            raise
+        return None
+
+    def _abandoned(self) -> None:
+        """End a request whose task was cancelled before it was written."""
+        exchange = self.exchange
+        if exchange is not None and self.kind == "request" and not exchange.sent:
+            self.session.end(exchange, self.way, "cancelled", tombstone=False)
+
+    def _cross(self, raw: bytes | None, data: dict[str, Any] | None) -> Walk:
+        if not self.way.outward and self.chains.frames_in:
+            frame = Frame(encode(data) if raw is None and data is not None else raw or b"", self.way.toward)
+            frame = yield from self.through(self.chains.frames_in, frame)
+            message = self._enter(*edge.read(frame.data, bounds=self.session.bounds), frame)
+        elif raw is not None:
+            message = self._enter(*edge.read(raw, bounds=self.session.bounds), None)
+        else:
+            message = self._enter(*edge.normalise(data or {}), None)
+        self.message = message
+        if message.kind == "request":
+            yield from self._request(message)
+        elif message.kind == "notification":
+            yield from self._notification(message)
+        else:
+            yield from self._answer(message)
+
+    # --- in: what is it, and does anybody expect it ---
+
+    def _enter(self, data: dict[str, Any], encoded: bytes, frame: Frame | None) -> Message:
+        self.kind, method, self.id = classify(data, self.session.bounds)
+        if method is not None:
+            self.method = method
+            check(method, self.kind, self.way.sender, data.get("params", ABSENT), self.session.guard.methods)
+            if self.kind == "request":
+                self._open(method, data)
+        else:
+            data = self._match(data)
+        if self.chains.idle_out if self.way.outward else self.chains.idle_in:
+            self.encoded = None if self.changed else encoded
+        return Message(
+            kind=self.kind,
+            toward=self.way.toward,
+            method=self.method,
+            data=data,
+            id=self.id,
+            size=len(encoded),
+            principal=self.session.speaker(self.way),
+            exchange=self.exchange,
+            headers=self.headers,
+            proof=frame.proof if frame else None,
+            ticket=self.ticket,
+            notes=frame.notes if frame else self.notes,
+        )
+
+    def _open(self, method: str, data: dict[str, Any]) -> None:
+        session, way = self.session, self.way
+        assert self.id is not None
+        session.may_ask(method)
+        exchange = way.exchanges.open(self.id, method, session.speaker(way), session.guard.clock())
+        self.exchange = exchange
+        exchange.ticket = self.ticket
+        params = data.get("params")
+        if params:
+            exchange.revision = revision_of(params)
+            meta = params.get("_meta")
+            if meta and (token := meta.get("progressToken")) is not None:
+                way.exchanges.set_token(exchange, token)
+            session.tasks.inherit(exchange, params)
+        session.start_timer(exchange, way)
+
+    def _match(self, data: dict[str, Any]) -> dict[str, Any]:
+        """Find who asked, and write the asker's own id into the answer."""
+        exchanges = self.way.opposite.exchanges
+        exchange = exchanges.answer(self.id) if self.id is not None else None
+        if exchange is None:
+            if self.id is None or not exchanges.late(self.id):
+                self.note(Event(code="core.unmatched", category="refusal", severity="warning", action="blocked"))
+            self._flush()
+            raise Stopped
+        self.exchange, self.method = exchange, exchange.method
+        if type(self.id) is not type(exchange.id) or self.id != exchange.id:
+            data = {**data, "id": exchange.id}
+            self.changed = True
+        self.id = exchange.id
+        return data
+
+    # --- requests ---
+
+    def _request(self, message: Message) -> Walk:
+        chains = self.chains
+        message = yield from self.through(chains.shape_out if self.way.outward else chains.inward, message)
+        if message.method in INPUT_REQUIRED_METHODS and "inputResponses" in message.params:
+            message = yield from embedded.responses(self, message)
+        call: ToolCall | None = None
+        decision: list[Event] = []
+        if message.method == "tools/call":
+            judgement = Judgement(self, message)
+            decision = yield from judgement.run()
+            call = judgement.call
+        if self.way.outward and chains.admit_out:
+            message = yield from self.through(chains.admit_out, message)
+        yield from self._record(decision)
+        yield from self._leave(message, call)
+
+    def _record(self, decision: list[Event]) -> Walk:
+        """Wait until the decision is recorded, as durably as the sinks say."""
+        if not self.notes and not decision:
+            return
+        events, self.notes[:] = [*self.notes, *decision], []
+        recorder = self.session.guard.recorder
+        if not recorder:
+            return
+        events = [self.session.complete(event, self) for event in events]
+        if not decision:
+            recorder.note(events)
+        elif (waiting := recorder.barrier(events)) is not None:
+            yield waiting
+            self.alive()
+
+    # --- answers ---
+
+    def _answer(self, message: Message) -> Walk:
+        exchange = self.exchange
+        assert exchange is not None
+        chains = self.chains
+        if self.way.outward:
+            message = yield from self.through(chains.shape_out, message)
+            message = yield from self.through(chains.admit_out, message)
+        else:
+            message = yield from self.through(chains.inward, message)
+        result = message.result
+        if result is not None:
+            if result.get("resultType") == "input_required":
+                message = yield from embedded.requests(self, message)
+            message = self._uncached(message)
+            self.session.tasks.remember(exchange, result, self.way.opposite.exchanges)
+        self.session.learn(message)
+        outcome = "answered" if message.kind == "result" else "error"
+        if exchange.tool and self.session.guard.recorder:
+            yield from self._outcome(exchange, message, outcome)
+        else:
+            self._flush()
+        if exchange.resolve is not None:
+            exchange.resolve(message.data)
+        else:
+            yield from self._leave(message, None)
+        exchange.end(outcome)
+
+    def _outcome(self, exchange: Exchange, message: Message, outcome: str) -> Walk:
+        sizes = {"request": exchange.size, "result": message.size}
+        seconds = round(self.session.guard.clock() - exchange.started, 6)
+        failed = message.result is not None and message.result.get("isError") is True
+        self.note(
+            Event(
+                code=f"core.{outcome}",
+                category="outcome",
+                action="allowed",
+                sizes=sizes,
+                details={"seconds": seconds, **({"isError": True} if failed else {})},
+            )
+        )
+        recorder = self.session.guard.recorder
+        if not recorder.both:
+            self._flush()
+            return
+        events = [self.session.complete(event, self) for event in self.notes]
+        self.notes.clear()
+        if (waiting := recorder.barrier(events, results=True)) is not None:
+            yield waiting
+
+    def _uncached(self, message: Message) -> Message:
+        """Let no client keep a list: what a rule hides later must not be shown from a cache (SEP-2549)."""
+        result = message.result
+        if message.method not in CACHEABLE_METHODS or message.toward != "client" or result is None:
+            return message
+        if result.get("ttlMs", 0) == 0 and result.get("cacheScope", "private") == "private":
+            return message
+        self.encoded = None
+        kept = {k: v for k, v in (("ttlMs", 0), ("cacheScope", "private")) if k in result}
+        return replace(message, data={**message.data, "result": {**result, **kept}}, first=message.original)
+
+    # --- notifications ---
+
+    def _notification(self, message: Message) -> Walk:
+        if message.method == "notifications/progress":
+            self._expected_progress(message)
+        cancelled: Exchange | None = None
+        if message.method == "notifications/cancelled" and "requestId" in message.params:
+            cancelled = self._cancelled(message)
+        chains = self.chains
+        if self.way.outward:
+            message = yield from self.through(chains.shape_out, message)
+            message = yield from self.through(chains.admit_out, message)
+        else:
+            message = yield from self.through(chains.inward, message)
+        self._flush()
+        if cancelled is not None:
+            message = self._cancel(message, cancelled)
+        yield from self._leave(message, None)
+
+    def _expected_progress(self, message: Message) -> None:
+        token = message.params["progressToken"]
+        if not self.way.opposite.exchanges.knows_token(token):
+            self.note(
+                Event(code="core.progress_unknown", category="refusal", severity="warning", action="blocked")
+            )
+            self._flush()
+            raise Stopped
+
+    def _cancelled(self, message: Message) -> Exchange:
+        """Return the request of this very sender that is cancelled; one that is still waiting here just ends."""
+        exchange = self.way.exchanges.find(message.params["requestId"])
+        if exchange is None:
+            raise Stopped
+        if not exchange.sent:
+            self.session.end(exchange, self.way, "cancelled", tombstone=False)
+            raise Stopped
+        return exchange
+
+    def _cancel(self, message: Message, exchange: Exchange) -> Message:
+        if exchange.outcome is not None or self.way.exchanges.find(exchange.id) is not exchange:
+            raise Stopped
+        self.session.end(exchange, self.way, "cancelled", tombstone=True)
+        if message.params.get("requestId") == exchange.id and type(message.params["requestId"]) is type(exchange.id):
+            return message
+        self.encoded = None
+        return message.with_params({**message.params, "requestId": exchange.id})
+
+    # --- out: one step ---
+
+    def _leave(self, message: Message, call: ToolCall | None) -> Walk:
+        data = message.data
+        if call is not None and b"\n" in call.frozen:
+            data = yield from self._with_secrets(message, call)
+        if self.after is not None and not self.after.done():
+            yield asyncio.shield(self.after)
+            self.alive()
+        self.message = message
+        if call is not None:
+            data = self._compared(message, call, data)
+        if self.kind == "request":
+            assert self.exchange is not None
+            self.exchange.sent = True
+            self.exchange.size = message.size
+        waiting = self.session.emit(self.way.target, message, data, self.encoded)
+        if waiting is not None:
+            yield waiting
+
+    def _compared(self, message: Message, call: ToolCall, data: dict[str, Any]) -> dict[str, Any]:
+        """Refuse a call that is not the one that was judged; return it built round the very bytes."""
+        params = message.data["params"]
+        hooks = self.chains.admit_out if self.way.outward else self.chains.judges
+        if (call.read or hooks) and freeze(params.get("arguments") or {}) != call.frozen:
+            raise pipeline.call_changed(hooks)
+        if params["name"] != call.name or message.data["method"] != "tools/call" or message.data["id"] != message.id:
+            raise pipeline.call_changed(hooks)
+        if data is not message.data or not self.way.target.bytes_only or self.encoded is not None:
+            return data
+        if "arguments" not in params:
+            return data
+        return {**data, "params": {**params, "arguments": orjson.Fragment(call.frozen)}}
+
+    def _with_secrets(self, message: Message, call: ToolCall) -> Walk:
+        """Put in what the references stand for, at exactly those places."""
+        params = message.data["params"]
+        values = {}
+        for _, ref in references(params["arguments"]):
+            if ref not in values:
+                values[ref] = yield from self.session.guard.reveal(ref, call)
+                self.alive()
+        assert self.exchange is not None
+        self.exchange.secrets = tuple(values.values())
+        return {**message.data, "params": {**params, "arguments": filled(params["arguments"], values)}}
+
+    # --- shared ---
+
+    def through(self, chain: Chain, item: Any) -> Walk:
+        """Take a message or frame through one chain."""
+        if not chain:
+            return item
+        guard, connection = self.session.guard, self.session.connection
+        seconds = self.session.bounds.deadline
+        if chain.plain:
+            return pipeline.walk(chain, item, connection, guard.clock() + seconds, guard.clock)
+        item = yield pipeline.walk_async(chain, item, connection, seconds)
+        self.alive()
+        return item
+
+    def alive(self) -> None:
+        """Stop after a wait if the exchange has ended meanwhile."""
+        if self.exchange is not None and self.exchange.outcome is not None:
+            raise Stopped
+
+    def note(self, event: Event) -> None:
+        """Leave an event for the record."""
+        self.notes.append(event)
+
+    def _flush(self) -> None:
+        if self.notes:
+            events, self.notes[:] = list(self.notes), []
+            recorder = self.session.guard.recorder
+            if recorder:
+                recorder.note([self.session.complete(event, self) for event in events])
+
+    # --- refusals ---
+
+    def _refused(self, refused: Refused, raw: bytes | None) -> Walk:
+        if raw is not None and not self.kind:
+            self._salvage(raw)
+        elif not self.kind and self.id is None:
+            self.id = refused.details.get("id")
+        return (yield from self.refuse(refused))
+
+    def refuse(self, refused: Refused) -> Walk:
+        """Record a refusal and tell whoever waits; return the reply where `returns_reply` says so."""
+        session, way = self.session, self.way
+        self.note(session.refusal_event(refused))
+        recorder = session.guard.recorder
+        events = [session.complete(event, self) for event in self.notes] if recorder else []
+        self.notes.clear()
+        try:
+            waiting = recorder.barrier(events) if recorder else None
+            if waiting is not None:
+                yield waiting
+        except Refused:
+            pass  # it is refused already; the recorder has reported its own failure
+        if self.kind in ("result", "error"):
+            yield from self._replace(refused)
+            return None
+        if self.kind == "notification" or (self.kind == "" and way.sender == "server"):
+            return None
+        return (yield from self._reply(refused))
+
+    def _reply(self, refused: Refused) -> Walk:
+        """Tell the asker, unless it has gone."""
+        session, way = self.session, self.way
+        if self.exchange is not None:
+            if self.exchange.outcome is not None:
+                session.unanswered(self)
+                return None
+            way.exchanges.drop(self.exchange, "refused", tombstone=self.exchange.sent)
+        if self.method == "server/discover":
+            session.discover_refused = True
+        in_flight = refused.code == "core.id_in_flight"
+        reply = session.refusal(refused, None if in_flight else self.id, way.source, self)
+        if self.returns_reply:
+            return reply
+        waiting = session.emit(way.source, self.message, reply, None, ticket=self.ticket)
+        if waiting is not None:
+            yield waiting
+        return None
+
+    def _replace(self, refused: Refused) -> Walk:
+        """Give the asker an error in place of an answer that may not pass."""
+        exchange = self.exchange
+        if exchange is None:
+            return
+        reply = self.session.refusal(refused, exchange.id, self.way.target, self)
+        if exchange.resolve is not None:
+            exchange.resolve(reply)
+        else:
+            if self.after is not None and not self.after.done():
+                yield asyncio.shield(self.after)
+            waiting = self.session.emit(self.way.target, self.message, reply, None, ticket=exchange.ticket)
+            if waiting is not None:
+                yield waiting
+        exchange.end("refused")
+
+    def _salvage(self, raw: bytes) -> None:
+        """Find out who waits for an answer to a frame that does not parse strictly."""
+        self.id, is_answer = edge.salvage(raw)
+        if self.id is not None and is_answer:
+            exchange = self.way.opposite.exchanges.answer(self.id)
+            if exchange is not None:
+                self.kind, self.exchange, self.method, self.id = "result", exchange, exchange.method, exchange.id

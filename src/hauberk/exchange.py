@@ -1,0 +1,207 @@
+"""Requests in flight: how an answer finds its asker, and what is freed when a request ends.
+
+The rules:
+
+- an exchange holds no message, so nothing here is cyclic garbage;
+- each deferred function runs exactly once, with the outcome;
+- every table has a bound; a full table refuses the new request, it never forgets an old one;
+- a cancelled request leaves a tombstone, so that its late answer is known and dropped.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any, Final, Literal
+
+from hauberk.bounds import Bounds
+from hauberk.methods import correlation_key
+from hauberk.principal import Principal
+from hauberk.refusals import INVALID_REQUEST, LIMITS, Refused
+
+Outcome = Literal["answered", "error", "refused", "cancelled", "timed_out", "closed"]
+RequestId = str | int
+
+
+class Exchange:
+    """One request in flight."""
+
+    __slots__ = (
+        "_deferred",
+        "digest",
+        "errors",
+        "id",
+        "key",
+        "method",
+        "number",
+        "outcome",
+        "principal",
+        "resolve",
+        "revision",
+        "round",
+        "secrets",
+        "sent",
+        "size",
+        "started",
+        "ticket",
+        "timer",
+        "token",
+        "tool",
+    )
+
+    def __init__(self, id: RequestId, key: RequestId, method: str, principal: Principal, started: float) -> None:
+        self.id = id
+        """The asker's own id, which its answer carries."""
+        self.key = key
+        self.method = method
+        self.principal = principal
+        self.started = started
+        """Monotonic seconds."""
+        self.number = 0
+        """Counts the exchanges of one session; with the session's id it names this one in events."""
+        self.revision: str | None = None
+        self.token: RequestId | None = None
+        self.tool: str = ""
+        self.digest: str = ""
+        self.size = 0
+        self.round = 0
+        self.sent = False
+        """Set by the step that writes the request; a charge is given back where it is false at the end."""
+        self.outcome: Outcome | None = None
+        self.secrets: tuple[str, ...] = ()
+        """The values that were put in for references, for whoever redacts the answer."""
+        self.ticket: Any = None
+        self.timer: Any = None
+        self.resolve: Callable[[dict[str, Any]], None] | None = None
+        """Set where the guard itself is the asker: gets the answer, which reaches no peer."""
+        self.errors: list[Exception] = []
+        self._deferred: list[Callable[[Outcome], object]] = []
+
+    def defer(self, function: Callable[[Outcome], object]) -> None:
+        """Run ``function`` exactly once when this exchange ends, with the outcome; at once if it has ended."""
+        if self.outcome is not None:
+            self._run(function, self.outcome)
+        else:
+            self._deferred.append(function)
+
+    def end(self, outcome: Outcome) -> None:
+        """End the exchange; the first outcome wins. What a deferred function raises is kept in ``errors``."""
+        if self.outcome is not None:
+            return
+        self.outcome = outcome
+        if self.timer is not None:
+            self.timer.cancel()
+            self.timer = None
+        deferred, self._deferred = self._deferred, []
+        for function in reversed(deferred):
+            self._run(function, outcome)
+
+    def _run(self, function: Callable[[Outcome], object], outcome: Outcome) -> None:
+        try:
+            function(outcome)
+        except Exception as error:  # noqa: BLE001 - one plugin's clean-up must not keep another's from running
+            self.errors.append(error)
+
+
+class Exchanges:
+    """The requests of one direction: in flight, and cancelled but not yet answered."""
+
+    __slots__ = ("_bounds", "_count", "_tokens", "flight", "tombstones")
+
+    def __init__(self, bounds: Bounds) -> None:
+        self._bounds: Final = bounds
+        self._count = 0
+        self.flight: dict[RequestId, Exchange] = {}
+        self.tombstones: OrderedDict[RequestId, Exchange] = OrderedDict()
+        self._tokens: dict[RequestId, int] = {}
+
+    def open(self, id: RequestId, method: str, principal: Principal, started: float) -> Exchange:
+        """Open an exchange.
+
+        Raises:
+            Refused: ``core.id_in_flight`` for an id that the SDK would read as one in flight, ``core.busy`` if the table
+                is full.
+        """
+        key = correlation_key(id)
+        if key in self.flight:
+            raise Refused(
+                "core.id_in_flight",
+                "a request with this id is in flight",
+                jsonrpc=INVALID_REQUEST,
+                hint="give each request an id of its own until it is answered",
+            )
+        if len(self.flight) >= self._bounds.exchanges:
+            raise Refused(
+                "core.busy",
+                f"{len(self.flight)} requests are in flight",
+                jsonrpc=LIMITS,
+                public=True,
+                retry_after=1.0,
+                hint="wait for answers, or raise core.bounds.exchanges",
+            )
+        self.tombstones.pop(key, None)
+        exchange = Exchange(id, key, method, principal, started)
+        self._count += 1
+        exchange.number = self._count
+        self.flight[key] = exchange
+        return exchange
+
+    def set_token(self, exchange: Exchange, token: RequestId) -> None:
+        """Let progress for ``token`` pass while the exchange is in flight; real clients use one token twice."""
+        exchange.token = correlation_key(token)
+        self.hold(exchange.token)
+
+    def hold(self, token: RequestId) -> None:
+        """Let progress for a token pass once more, until `release`."""
+        self._tokens[token] = self._tokens.get(token, 0) + 1
+
+    def release(self, token: RequestId) -> None:
+        """Take back one `hold`."""
+        left = self._tokens[token] - 1
+        if left:
+            self._tokens[token] = left
+        else:
+            del self._tokens[token]
+
+    def knows_token(self, token: RequestId) -> bool:
+        """Whether a request in flight asked for progress under this token."""
+        return correlation_key(token) in self._tokens
+
+    def answer(self, id: RequestId) -> Exchange | None:
+        """Take the exchange that this id answers; None where nobody asked, or who asked has cancelled."""
+        key = correlation_key(id)
+        exchange = self.flight.pop(key, None)
+        if exchange is not None:
+            self._drop_token(exchange)
+        return exchange
+
+    def late(self, id: RequestId) -> bool:
+        """Whether this id answers a cancelled request; its tombstone is taken away."""
+        return self.tombstones.pop(correlation_key(id), None) is not None
+
+    def find(self, id: RequestId) -> Exchange | None:
+        """Return the exchange in flight with this id."""
+        return self.flight.get(correlation_key(id))
+
+    def drop(self, exchange: Exchange, outcome: Outcome, *, tombstone: bool) -> None:
+        """End an exchange that gets no answer; a sent one leaves a tombstone until its answer comes."""
+        if self.flight.get(exchange.key) is exchange:
+            del self.flight[exchange.key]
+            self._drop_token(exchange)
+            if tombstone:
+                self.tombstones[exchange.key] = exchange
+                if len(self.tombstones) > self._bounds.tombstones:
+                    self.tombstones.popitem(last=False)
+        exchange.end(outcome)
+
+    def close(self) -> list[Exchange]:
+        """End everything with ``closed``, and return what was in flight."""
+        open_ones = list(self.flight.values())
+        for exchange in open_ones:
+            self.drop(exchange, "closed", tombstone=False)
+        self.tombstones.clear()
+        return open_ones
+
+    def _drop_token(self, exchange: Exchange) -> None:
+        if exchange.token is not None:
+            self.release(exchange.token)

@@ -1,0 +1,426 @@
+"""The guard: the plugins of one host, loaded, frozen, open.
+
+Loading fails closed. A plugin that is required and missing, that does not import, that breaks its contract, or that
+cannot open stops the host from starting. A plugin without a table in the configuration is idle unless its class says
+``safe_default``; `Guard.roster` says which plugins are idle and why.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import time
+from collections.abc import Awaitable, Callable, Generator, Iterable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Final, Self
+
+import msgspec
+
+from hauberk import pipeline, plugins
+from hauberk.chains import Chains
+from hauberk.config import Config, Options
+from hauberk.connection import Connection, Role
+from hauberk.event import Event, id_source
+from hauberk.methods import Method
+from hauberk.plugins import Loaded, Registry, Source
+from hauberk.principal import Principal
+from hauberk.refusals import ConfigError, HookError, PluginError, Refused
+from hauberk.session import Port, Session
+from hauberk.sinks import Recorder, Sink
+
+if TYPE_CHECKING:
+    from hauberk.message import SecretRef, ToolCall
+
+FEATURES: Final[Mapping[str, str]] = {
+    "tls": "mcp_tls_enabled",
+    "envelope": "agent_security_enabled",
+    "replay": "agent_security_enabled",
+    "ratelimit": "agent_rate_limit_enabled",
+}
+"""The feature flag that switches a plugin (S0.1)."""
+
+
+class Standing(msgspec.Struct, frozen=True, kw_only=True):
+    """One plugin, as ``hauberk plugins`` shows it."""
+
+    name: str
+    distribution: str
+    version: str
+    active: bool
+    why: str
+    mode: str = ""
+    layers: dict[str, str] = {}
+    """Layer of each hook."""
+
+
+class Guard:
+    """The plugins of one host. Use it as an async context manager, or let its first session open it."""
+
+    def __init__(
+        self,
+        config: Config,
+        objects: Iterable[Any] = (),
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        """Make a guard of plugin objects; `load` finds and makes them.
+
+        Args:
+            config: The configuration.
+            objects: Plugin objects, in listed order.
+            clock: Monotonic seconds.
+            now: Seconds since 1970.
+
+        Raises:
+            PluginError: A plugin breaks the contract.
+        """
+        self.config: Final = config
+        self.bounds: Final = config.core.bounds
+        self.host: Final = config.host
+        self.clock: Final = clock
+        self.now: Final = now
+        self.next_id: Final = id_source()
+        self.principal: Final = Principal(id=f"host:{config.host}", kind="host", method="local")
+        self.methods: Final[Mapping[str, Method]] = config.core.extra_methods()
+        self.roster: tuple[Standing, ...] = ()
+        self._registry: Final = Registry()
+        self._sessions: Final[set[Session]] = set()
+        self._opened: list[Any] = []
+        self._is_open = False
+        self._users = 0
+        for plugin in objects:
+            self._registry.add(plugin, mode=getattr(plugin, "mode", "enforce"))
+        self._freeze()
+
+    @classmethod
+    def load(
+        cls,
+        config: Config | str | os.PathLike[str] | None = None,
+        *,
+        host: str = "default",
+        objects: Iterable[Any] = (),
+        disable: Iterable[str] = (),
+        discover: bool = True,
+    ) -> Self:
+        """Load the configuration and the plugins that it asks for.
+
+        Args:
+            config: A `Config`, the path of a TOML file, or None for the user's own file, else the built-in defaults.
+            host: Which ``[host.NAME]`` tables apply.
+            objects: Further plugin objects, made by the caller.
+            disable: Names to leave out, as ``-p no:NAME``; refused in production.
+            discover: Whether to look for installed plugins at all.
+
+        Raises:
+            ConfigError: The operator must change something.
+            PluginError: A plugin is missing or broken.
+        """
+        if not isinstance(config, Config):
+            config = Config.read(None if config is None else Path(config), host=host)
+        guard = cls(config)
+        guard._load(disable, discover=discover)  # noqa: SLF001
+        for plugin in objects:
+            guard._registry.add(plugin)  # noqa: SLF001
+        guard._freeze()  # noqa: SLF001
+        return guard
+
+    # --- loading ---
+
+    def _load(self, disable: Iterable[str], *, discover: bool) -> None:
+        config = self.config
+        sources = plugins.installed() if discover else {}
+        if config.plugins.policy:
+            sources["policy"] = plugins.policy_source(config.resolve(config.plugins.policy))
+        disabled = config.disabled(disable)
+        _all_there(config, sources, disabled)
+        classes = {name: plugins.load_class(source) for name, source in sources.items() if name not in disabled}
+        config.check({name: found.Options for name, found in classes.items()} | dict.fromkeys(disabled, Options))
+        roster = []
+        for name in _listed(config, sources):
+            why = "disabled by plugins.disable or -p no:" if name in disabled else self._idle(name, classes[name])
+            if why:
+                roster.append(_standing(sources[name], why))
+            else:
+                loaded = self._make(sources[name], classes[name])
+                roster.append(_standing(sources[name], "", loaded))
+        self.roster = tuple(roster)
+        _exactly_required(config, self._registry.loaded)
+
+    def _idle(self, name: str, cls: Any) -> str:
+        """Return why a plugin does not run, or nothing if it does."""
+        config = self.config
+        flag = FEATURES.get(name)
+        switched = None if flag is None else getattr(config.features, flag)
+        if switched is False:
+            return f"features.{flag} is false"
+        if config.has_table(name):
+            return "mode = 'off'" if config.options(name, cls.Options).mode == "off" else ""
+        if switched or name in config.plugins.require or name == "policy":
+            return ""
+        if getattr(cls, "safe_default", None) is None:
+            return f"no table [{name}] in the configuration"
+        return ""
+
+    def _make(self, source: Source, cls: Any) -> Loaded:
+        options = self.options_for(cls)
+        try:
+            plugin = cls(options, self)
+        except (ConfigError, PluginError):
+            raise
+        except Exception as error:
+            raise PluginError(
+                f"plugin {source.name!r} cannot start ({type(error).__name__}: {error})",
+                hint=f"see its options in [{source.name}]",
+            ) from error
+        return self._registry.add(
+            plugin, mode=options.mode, distribution=source.distribution, version=source.version
+        )
+
+    def options_for(self, plugin: Any, server: str | None = None) -> Any:
+        """Return a plugin's options, merged for one server if one is named."""
+        name, options = plugin.name, plugin.Options
+        default = getattr(plugin, "safe_default", None)
+        untouched = default is not None and name not in self.config.plugins.require and not self.config.has_table(name)
+        return default if untouched else self.config.options(name, options, server)
+
+    def _freeze(self) -> None:
+        loaded = self._registry.loaded.values()
+        steps = [step for one in loaded for step in one.steps]
+        self.chains = Chains(steps)
+        required = {one.name: getattr(one.plugin, "required", False) for one in loaded}
+        sinks = (Sink(step, required[step.plugin]) for step in steps if step.hook == "on_audit")
+        self.recorder = Recorder(sinks, self.bounds, self._complete)
+        self.approvers = tuple(self._approver(name) for name in self.config.core.approvers)
+        self._resolvers = tuple(one for one in loaded if hasattr(one.plugin, "resolve"))
+        if self.chains.replays and not self.chains.seals:
+            raise PluginError(
+                "a plugin in REPLAY runs without one in SEAL: there is no proof to check",
+                hint="turn on the plugin that seals (envelope), or turn replay off",
+            )
+
+    def _approver(self, name: str) -> tuple[str, Any]:
+        loaded = self._registry.loaded.get(name)
+        if loaded is None and not self._registry.loaded:
+            return name, None
+        if loaded is None or not hasattr(loaded.plugin, "approve"):
+            raise ConfigError(
+                f"core.approvers names {name!r}, which is no active plugin that approves",
+                hint="name a plugin that has approve(call, connection)",
+            )
+        return name, loaded.plugin
+
+    @property
+    def loaded(self) -> Mapping[str, Loaded]:
+        """Return the active plugins by name."""
+        return self._registry.loaded
+
+    # --- life ---
+
+    async def open(self) -> None:
+        """Open each plugin, in listed order.
+
+        Raises:
+            PluginError: One cannot open; those before it are closed again.
+        """
+        if self._is_open:
+            return
+        for loaded in self._registry.loaded.values():
+            opener = getattr(loaded.plugin, "open", None)
+            try:
+                if opener is not None:
+                    await opener()
+            except Exception as error:
+                await self.close()
+                if isinstance(error, ConfigError | PluginError):
+                    raise
+                raise PluginError(
+                    f"plugin {loaded.name!r} cannot open ({type(error).__name__}: {error})",
+                    hint="the host does not start without it",
+                ) from error
+            self._opened.append(loaded.plugin)
+        self._is_open = True
+        self._note(Event(code="core.started", category="system", details=self._describe()))
+
+    def _describe(self) -> dict[str, Any]:
+        active = sorted(self._registry.loaded)
+        return {"policy": self.config.version, "profile": self.config.profile, "plugins": active}
+
+    async def close(self) -> None:
+        """Close each session, record what waits, and close each plugin."""
+        for session in list(self._sessions):
+            await session.close()
+        if self._is_open:
+            self._note(Event(code="core.stopped", category="system"))
+            self._is_open = False
+        await self.recorder.close()
+        for plugin in reversed(self._opened):
+            closer = getattr(plugin, "close", None)
+            if closer is not None:
+                await closer()
+        self._opened.clear()
+
+    async def __aenter__(self) -> Self:
+        self._users += 1
+        await self.open()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._users -= 1
+        if not self._users:
+            await self.close()
+
+    # --- sessions ---
+
+    async def connect(self, server: str, role: Role, *, target: str = "", peer: str = "") -> Connection:
+        """Run ``on_connect`` for a new connection.
+
+        Raises:
+            Refused: A plugin refused the connection, or it could not be recorded.
+        """
+        connection = Connection(
+            id=secrets.token_hex(6), host=self.host, server=server, role=role, target=target, peer=peer
+        )
+        try:
+            await pipeline.connect(self.chains.connect, connection, self.bounds.deadline)
+        except HookError as error:
+            self._note(self._connection_event(connection, "core.refused", "blocked", error.plugin))
+            raise error.refusal() from None
+        except Refused as refused:
+            self._note(self._connection_event(connection, refused.code, "blocked", refused.plugin or ""))
+            raise
+        made = self._complete(self._connection_event(connection, "core.connected", "allowed", ""))
+        if (waiting := self.recorder.barrier([made])) is not None:
+            await waiting
+        return connection
+
+    def _connection_event(self, connection: Connection, code: str, action: Any, plugin: str) -> Event:
+        return Event(
+            code=code,
+            category="connection",
+            severity="info" if action == "allowed" else "warning",
+            action=action,
+            server=connection.server,
+            plugin=plugin,
+            exchange=connection.id,
+            details={"role": connection.role},
+        )
+
+    def session(self, connection: Connection, near: Port, far: Port) -> Session:
+        """Stand between two ports of a connection that was allowed."""
+        session = Session(self, connection, near, far)
+        self._sessions.add(session)
+        return session
+
+    def forget(self, session: Session) -> None:
+        """Let go of a session that has closed."""
+        self._sessions.discard(session)
+
+    # --- what walks need ---
+
+    def reveal(self, ref: SecretRef, call: ToolCall) -> Generator[Awaitable[Any], Any, str]:
+        """Return the value of a secret from the plugin that owns it.
+
+        Raises:
+            Refused: ``core.secret``: no plugin has it.
+            HookError: The plugin could not tell.
+        """
+        for loaded in self._resolvers:
+            try:
+                value = loaded.plugin.resolve(ref, call)
+                if hasattr(value, "__await__"):
+                    value = yield value
+            except Refused:
+                raise
+            except Exception as error:
+                raise HookError(
+                    f"plugin {loaded.name!r} failed in resolve ({type(error).__name__})",
+                    plugin=loaded.name,
+                    hook="resolve",
+                ) from error
+            if isinstance(value, str):
+                return value
+        raise Refused("core.secret", f"no plugin has the secret {ref.name!r}", hint="put it into the vault")
+
+    def emit(self, event: Event) -> None:
+        """Record an event that belongs to no message; for plugins with work of their own."""
+        self._note(event)
+
+    def _note(self, event: Event) -> None:
+        if self.recorder:
+            self.recorder.note([self._complete(event)])
+
+    def _complete(self, event: Event) -> Event:
+        return msgspec.structs.replace(
+            event, id=event.id or self.next_id(), time=event.time or self.now(), host=event.host or self.host
+        )
+
+    # --- hosts ---
+
+    def wrap(self, target: Any, *, server: str) -> Any:
+        """Return a transport for the SDK's ``Client`` or ``ClientSession``, with this guard in it.
+
+        Args:
+            target: What ``mcp.Client`` takes: ``StdioServerParameters``, a URL, a ``Transport``, a ``Server``.
+            server: The server's name in rules and events.
+        """
+        from hauberk.hosts import sdk  # noqa: PLC0415 - the SDK is heavy, and only this host needs it
+
+        return sdk.wrap(self, target, server)
+
+    def serve(self, read: Any, write: Any, *, server: str = "server") -> Any:
+        """Return an async context manager with streams for an SDK ``Server``, with this guard in front of it."""
+        from hauberk.hosts import sdk  # noqa: PLC0415 - as above
+
+        return sdk.serve(self, read, write, server)
+
+
+def _listed(config: Config, sources: Mapping[str, Source]) -> list[str]:
+    """Return the names in listed order: as required, then by name; in ADMIT auth is first inwards, so last here."""
+    required = [name for name in config.plugins.require if name in sources]
+    rest = sorted((name for name in sources if name not in required), key=lambda name: (name == "auth", name))
+    return [*required, *rest]
+
+
+def _all_there(config: Config, sources: Mapping[str, Source], disabled: Iterable[str]) -> None:
+    for name in config.plugins.require:
+        if name in disabled:
+            raise ConfigError(f"plugin {name!r} is required and disabled", hint="take it out of one of the two lists")
+        if name not in sources:
+            there = ", ".join(sorted(sources)) or "none"
+            raise PluginError(
+                f"plugin {name!r} is not installed (installed: {there})",
+                hint=f"pip install hauberk-{name}, or remove {name!r} from plugins.require",
+            )
+    for name, flag in FEATURES.items():
+        if getattr(config.features, flag) and name not in sources:
+            raise PluginError(
+                f"features.{flag} needs plugin {name!r}, which is not installed", hint=f"pip install hauberk-{name}"
+            )
+
+
+def _exactly_required(config: Config, loaded: Mapping[str, Loaded]) -> None:
+    """In production what runs is exactly what is required."""
+    required = set(config.plugins.require)
+    for name in required - set(loaded):
+        raise PluginError(f"plugin {name!r} is required and does not run", hint=f"see mode in [{name}]")
+    if config.production and (extra := sorted(set(loaded) - required)):
+        raise PluginError(
+            f"plugin {extra[0]!r} runs and is not in plugins.require",
+            hint=f"add {extra[0]!r} to plugins.require, or to plugins.disable",
+        )
+
+
+def _standing(source: Source, why: str, loaded: Loaded | None = None) -> Standing:
+    return Standing(
+        name=source.name,
+        distribution=source.distribution,
+        version=source.version,
+        active=loaded is not None,
+        why=why,
+        mode=loaded.mode if loaded else "",
+        layers={step.hook: step.layer.name for step in loaded.steps} if loaded else {},
+    )

@@ -1,0 +1,173 @@
+"""The three rounds over one frozen tool call.
+
+1. *Judges*, in POLICY and CONTENT, have no side effect.
+2. *Charges*, in ADMIT, take rates and quotas, and slots unless somebody still has to be asked.
+3. If the strictest answer is Ask, the approvers are asked, in listed order, and after an Approved that is bound to this
+   very call ADMIT takes its slots.
+
+A Deny in any round is final. No Allow and no Deny is a Deny in production. A retry of the same call, proved by the
+``requestState`` that was minted in answer to it, is judged again but neither charged nor asked again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Generator
+from typing import TYPE_CHECKING, Any
+
+from hauberk import pipeline
+from hauberk.event import Event
+from hauberk.message import Message, ToolCall
+from hauberk.refusals import FAILED_HOOK, LIMITS, POLICY, HookError, Refused
+from hauberk.verdict import Approved, Ask, Deny, Verdict
+
+if TYPE_CHECKING:
+    from hauberk.chains import Chain
+    from hauberk.crossing import Crossing
+
+Walk = Generator[Awaitable[Any], Any, Any]
+Answer = tuple[str, Verdict] | None
+
+
+class Judgement:
+    """The judgement of one call."""
+
+    __slots__ = ("call", "connection", "crossing", "guard")
+
+    def __init__(self, crossing: Crossing, message: Message) -> None:
+        self.crossing = crossing
+        self.guard = crossing.session.guard
+        self.connection = crossing.session.connection
+        self.call = ToolCall(message, self.connection.server)
+        self.call.exchange.tool = self.call.name
+
+    def run(self) -> Walk:
+        """Judge; return the event of the decision.
+
+        Raises:
+            Refused: The call may not be sent.
+            HookError: A plugin could not tell.
+        """
+        call, chains = self.call, self.crossing.chains
+        repeated = self._repeated()
+        answer = yield from self._round(chains.judges)
+        if chains.charges and not repeated:
+            answer = _stricter(answer, (yield from self._round(chains.charges)))
+        if answer is not None and type(answer[1]) is Ask and not repeated:
+            yield from self._approve()
+            if chains.charges:
+                yield from self._round(chains.charges)
+        if answer is None and self.guard.config.production:
+            raise Refused("core.unjudged", "no plugin allowed this call", hint="name it in an allow rule")
+        if not self.guard.recorder:
+            return []
+        rule = "" if answer is None else getattr(answer[1], "rule", None) or ""
+        call.exchange.digest = call.digest
+        return [
+            Event(
+                code="core.allowed",
+                category="decision",
+                action="allowed",
+                plugin="" if answer is None else answer[0],
+                rule=rule,
+                sizes={"request": call.message.size},
+                details={"round": call.round} if call.round else {},
+            )
+        ]
+
+    def _repeated(self) -> bool:
+        """Whether this is the retry of a call that was judged, charged and approved before."""
+        call = self.call
+        if call.exchange.revision is None:
+            return False
+        state = call.message.params.get("requestState")
+        call.exchange.digest = call.digest
+        if state is None:
+            return False
+        call.round = self.crossing.session.rounds.claim(state, call)
+        call.exchange.round = call.round
+        return call.round > 0
+
+    def _round(self, chain: Chain) -> Walk:
+        if not chain:
+            return None
+        seconds = self.crossing.session.bounds.deadline
+        if chain.plain:
+            clock = self.guard.clock
+            answer = pipeline.judge(chain, self.call, self.connection, clock() + seconds, clock)
+        else:
+            answer = yield pipeline.judge_async(chain, self.call, self.connection, seconds)
+            self.crossing.alive()
+        if answer is not None and type(answer[1]) is Deny:
+            raise denied(*answer)
+        return answer
+
+    def _approve(self) -> Walk:
+        """Ask the approvers until one answers.
+
+        Raises:
+            Refused: One said no, or none answered.
+        """
+        call = self.call
+        plugin, ask = call.asks[0]
+        for name, approver in self.guard.approvers:
+            answer = yield self._ask(name, approver)
+            self.crossing.alive()
+            if type(answer) is Deny:
+                raise denied(name, answer)
+            if type(answer) is Approved and answer.digest == call.digest:
+                call.approved = answer
+                call.note(
+                    Event(code="core.approved", category="decision", action="allowed", plugin=name, rule=ask.rule or "")
+                )
+                return
+            if answer is not None:
+                raise HookError(
+                    f"approver {name!r} answered with {type(answer).__name__} that is not bound to this call",
+                    plugin=name,
+                    hook="approve",
+                    code="core.hook_answer",
+                )
+        raise Refused(
+            "core.unapproved",
+            f"nobody approved this call: {ask.reason}",
+            plugin=plugin,
+            rule=ask.rule,
+            hint="name an approver in core.approvers, or change the rule that asks",
+        )
+
+    async def _ask(self, name: str, approver: Any) -> Any:
+        try:
+            async with asyncio.timeout(self.crossing.session.bounds.approval_deadline):
+                return await approver.approve(self.call, self.connection)
+        except TimeoutError:
+            return None
+        except asyncio.CancelledError:
+            raise
+        except Refused as refused:
+            return Deny(refused.code, refused.message, refused.rule, refused.hint)
+        except Exception as error:
+            raise HookError(
+                f"approver {name!r} failed ({type(error).__name__})", plugin=name, hook="approve"
+            ) from error
+
+
+def _stricter(first: Answer, second: Answer) -> Answer:
+    if first is None or second is None:
+        return second if first is None else first
+    return second if pipeline.rank(second[1]) > pipeline.rank(first[1]) else first
+
+
+def denied(plugin: str, deny: Deny) -> Refused:
+    """Return the refusal that a Deny means."""
+    number = LIMITS if deny.retry_after is not None else POLICY
+    return Refused(
+        deny.code,
+        deny.reason,
+        plugin=plugin,
+        rule=deny.rule,
+        hint=deny.hint,
+        retry_after=deny.retry_after,
+        public=deny.public,
+        jsonrpc=FAILED_HOOK if deny.code == "core.hook_failed" else number,
+    )

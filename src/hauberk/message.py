@@ -1,0 +1,270 @@
+"""What travels: a frame of bytes near the wire, a message above it, and a tool call that is being judged.
+
+Messages and frames are frozen; a hook that rewrites returns a new one. ``original`` is always the message as it entered
+the guard, so that whoever judges a definition and whoever hides it compose in any order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, Final, Literal
+
+import msgspec
+import orjson
+from msgspec.structs import replace
+
+from hauberk import canon
+from hauberk.event import Event
+from hauberk.exchange import Exchange, RequestId
+from hauberk.principal import ANONYMOUS, Principal
+from hauberk.refusals import POLICY, Refused
+from hauberk.verdict import Approved, Ask
+
+Kind = Literal["request", "notification", "result", "error"]
+Toward = Literal["server", "client"]
+
+NO_HEADERS: Final[Mapping[str, str]] = MappingProxyType({})
+_STRICT: Final = orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_SUBCLASS | orjson.OPT_PASSTHROUGH_DATETIME
+
+
+class Proof(msgspec.Struct, frozen=True, kw_only=True):
+    """What an opened seal proved about one message; set in SEAL, read in REPLAY. Times are seconds since 1970."""
+
+    key_id: str
+    nonce: bytes | int
+    issued: float
+    expires: float | None = None
+
+
+class SecretRef(msgspec.Struct, frozen=True):
+    """Stands in a call's arguments for a secret that only the writing step puts in."""
+
+    name: str
+    version: int | None = None
+
+
+class Frame(msgspec.Struct, frozen=True, eq=False):
+    """One JSON-RPC message as bytes, without a line feed; what WIRE, GATE and SEAL get and return."""
+
+    data: bytes
+    toward: Toward
+    peer: str = ""
+    kind: Kind | None = None
+    """Known on the way out; on the way in nothing has been parsed yet."""
+    method: str = ""
+    id: RequestId | None = None
+    proof: Proof | None = None
+    notes: list[Event] = msgspec.field(default_factory=list)
+
+    @property
+    def size(self) -> int:
+        """Return the length (bytes)."""
+        return len(self.data)
+
+    def with_data(self, data: bytes, *, proof: Proof | None = None) -> Frame:
+        """Return this frame with other bytes, and the proof that opening them gave."""
+        return replace(self, data=data, proof=proof or self.proof)
+
+    def note(self, event: Event) -> None:
+        """Leave an event for the record."""
+        self.notes.append(event)
+
+
+class Message(msgspec.Struct, frozen=True, eq=False, kw_only=True):
+    """One JSON-RPC message, parsed.
+
+    ``data`` is the whole object, unknown members included. It is read, never changed in place: `with_params`,
+    `with_result` and `with_error` return a new message.
+    """
+
+    kind: Kind
+    toward: Toward
+    method: str
+    """Of a result or an error: the method of the request that it answers."""
+    data: dict[str, Any]
+    id: RequestId | None = None
+    size: int = 0
+    """Bytes, as it was received or as the core serialises it."""
+    principal: Principal = ANONYMOUS
+    exchange: Exchange | None = None
+    headers: Mapping[str, str] = NO_HEADERS
+    proof: Proof | None = None
+    embedded: str | None = None
+    """The key under which this request or result stood inside another message (``inputRequests``)."""
+    first: Message | None = None
+    ticket: Any = None
+    """The carrier's own; plugins leave it alone."""
+    notes: list[Event] = msgspec.field(default_factory=list)
+
+    @property
+    def original(self) -> Message:
+        """Return the message as it entered the guard."""
+        return self.first or self
+
+    @property
+    def params(self) -> dict[str, Any]:
+        """Return the parameters of a request or notification; empty where it has none."""
+        return self.data.get("params") or {}
+
+    @property
+    def result(self) -> dict[str, Any] | None:
+        """Return the result, or None of another kind of message."""
+        return self.data.get("result")
+
+    @property
+    def error(self) -> dict[str, Any] | None:
+        """Return the error, or None of another kind of message."""
+        return self.data.get("error")
+
+    def with_params(self, params: dict[str, Any]) -> Message:
+        """Return this message with other parameters."""
+        return replace(self, data={**self.data, "params": params}, first=self.original)
+
+    def with_result(self, result: dict[str, Any]) -> Message:
+        """Return this message with another result."""
+        return replace(self, data={**self.data, "result": result}, first=self.original)
+
+    def with_error(self, error: dict[str, Any]) -> Message:
+        """Return this message with another error."""
+        return replace(self, data={**self.data, "error": error}, first=self.original)
+
+    def with_principal(self, principal: Principal) -> Message:
+        """Return this message with a narrower principal; one that widens is refused by the core."""
+        return replace(self, principal=principal, first=self.original)
+
+    def note(self, event: Event) -> None:
+        """Leave an event for the record; it is written when the chain ends."""
+        self.notes.append(event)
+
+
+class ToolCall:
+    """One ``tools/call`` whose arguments are final. A judge reads it and changes nothing."""
+
+    __slots__ = ("_arguments", "_digest", "approved", "asks", "dry", "frozen", "message", "name", "read", "round", "server")
+
+    def __init__(self, message: Message, server: str, *, dry: bool = False) -> None:
+        self.message = message
+        self.name: str = message.data["params"]["name"]
+        self.server = server
+        self.dry = dry
+        """Whether this call is judged for an explanation only, and is never sent."""
+        self.round = 0
+        """How many ``input_required`` answers this call has had."""
+        self.asks: list[tuple[str, Ask]] = []
+        self.approved: Approved | None = None
+        """Set once an approver said yes; charges then run again, for slots only."""
+        self.read = False
+        self._arguments: dict[str, Any] = message.data["params"].get("arguments") or {}
+        self._digest = ""
+        self.frozen = freeze(self._arguments)
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """Return the final arguments; `SecretRef` stands where a secret will."""
+        self.read = True
+        return self._arguments
+
+    @property
+    def digest(self) -> str:
+        """Return ``sha256:<hex>`` over the name and the arguments in canonical form (RFC 8785); made once."""
+        if not self._digest:
+            self._digest = canon.digest("hauberk/call/v1", [self.name, masked(self._arguments)])
+        return self._digest
+
+    @property
+    def principal(self) -> Principal:
+        """Return who calls."""
+        return self.message.principal
+
+    @property
+    def exchange(self) -> Exchange:
+        """Return the exchange of this call."""
+        assert self.message.exchange is not None
+        return self.message.exchange
+
+    def note(self, event: Event) -> None:
+        """Leave an event for the record."""
+        self.message.notes.append(event)
+
+    def changed(self) -> bool:
+        """Whether the arguments are no longer those that were frozen."""
+        return freeze(self._arguments) != self.frozen
+
+
+def freeze(arguments: Any) -> bytes:
+    """Serialise arguments once; a secret reference is ``null``, with ``[path, name, version]`` appended.
+
+    Raises:
+        Refused: ``core.not_json`` for what JSON does not carry.
+    """
+    found = False
+
+    def stand_in(value: object) -> None:
+        nonlocal found
+        if type(value) is not SecretRef:
+            raise TypeError
+        found = True
+
+    try:
+        data = orjson.dumps(arguments, default=stand_in, option=_STRICT)
+    except (TypeError, ValueError, RecursionError):
+        raise not_json() from None
+    if not found:
+        return data
+    return data + b"\n" + orjson.dumps([[path, ref.name, ref.version] for path, ref in references(arguments)])
+
+
+def encode(data: dict[str, Any]) -> bytes:
+    """Serialise a whole message.
+
+    Raises:
+        Refused: ``core.not_json`` for what JSON does not carry.
+    """
+    try:
+        return orjson.dumps(data, option=_STRICT)
+    except (TypeError, ValueError, RecursionError):
+        raise not_json() from None
+
+
+def not_json() -> Refused:
+    """Return the refusal of a message that a plugin or the host made and that JSON cannot carry."""
+    return Refused(
+        "core.not_json",
+        "the message holds what JSON does not carry",
+        jsonrpc=POLICY,
+        hint="arguments and results are objects, arrays, strings, numbers within 64 bits, booleans and null",
+    )
+
+
+def references(value: Any, path: tuple[str | int, ...] = ()) -> list[tuple[tuple[str | int, ...], SecretRef]]:
+    """Return each secret reference in ``value`` with the keys and indices that lead to it."""
+    if type(value) is SecretRef:
+        return [(path, value)]
+    if isinstance(value, dict):
+        return [found for key, item in value.items() for found in references(item, (*path, key))]
+    if isinstance(value, list):
+        return [found for index, item in enumerate(value) for found in references(item, (*path, index))]
+    return []
+
+
+def masked(value: Any) -> Any:
+    """Return ``value`` with each secret reference as ``{"$secret": [name, version]}``."""
+    if type(value) is SecretRef:
+        return {"$secret": [value.name, value.version]}
+    if isinstance(value, dict):
+        return {key: masked(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [masked(item) for item in value]
+    return value
+
+
+def filled(value: Any, values: Mapping[SecretRef, str]) -> Any:
+    """Return ``value`` with each secret reference replaced by its value."""
+    if type(value) is SecretRef:
+        return values[value]
+    if isinstance(value, dict):
+        return {key: filled(item, values) for key, item in value.items()}
+    if isinstance(value, list):
+        return [filled(item, values) for item in value]
+    return value

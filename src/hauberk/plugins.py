@@ -1,0 +1,272 @@
+"""Plugins: found by entry point, checked at load, registered with pluggy, frozen into steps.
+
+pluggy holds the plugins, checks hook names and prunes arguments; it does not run the chains. What it would let through is
+refused here: a misspelt hook, an option on a hook, an argument that the hook does not have, arguments in another order,
+two plugins of one name.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import inspect
+import re
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Final
+
+import msgspec
+import pluggy
+
+from hauberk import files, hookspecs
+from hauberk.config import Options
+from hauberk.layers import Layer
+from hauberk.chains import HookName, Step
+from hauberk.pipeline import judging, observed
+from hauberk.refusals import PluginError
+
+GROUP: Final = "hauberk.plugins"
+HOOKS: Final[tuple[HookName, ...]] = ("on_connect", "on_send", "on_receive", "on_tool_call", "on_audit")
+_ARGUMENTS: Final = {hook: tuple(inspect.signature(getattr(hookspecs, hook)).parameters) for hook in HOOKS}
+_WORD: Final = re.compile(r"[a-z][a-z0-9_]*\Z")
+
+
+class Source(msgspec.Struct, frozen=True):
+    """A plugin that is installed, and has perhaps not been imported."""
+
+    name: str
+    distribution: str
+    version: str
+    load: Callable[[], Any]
+
+
+class Loaded(msgspec.Struct, frozen=True):
+    """A plugin that was made, with its steps."""
+
+    name: str
+    plugin: Any
+    mode: str
+    steps: tuple[Step, ...]
+    distribution: str = ""
+    version: str = ""
+
+
+def installed() -> dict[str, Source]:
+    """Return the plugins that installed packages declare, by name; nothing is imported.
+
+    Raises:
+        PluginError: Two packages declare one name, or a name is not a plain word.
+    """
+    found: dict[str, Source] = {}
+    for entry in importlib.metadata.entry_points(group=GROUP):
+        distribution = entry.dist.name if entry.dist else "?"
+        version = entry.dist.version if entry.dist else "?"
+        source = Source(entry.name, distribution, version, entry.load)
+        if not _WORD.match(entry.name):
+            raise PluginError(
+                f"plugin name {entry.name!r} of {distribution!r} is not a plain word",
+                hint="use lower-case letters, digits and underscores",
+            )
+        other = found.get(entry.name)
+        if other is not None and other.distribution != distribution:
+            raise PluginError(
+                f"plugin {entry.name!r} is declared twice, by {other.distribution!r} and {distribution!r}",
+                hint="uninstall one of them",
+            )
+        found[entry.name] = source
+    return found
+
+
+def load_class(source: Source) -> type:
+    """Import a plugin's class and check its shape.
+
+    Raises:
+        PluginError: It does not import, or is no plugin.
+    """
+    try:
+        cls = source.load()
+    except Exception as error:
+        raise PluginError(
+            f"plugin {source.name!r} of {source.distribution!r} does not import ({type(error).__name__}: {error})",
+            hint=f"reinstall {source.distribution}, or turn it off with plugins.disable in development",
+        ) from error
+    return check_class(source.name, cls)
+
+
+def check_class(name: str, cls: Any) -> type:
+    """Check that a class has what a plugin needs: ``name``, ``layer`` or ``layers``, ``Options``, at least one hook."""
+    if not isinstance(cls, type):
+        raise PluginError(f"plugin {name!r} is {type(cls).__name__}, not a class", hint="the entry point names the class")
+    if getattr(cls, "name", None) != name:
+        raise PluginError(
+            f"plugin {name!r} calls itself {getattr(cls, 'name', None)!r}", hint=f"set name = {name!r} in the class"
+        )
+    options = getattr(cls, "Options", None)
+    if not (isinstance(options, type) and issubclass(options, Options)):
+        raise PluginError(f"plugin {name!r} has no Options", hint="give it a class Options(hauberk.Options)")
+    if not any(_is_hook(cls, hook) for hook in HOOKS):
+        raise PluginError(f"plugin {name!r} implements no hook", hint=f"mark one of {', '.join(HOOKS)} with @hookimpl")
+    return cls
+
+
+def _is_hook(plugin: Any, hook: str) -> bool:
+    return hasattr(getattr(plugin, hook, None), "hauberk_impl")
+
+
+def policy_source(path: Path) -> Source:
+    """Return a local ``policy.py`` as a plugin of the word ``policy``.
+
+    The file is opened once, without following a link; it must be ours and writable by nobody else.
+
+    Raises:
+        ConfigError: The file is not safe to run.
+        PluginError: It defines no plugin, or more than one.
+    """
+    text = files.read_trusted(path)
+
+    def load() -> Any:
+        module = ModuleType("hauberk_policy")
+        module.__file__ = str(path)
+        exec(compile(text, str(path), "exec"), module.__dict__)  # noqa: S102 - the operator's own file, checked above
+        classes = [v for v in vars(module).values() if isinstance(v, type) and getattr(v, "name", None) == "policy"]
+        if len(classes) != 1:
+            raise PluginError(
+                f"{path} defines {len(classes)} plugins named 'policy'",
+                hint="define one class with name = 'policy' and @hookimpl methods",
+            )
+        return classes[0]
+
+    return Source("policy", str(path), "", load)
+
+
+class Registry:
+    """The plugins of one guard, registered and checked."""
+
+    def __init__(self) -> None:
+        self._manager: Final = pluggy.PluginManager(hookspecs.PROJECT)
+        self._manager.add_hookspecs(hookspecs)
+        self._loaded: dict[str, Loaded] = {}
+
+    def add(self, plugin: Any, *, mode: str = "enforce", distribution: str = "", version: str = "") -> Loaded:
+        """Register one plugin object.
+
+        Raises:
+            PluginError: Its name is taken, or a hook of it breaks the contract.
+        """
+        name = str(getattr(plugin, "name", ""))
+        if not _WORD.match(name):
+            raise PluginError(f"plugin {type(plugin).__name__} has no usable name: {name!r}", hint="set name = 'word'")
+        if name in self._loaded:
+            raise PluginError(f"plugin {name!r} is there twice", hint="load it once")
+        _check_hooks(name, plugin)
+        try:
+            self._manager.register(plugin, name)
+            self._manager.check_pending()
+        except pluggy.PluginValidationError as error:
+            raise PluginError(f"plugin {name!r} breaks a hook: {error}", hint="see the hook reference") from None
+        steps = tuple(self._steps(name, plugin, mode))
+        loaded = Loaded(name, plugin, mode, steps, distribution, version)
+        self._loaded[name] = loaded
+        return loaded
+
+    def _steps(self, name: str, plugin: Any, mode: str) -> Iterable[Step]:
+        for hook in HOOKS:
+            caller = getattr(self._manager.hook, hook)
+            for impl in caller.get_hookimpls():
+                if impl.plugin_name == name:
+                    yield _step(name, plugin, hook, impl.function, mode)
+
+    @property
+    def loaded(self) -> Mapping[str, Loaded]:
+        """Return the plugins by name, in the order in which they were added."""
+        return self._loaded
+
+
+def _step(name: str, plugin: Any, hook: HookName, function: Callable[..., Any], mode: str) -> Step:
+    layer = layer_of(plugin, hook)
+    is_async = inspect.iscoroutinefunction(function)
+    if is_async and hook in ("on_send", "on_receive") and _must_be_plain(layer, hook):
+        raise PluginError(
+            f"plugin {name!r} has an async {hook} in layer {layer.name}", hint="frames are written in one plain step"
+        )
+    if hook == "on_tool_call" and layer < Layer.ADMIT:
+        raise PluginError(f"plugin {name!r} judges calls in layer {layer.name}", hint="use ADMIT, POLICY or CONTENT")
+    step = Step(
+        plugin=name,
+        hook=hook,
+        layer=layer,
+        call=_adapted(hook, function),
+        is_async=is_async,
+        must_judge=hook == "on_tool_call" and mode == "enforce" and bool(getattr(plugin, "must_judge", False)),
+    )
+    if mode == "audit" and hook != "on_audit":
+        if not getattr(plugin, "observable", layer not in (Layer.WIRE, Layer.SEAL)):
+            raise PluginError(f"plugin {name!r} cannot run in mode 'audit'", hint="use mode 'enforce' or 'off'")
+        return observed(step)
+    return judging(step)
+
+
+def layer_of(plugin: Any, hook: HookName) -> Layer:
+    """Return the layer of one hook of a plugin: ``layers[hook]``, else ``layer``, else POLICY."""
+    layers = getattr(plugin, "layers", {})
+    return Layer(layers.get(hook, getattr(plugin, "layer", Layer.POLICY)))
+
+
+def _must_be_plain(layer: Layer, hook: HookName) -> bool:
+    return layer in (Layer.WIRE, Layer.SEAL) or (layer is Layer.GATE and hook == "on_send")
+
+
+def _check_hooks(name: str, plugin: Any) -> None:
+    """Check what pluggy accepts in silence: look-alike names, options, argument names and their order."""
+    for attribute in dir(type(plugin)):
+        value = inspect.getattr_static(plugin, attribute)
+        marks = getattr(value, "hauberk_impl", None)
+        if marks is None:
+            if attribute.startswith("on_") and attribute not in HOOKS and callable(value):
+                raise PluginError(f"plugin {name!r} has {attribute}, which is no hook", hint=_nearest(attribute))
+            if attribute in HOOKS:
+                raise PluginError(f"plugin {name!r} has {attribute} without @hookimpl", hint="mark it with @hookimpl")
+            continue
+        if attribute not in HOOKS:
+            raise PluginError(f"plugin {name!r} marks {attribute}, which is no hook", hint=_nearest(attribute))
+        if any(marks.get(option) for option in ("wrapper", "hookwrapper", "tryfirst", "trylast", "optionalhook", "specname")):
+            raise PluginError(
+                f"plugin {name!r} puts an option on {attribute}",
+                hint="use hauberk.hookimpl, without options; order comes from the layer",
+            )
+        _check_signature(name, attribute, value)
+
+
+def _check_signature(name: str, hook: HookName, function: Any) -> None:
+    parameters = list(inspect.signature(function).parameters.values())[1:]
+    if any(p.kind not in (p.POSITIONAL_OR_KEYWORD, p.POSITIONAL_ONLY) for p in parameters):
+        raise PluginError(f"plugin {name!r} takes *args, **kwargs or keyword-only arguments in {hook}", hint=_usage(hook))
+    names = tuple(p.name for p in parameters)
+    if names != _ARGUMENTS[hook][: len(names)]:
+        raise PluginError(f"plugin {name!r} has {hook}({', '.join(names)})", hint=_usage(hook))
+
+
+def _usage(hook: HookName) -> str:
+    return f"write {hook}(self, {', '.join(_ARGUMENTS[hook])}); later arguments may be left out"
+
+
+def _nearest(attribute: str) -> str:
+    import difflib  # noqa: PLC0415 - only on the way to an error
+
+    near = difflib.get_close_matches(attribute, HOOKS, 1, 0.5)
+    return f"did you mean {near[0]!r}?" if near else f"the hooks are {', '.join(HOOKS)}"
+
+
+def _adapted(hook: HookName, function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return the function with the hook's full positional signature, the function itself where it has it."""
+    takes = len(inspect.signature(function).parameters)
+    if takes == len(_ARGUMENTS[hook]):
+        return function
+    if inspect.iscoroutinefunction(function):
+
+        async def shorter_async(*args: Any) -> Any:
+            return await function(*args[:takes])
+
+        return shorter_async
+    return lambda *args: function(*args[:takes])

@@ -1,0 +1,42 @@
+"""Who is speaking, as the channel proved it."""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class Principal(msgspec.Struct, frozen=True, kw_only=True):
+    """An identity that a channel proved; never a name that a message claims.
+
+    ``method`` says how it was proved (``"local"``, ``"mtls"``, ``"peercred"``, ``"jwt"``, …); ``kind`` is ``"host"``,
+    ``"user"``, ``"service"``, ``"server"`` or ``"anonymous"``.
+    """
+
+    id: str
+    kind: str = "anonymous"
+    groups: frozenset[str] = frozenset()
+    roles: frozenset[str] = frozenset()
+    tenant: str | None = None
+    method: str | None = None
+
+    def narrow(self, *, groups: frozenset[str] | None = None, roles: frozenset[str] | None = None) -> Principal:
+        """Return this identity with fewer groups or roles; one that it does not have is never added."""
+        return msgspec.structs.replace(
+            self,
+            groups=self.groups if groups is None else self.groups & groups,
+            roles=self.roles if roles is None else self.roles & roles,
+        )
+
+    def narrows(self, other: Principal) -> bool:
+        """Whether this identity is ``other`` or a narrower view of it."""
+        return (
+            self.id == other.id
+            and self.tenant == other.tenant
+            and self.kind == other.kind
+            and self.groups <= other.groups
+            and self.roles <= other.roles
+        )
+
+
+ANONYMOUS = Principal(id="anonymous")
+"""A peer that proved nothing."""

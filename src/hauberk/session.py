@@ -1,0 +1,457 @@
+"""One connection, both ways: who is on each side, what is in flight, and the only step that writes.
+
+A session does no I/O. Carriers hand it what came in, and give it a port for each side to write to.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Awaitable, Generator, Mapping
+from contextvars import Context
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+import orjson
+from msgspec.structs import replace
+
+from hauberk import pipeline
+from hauberk.crossing import Crossing
+from hauberk.embedded import Rounds, Tasks
+from hauberk.event import Event
+from hauberk.exchange import Exchange, Exchanges, Outcome, RequestId
+from hauberk.message import NO_HEADERS, Frame, Message, encode
+from hauberk.refusals import LIMITS, HauberkError, Refused
+
+if TYPE_CHECKING:
+    from hauberk.connection import Connection
+    from hauberk.guard import Guard
+    from hauberk.principal import Principal
+
+Walk = Generator[Awaitable[Any], Any, Any]
+
+
+class Port(Protocol):
+    """One side of a session, to write to."""
+
+    bytes_only: bool
+    """Whether it takes frames without a line feed, and not objects."""
+
+    def deliver(self, data: Any, ticket: Any) -> Awaitable[None] | None:
+        """Write one message; return what is to be awaited where it cannot be written at once."""
+
+    def unanswered(self, ticket: Any) -> Awaitable[None] | None:
+        """Learn that a request which came in here gets no answer."""
+
+
+class Way:
+    """One direction of travel."""
+
+    __slots__ = ("exchanges", "opposite", "outward", "sender", "source", "tail", "target", "toward", "waiting")
+    opposite: Way
+
+    def __init__(self, source: Port, target: Port, *, outward: bool, sender: str, exchanges: Exchanges) -> None:
+        self.source: Final = source
+        self.target: Final = target
+        self.outward: Final = outward
+        """From the host to the wire."""
+        self.sender: Final = sender
+        self.toward: Final[Any] = "server" if sender == "client" else "client"
+        self.exchanges: Final = exchanges
+        """The requests that travel this way."""
+        self.tail: asyncio.Future[None] | None = None
+        """The last notification or answer that waits; what comes later leaves after it."""
+        self.waiting = 0
+
+
+class Session:
+    """One connection of one guard."""
+
+    def __init__(self, guard: Guard, connection: Connection, near: Port, far: Port) -> None:
+        """Stand between two ports.
+
+        Args:
+            guard: The plugins and the configuration.
+            connection: What is known of the peer.
+            near: The host's side.
+            far: The wire's side.
+        """
+        self.guard: Final = guard
+        self.connection: Final = connection
+        self.bounds: Final = guard.bounds
+        host, peer = ("client", "server") if connection.role == "client" else ("server", "client")
+        self.out: Final = Way(near, far, outward=True, sender=host, exchanges=Exchanges(guard.bounds))
+        self.inn: Final = Way(far, near, outward=False, sender=peer, exchanges=Exchanges(guard.bounds))
+        self.out.opposite, self.inn.opposite = self.inn, self.out
+        self.rounds: Final = Rounds(guard.bounds)
+        self.tasks: Final = Tasks(guard.bounds)
+        self.discover_refused = False
+        self.closed = False
+        self._near: Final = near
+        self._far: Final = far
+        self._running: Final[set[asyncio.Task[Any]]] = set()
+        self._listed = 0.0
+
+    # --- what carriers call ---
+
+    def receive(self, way: Way, raw: bytes, *, context: Context | None = None) -> asyncio.Task[Any] | None:
+        """Take one frame that came in at the source of a way; return the task if it has to wait."""
+        return self._start(Crossing(self, way), raw, None, context)
+
+    def receive_object(
+        self,
+        way: Way,
+        data: dict[str, Any],
+        *,
+        ticket: Any = None,
+        headers: Mapping[str, str] = NO_HEADERS,
+        context: Context | None = None,
+    ) -> asyncio.Task[Any] | None:
+        """Take one message that another parser read."""
+        return self._start(Crossing(self, way, ticket=ticket, headers=headers), None, data, context)
+
+    async def pass_object(
+        self, way: Way, data: dict[str, Any], *, ticket: Any = None, headers: Mapping[str, str] = NO_HEADERS
+    ) -> dict[str, Any] | None:
+        """Take one message in the caller's own task; return the answer to a refused request instead of writing it."""
+        crossing = Crossing(self, way, ticket=ticket, headers=headers, returns_reply=True)
+        walk = crossing.run(None, data)
+        try:
+            waiting = walk.send(None)
+        except StopIteration as end:
+            return _reply(end)
+        return await self._finish(crossing, walk, waiting)
+
+    def overlong(self, way: Way, size: int, id: RequestId | None) -> None:
+        """Refuse a frame that was too long to hold."""
+        refused = Refused(
+            "core.line_too_long",
+            f"a frame of {size} bytes",
+            rule=f"at most {self.bounds.line_bytes} bytes",
+            jsonrpc=LIMITS,
+            hint="raise core.bounds.line_bytes if this peer needs it",
+        )
+        crossing = Crossing(self, way)
+        crossing.id = id
+        exchange = way.opposite.exchanges.answer(id) if id is not None and way.sender == "server" else None
+        if exchange is not None:
+            crossing.kind, crossing.exchange, crossing.method = "result", exchange, exchange.method
+        walk = crossing.refuse(refused)
+        try:
+            waiting = walk.send(None)
+        except StopIteration:
+            return
+        self._continue(crossing, walk, waiting, None)
+
+    @property
+    def busy(self) -> bool:
+        """Whether any request is in flight or any message waits."""
+        return bool(self.out.exchanges.flight or self.inn.exchanges.flight or self._running)
+
+    async def close(self) -> None:
+        """End everything that is in flight, and record that the connection is over."""
+        if self.closed:
+            return
+        self.closed = True
+        for way in (self.out, self.inn):
+            for exchange in way.exchanges.close():
+                self._ended(exchange, way)
+        for task in list(self._running):
+            task.cancel()
+        if self._running:
+            await asyncio.wait(self._running)
+        self.record(Event(code="core.disconnected", category="connection"))
+        self.guard.forget(self)
+
+    # --- the guard as asker ---
+
+    async def request(self, method: str, params: dict[str, Any] | None = None, *, timeout: float = 30.0) -> Any:
+        """Ask the peer something; the answer passes the chains and reaches nobody else.
+
+        Returns:
+            The result object.
+
+        Raises:
+            Refused: The answer was refused, or the peer answered with an error.
+            TimeoutError: No answer came in ``timeout`` seconds.
+        """
+        if method.endswith("/list"):
+            await self._one_list_a_second()
+        id = f"hauberk:{secrets.token_hex(8)}"
+        way = self.out
+        exchange = way.exchanges.open(id, method, self.guard.principal, self.guard.clock())
+        answer: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
+        exchange.resolve = lambda data: None if answer.done() else answer.set_result(data)
+        data = {"jsonrpc": "2.0", "id": id, "method": method} | ({} if params is None else {"params": params})
+        exchange.sent = True
+        try:
+            if (waiting := self.emit(way.target, None, data, None)) is not None:
+                await waiting
+            reply = await asyncio.wait_for(answer, timeout)
+        finally:
+            way.exchanges.drop(exchange, "timed_out", tombstone=True)
+        if "error" in reply:
+            raise Refused("core.peer_error", str(reply["error"].get("message", ""))[:200])
+        return reply["result"]
+
+    async def notify(self, method: str, params: dict[str, Any] | None = None) -> None:
+        """Tell the peer something."""
+        data = {"jsonrpc": "2.0", "method": method} | ({} if params is None else {"params": params})
+        if (waiting := self.emit(self.out.target, None, data, None)) is not None:
+            await waiting
+
+    async def _one_list_a_second(self) -> None:
+        now = self.guard.clock()
+        turn = max(now, self._listed + 1.0)
+        self._listed = turn
+        if turn > now:
+            await asyncio.sleep(turn - now)
+
+    # --- the only step that writes ---
+
+    def emit(
+        self, port: Port, message: Message | None, data: dict[str, Any], encoded: bytes | None, *, ticket: Any = None
+    ) -> Awaitable[None] | None:
+        """Write one message to a port; towards the wire it passes SEAL, GATE and WIRE.
+
+        Raises:
+            Refused: A frame hook said no, or the message holds what JSON does not carry.
+            HookError: A frame hook could not tell.
+        """
+        ticket = ticket if ticket is not None or message is None else message.ticket
+        frames = self.guard.chains.frames_out
+        if port is self._far and frames:
+            encoded = self._framed(message, data, encode(data) if encoded is None else encoded)
+            data = data if port.bytes_only else orjson.loads(encoded)
+        if port.bytes_only:
+            return port.deliver(encode(data) if encoded is None else encoded, ticket)
+        return port.deliver(data, ticket)
+
+    def _framed(self, message: Message | None, data: dict[str, Any], encoded: bytes) -> bytes:
+        frame = Frame(
+            encoded,
+            self.out.toward,
+            peer=self.connection.peer,
+            kind=message.kind if message else None,
+            method=data.get("method") or (message.method if message else ""),
+            id=data.get("id"),
+        )
+        clock = self.guard.clock
+        until = clock() + self.bounds.deadline
+        sealed: Frame = pipeline.walk(self.guard.chains.frames_out, frame, self.connection, until, clock)
+        if frame.notes and self.guard.recorder:
+            self.guard.recorder.note([self.complete(event, None) for event in frame.notes])
+        return sealed.data
+
+    # --- waiting ---
+
+    def _start(
+        self, crossing: Crossing, raw: bytes | None, data: dict[str, Any] | None, context: Context | None
+    ) -> asyncio.Task[Any] | None:
+        walk = crossing.run(raw, data)
+        try:
+            waiting = walk.send(None)
+        except StopIteration:
+            return None
+        return self._continue(crossing, walk, waiting, context)
+
+    def _continue(
+        self, crossing: Crossing, walk: Walk, waiting: Awaitable[Any], context: Context | None
+    ) -> asyncio.Task[Any]:
+        task = asyncio.get_running_loop().create_task(self._finish(crossing, walk, waiting), context=context)
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+        exchange = crossing.exchange
+        if exchange is not None and crossing.kind == "request":
+            exchange.defer(lambda outcome: _cancel(task, outcome))
+        return task
+
+    async def _finish(self, crossing: Crossing, walk: Walk, waiting: Awaitable[Any]) -> dict[str, Any] | None:
+        """Go on with a message that had to wait, and let what comes after it know when it has left."""
+        way = crossing.way
+        done: asyncio.Future[None] | None = None
+        if crossing.kind != "request":
+            done = way.tail = asyncio.get_running_loop().create_future()
+        way.waiting += 1
+        try:
+            return await _drive(walk, waiting, full=way.waiting > self.bounds.waiting)
+        finally:
+            way.waiting -= 1
+            if done is not None:
+                done.set_result(None)
+                if way.tail is done:
+                    way.tail = None
+
+    def start_timer(self, exchange: Exchange, way: Way) -> None:
+        """Bound the time that an answer may take, where the configuration says so."""
+        seconds = self.guard.config.core.request_timeout
+        if seconds is not None and exchange.method != "subscriptions/listen":
+            exchange.timer = asyncio.get_running_loop().call_later(seconds, self._timed_out, exchange, way)
+
+    def _timed_out(self, exchange: Exchange, way: Way) -> None:
+        if exchange.outcome is not None:
+            return
+        sent = exchange.sent
+        self.end(exchange, way, "timed_out", tombstone=sent)
+        refused = Refused("core.timed_out", "the answer did not come in time", jsonrpc=LIMITS, public=True)
+        reply = self.refusal(refused, exchange.id, way.source, None)
+        self._spawn(way.source, reply, exchange.ticket)
+        if sent:
+            params = {"requestId": exchange.id, "reason": "timed out"}
+            cancel = {"jsonrpc": "2.0", "method": "notifications/cancelled", "params": params}
+            self._spawn(way.target, cancel, None)
+
+    def _spawn(self, port: Port, data: dict[str, Any], ticket: Any) -> None:
+        try:
+            waiting = self.emit(port, None, data, None, ticket=ticket)
+        except HauberkError as error:
+            self.record(Event(code=getattr(error, "code", "core.internal"), category="refusal", severity="critical"))
+            return
+        if waiting is not None:
+            task = asyncio.ensure_future(waiting)
+            self._running.add(task)
+            task.add_done_callback(self._running.discard)
+
+    # --- bookkeeping ---
+
+    def end(self, exchange: Exchange, way: Way, outcome: Outcome, *, tombstone: bool) -> None:
+        """End an exchange that gets no answer from its peer."""
+        way.exchanges.drop(exchange, outcome, tombstone=tombstone)
+        self._ended(exchange, way)
+        if outcome == "cancelled":
+            self._tell_unanswered(way, exchange.ticket)
+
+    def _ended(self, exchange: Exchange, way: Way) -> None:
+        if exchange.tool and self.guard.recorder:
+            event = Event(code=f"core.{exchange.outcome}", category="outcome", sizes={"request": exchange.size})
+            self.guard.recorder.note([self._about(event, exchange, way)])
+
+    def unanswered(self, crossing: Crossing) -> None:
+        """Tell the carrier that a request which came in gets no answer."""
+        if crossing.kind == "request":
+            self._tell_unanswered(crossing.way, crossing.ticket)
+
+    def _tell_unanswered(self, way: Way, ticket: Any) -> None:
+        waiting = way.source.unanswered(ticket) if ticket is not None else None
+        if waiting is not None:
+            task = asyncio.ensure_future(waiting)
+            self._running.add(task)
+            task.add_done_callback(self._running.discard)
+
+    def speaker(self, way: Way) -> Principal:
+        """Return who sends what travels this way, as the channel proved it."""
+        return self.guard.principal if way.outward else self.connection.principal
+
+    def may_ask(self, method: str) -> None:
+        """Refuse ``initialize`` after a refused ``server/discover``: a refusal is no reason to fall back.
+
+        Raises:
+            Refused: ``core.discover_refused``.
+        """
+        if self.discover_refused and method == "initialize":
+            raise Refused("core.discover_refused", "server/discover was refused on this connection")
+
+    def learn(self, message: Message) -> None:
+        """Take the protocol revision from the answer that settles it."""
+        if message.method == "initialize" and message.result is not None:
+            version = message.result.get("protocolVersion")
+            self.connection.revision = version if type(version) is str else None
+
+    # --- events and refusals ---
+
+    def record(self, event: Event) -> None:
+        """Record an event about the connection itself."""
+        if self.guard.recorder:
+            self.guard.recorder.note([self.complete(event, None)])
+
+    def complete(self, event: Event, crossing: Crossing | None) -> Event:
+        """Fill in who, where and when."""
+        if crossing is None:
+            return self._about(event, None, None)
+        return self._about(event, crossing.exchange, crossing.way, crossing.method)
+
+    def _about(self, event: Event, exchange: Exchange | None, way: Way | None, method: str = "") -> Event:
+        principal = self.speaker(way) if way is not None else self.connection.principal
+        if exchange is not None:
+            principal, method = exchange.principal, method or exchange.method
+        return replace(
+            event,
+            id=event.id or self.guard.next_id(),
+            time=event.time or self.guard.now(),
+            host=self.guard.host,
+            server=self.connection.server,
+            principal=principal.id,
+            source=principal.method or "",
+            method=event.method or method,
+            tool=event.tool or (exchange.tool if exchange else ""),
+            exchange=f"{self.connection.id}.{exchange.number}" if exchange else self.connection.id,
+            digest=event.digest or (exchange.digest if exchange else ""),
+        )
+
+    def refusal_event(self, refused: Refused) -> Event:
+        """Return the event of a refusal."""
+        return Event(
+            code=refused.code,
+            category="refusal",
+            severity="critical" if refused.code in ("core.internal", "core.call_changed") else "warning",
+            action="blocked",
+            rule=refused.rule or "",
+            plugin=refused.plugin or "",
+            details={"reason": refused.message},
+        )
+
+    def refusal(
+        self, refused: Refused, id: RequestId | None, port: Port, crossing: Crossing | None
+    ) -> dict[str, Any]:
+        """Return the message that tells an asker no; the host learns why, a remote peer does not."""
+        error = refused.error_object(trusted=port is self._near)
+        head = {"jsonrpc": "2.0", "id": id}
+        if crossing is None or crossing.method != "tools/call" or id is None or crossing.exchange is None:
+            return {**head, "error": error}
+        if self.guard.config.core.refuse_as != "result":
+            return {**head, "error": error}
+        hint = error["data"].get("hint")
+        text = f"{error['message']}\nhint: {hint}" if hint else error["message"]
+        result: dict[str, Any] = {"content": [{"type": "text", "text": text}], "isError": True}
+        if crossing.exchange.revision is not None:
+            result["resultType"] = "complete"
+        return {**head, "result": result}
+
+
+async def _drive(walk: Walk, waiting: Awaitable[Any], *, full: bool) -> dict[str, Any] | None:
+    """Await what a walk yields until it ends."""
+    if full:
+        _discard(waiting)
+        error: BaseException | None = Refused("core.busy", "too many messages wait", jsonrpc=LIMITS, public=True)
+    else:
+        error = None
+    while True:
+        try:
+            if error is None:
+                value = await waiting
+                waiting = walk.send(value)
+            else:
+                thrown, error = error, None
+                waiting = walk.throw(thrown)
+        except StopIteration as end:
+            return _reply(end)
+        except BaseException as raised:  # noqa: BLE001 - handed to the walk, which refuses or raises it again
+            if walk.gi_frame is None:
+                raise
+            error = raised
+
+
+def _reply(end: StopIteration) -> dict[str, Any] | None:
+    reply: dict[str, Any] | None = end.value
+    return reply
+
+
+def _discard(waiting: Awaitable[Any]) -> None:
+    close = getattr(waiting, "close", None)
+    if close is not None:
+        close()
+
+
+def _cancel(task: asyncio.Task[Any], outcome: Outcome) -> None:
+    """Stop a walk whose asker has gone."""
+    if outcome in ("cancelled", "timed_out", "closed") and task is not asyncio.current_task():
+        task.cancel()

@@ -160,7 +160,8 @@ class Crossing:
         self.kind, method, self.id = classify(data, self.session.bounds)
         if method is not None:
             self.method = method
-            check(method, self.kind, self.way.sender, data.get("params", ABSENT), self.session.guard.methods)
+            params = data.get("params", ABSENT)
+            check(method, self.kind, self.way.sender, params, self.session.guard.methods, self.session.bounds)
             if self.kind == "request":
                 self._open(method, data)
         else:
@@ -435,10 +436,8 @@ class Crossing:
     # --- refusals ---
 
     def _refused(self, refused: Refused, raw: bytes | None) -> Walk:
-        if raw is not None and not self.kind:
-            self._salvage(raw)
-        elif not self.kind and self.id is None:
-            self.id = refused.details.get("id")
+        if not self.kind:
+            self._who_waits(refused, raw)
         return (yield from self.refuse(refused))
 
     def refuse(self, refused: Refused) -> Walk:
@@ -496,10 +495,16 @@ class Crossing:
                 yield waiting
         exchange.end("refused")
 
-    def _salvage(self, raw: bytes) -> None:
-        """Find out who waits for an answer to a frame that does not parse strictly."""
-        self.id, is_answer = edge.salvage(raw)
-        if self.id is not None and is_answer:
-            exchange = self.way.opposite.exchanges.answer(self.id)
+    def _who_waits(self, refused: Refused, raw: bytes | None) -> None:
+        """Find out who waits for an answer to a frame that could not be read as a message."""
+        kind, id = refused.details.get("kind"), refused.details.get("id")
+        if kind is None and raw is not None:
+            kind, id = edge.salvage(raw)
+        self.id = id
+        if kind == "request" and id is not None:
+            self.kind = "request"
+        elif kind == "response":
+            self.kind = "error"
+            exchange = self.way.opposite.exchanges.answer(id) if id is not None else None
             if exchange is not None:
-                self.kind, self.exchange, self.method, self.id = "result", exchange, exchange.method, exchange.id
+                self.exchange, self.method, self.id = exchange, exchange.method, exchange.id

@@ -38,9 +38,9 @@ def requests(crossing: Crossing, message: Message) -> Walk:
     passed: dict[str, Any] = {}
     for key, request in inner.items():
         method = request.get("method")
-        if method not in INPUT_REQUESTS:
+        if type(method) is not str or method not in INPUT_REQUESTS:
             raise _refused("method", "an answer may ask for sampling, elicitation or roots, nothing else")
-        check(method, "request", "server", request.get("params", ABSENT), {})
+        check(method, "request", "server", request.get("params", ABSENT), {}, crossing.session.bounds)
         passed[key] = yield from _cross(crossing, message, key, "request", method, request)
     exchange = crossing.exchange
     state = result.get("requestState")

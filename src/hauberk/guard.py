@@ -22,7 +22,7 @@ from hauberk.chains import Chains
 from hauberk.config import Config, Options
 from hauberk.connection import Connection, Role
 from hauberk.event import Event, id_source
-from hauberk.methods import Method
+from hauberk.methods import REVISIONS, Method
 from hauberk.plugins import Loaded, Registry, Source
 from hauberk.principal import Principal
 from hauberk.refusals import ConfigError, HookError, PluginError, Refused
@@ -83,7 +83,7 @@ class Guard:
         self.now: Final = now
         self.next_id: Final = id_source()
         self.principal: Final = Principal(id=f"host:{config.host}", kind="host", method="local")
-        self.methods: Final[Mapping[str, Method]] = config.core.extra_methods()
+        self.methods: Final[Mapping[str, Method]] = _declared(config)
         self.roster: tuple[Standing, ...] = ()
         self._registry: Final = Registry()
         self._sessions: Final[set[Session]] = set()
@@ -151,17 +151,14 @@ class Guard:
     def _idle(self, name: str, cls: Any) -> str:
         """Return why a plugin does not run, or nothing if it does."""
         config = self.config
-        flag = FEATURES.get(name)
-        switched = None if flag is None else getattr(config.features, flag)
-        if switched is False:
-            return f"features.{flag} is false"
         if config.has_table(name):
             return "mode = 'off'" if config.options(name, cls.Options).mode == "off" else ""
-        if switched or name in config.plugins.require or name == "policy":
+        if name in config.plugins.require or name == "policy" or getattr(cls, "safe_default", None) is not None:
             return ""
-        if getattr(cls, "safe_default", None) is None:
+        flag = FEATURES.get(name)
+        if flag is None:
             return f"no table [{name}] in the configuration"
-        return ""
+        return "" if getattr(config.features, flag) else f"features.{flag} is false, and there is no table [{name}]"
 
     def _make(self, source: Source, cls: Any) -> Loaded:
         options = self.options_for(cls)
@@ -376,6 +373,14 @@ class Guard:
         from hauberk.hosts import sdk  # noqa: PLC0415 - as above
 
         return sdk.serve(self, read, write, server)
+
+
+def _declared(config: Config) -> dict[str, Method]:
+    """Return the methods outside every revision that the configuration lets cross."""
+    return {
+        extra.name: Method(extra.name, extra.sender, extra.kind, REVISIONS, "configuration")
+        for extra in config.core.methods
+    }
 
 
 def _listed(config: Config, sources: Mapping[str, Source]) -> list[str]:

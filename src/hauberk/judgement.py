@@ -49,6 +49,8 @@ class Judgement:
             HookError: A plugin could not tell.
         """
         call, chains = self.call, self.crossing.chains
+        if self.guard.recorder:
+            call.exchange.digest = call.digest
         repeated = self._repeated()
         answer = yield from self._round(chains.judges)
         if chains.charges and not repeated:
@@ -62,7 +64,6 @@ class Judgement:
         if not self.guard.recorder:
             return []
         rule = "" if answer is None else getattr(answer[1], "rule", None) or ""
-        call.exchange.digest = call.digest
         return [
             Event(
                 code="core.allowed",

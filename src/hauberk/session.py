@@ -20,7 +20,7 @@ from hauberk.embedded import Rounds, Tasks
 from hauberk.event import Event
 from hauberk.exchange import Exchange, Exchanges, Outcome, RequestId
 from hauberk.message import NO_HEADERS, Frame, Message, encode
-from hauberk.refusals import LIMITS, HauberkError, Refused
+from hauberk.refusals import INVALID_REQUEST, LIMITS, PARSE_ERROR, HauberkError, Refused
 
 if TYPE_CHECKING:
     from hauberk.connection import Connection
@@ -143,9 +143,29 @@ class Session:
         self._continue(crossing, walk, waiting, None)
 
     @property
+    def may_wait(self) -> bool:
+        """Whether a message on its way in, or a word of the guard's own to the host, may have to wait."""
+        guard, core = self.guard, self.guard.config.core
+        if self._running or guard.chains.waits_inward or guard.recorder.both:
+            return True
+        if core.request_timeout is not None or core.refuse_as == "result":
+            return True
+        decides = guard.chains.waits_outward or guard.recorder.waits or bool(guard.approvers)
+        return self.connection.role == "server" and decides
+
+    def noise(self) -> None:
+        """Record that a peer sent what was no message."""
+        self.record(Event(code="core.not_json", category="refusal", severity="warning", action="blocked"))
+
+    @property
     def busy(self) -> bool:
         """Whether any request is in flight or any message waits."""
         return bool(self.out.exchanges.flight or self.inn.exchanges.flight or self._running)
+
+    async def quiet(self) -> None:
+        """Wait until no message waits in the guard."""
+        while self._running:
+            await asyncio.wait(self._running)
 
     async def close(self) -> None:
         """End everything that is in flight, and record that the connection is over."""
@@ -404,6 +424,8 @@ class Session:
     ) -> dict[str, Any]:
         """Return the message that tells an asker no; the host learns why, a remote peer does not."""
         error = refused.error_object(trusted=port is self._near)
+        if id is None and error["code"] != PARSE_ERROR:
+            error["code"] = INVALID_REQUEST
         head = {"jsonrpc": "2.0", "id": id}
         if crossing is None or crossing.method != "tools/call" or id is None or crossing.exchange is None:
             return {**head, "error": error}

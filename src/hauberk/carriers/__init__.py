@@ -1,0 +1,1 @@
+"""Bytes in and out without the SDK: one JSON-RPC message a line, over pipes and sockets."""

@@ -1,0 +1,99 @@
+"""A server as a child process of the host, on the guard's own stdio transport."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from typing import TYPE_CHECKING, Any
+
+from mcp.client.stdio import StdioServerParameters
+
+from hauberk.carriers.stdio import GRACE, Child, Reader, Writer
+from hauberk.hosts.proxy import take
+from hauberk.hosts.sdk import AHEAD, GuardedRead, GuardedWrite, Inbox, Streams
+from hauberk.refusals import ConfigError
+
+if TYPE_CHECKING:
+    from hauberk.connection import Connection
+    from hauberk.guard import Guard
+
+
+class _Tap(Inbox):
+    """An inbox that holds up its source while the SDK does not read."""
+
+    source: Reader
+    _held = False
+
+    def deliver(self, data: dict[str, Any], ticket: Any) -> None:
+        super().deliver(data, ticket)
+        if len(self) >= AHEAD and not self._held:
+            self._held = True
+            self.source.pause()
+
+    def take(self) -> Any:
+        item = super().take()
+        if self._held and len(self) < AHEAD // 2:
+            self._held = False
+            asyncio.get_running_loop().call_soon(self.source.resume)
+        return item
+
+
+@asynccontextmanager
+async def run_child(guard: Guard, connection: Connection, params: StdioServerParameters) -> AsyncIterator[Streams]:
+    """Start a server, guard it, and end it: end of input, TERM, KILL.
+
+    Raises:
+        OSError: It cannot be started.
+        ConfigError: It wants an encoding other than UTF-8, which no revision of the protocol has.
+    """
+    if params.encoding.lower().replace("-", "") != "utf8":
+        raise ConfigError(f"server {connection.server!r} has encoding {params.encoding!r}", hint="MCP is UTF-8")
+    env = guard.config.child_env(connection.server) | (params.env or {})
+    child = Child(params.command, params.args, env=env, cwd=params.cwd)
+    inbox = _Tap()
+    drained = asyncio.Event()
+    drained.set()
+    far = Writer(child.stdin, limit=guard.bounds.buffer_bytes, on_full=drained.clear, on_drained=drained.set)
+    session = guard.session(connection, inbox, far)
+
+    def ended() -> None:
+        task = asyncio.get_running_loop().create_task(_end(session, inbox))
+        ending.append(task)
+
+    ending: list[asyncio.Task[None]] = []
+    reader = Reader(child.stdout, lambda frame: take(session, session.inn, frame), ended, bounds=guard.bounds)
+    inbox.source = reader
+    reader.start()
+
+    async def close_input() -> None:
+        await _flush(far)
+        child.close_input()
+
+    try:
+        yield GuardedRead(session, inbox), GuardedWrite(session, inbox, close_input, drained.wait)
+    finally:
+        await asyncio.shield(_shut(child, far, reader, session))
+        for task in ending:
+            task.cancel()
+
+
+async def _end(session: Any, inbox: Inbox) -> None:
+    await session.quiet()
+    inbox.end()
+
+
+async def _flush(far: Writer) -> None:
+    with suppress(TimeoutError):
+        await asyncio.wait_for(far.flushed(), GRACE / 4)
+
+
+async def _shut(child: Child, far: Writer, reader: Reader, session: Any) -> None:
+    await _flush(far)
+    far.close(close_fd=False)
+    child.close_input()
+    if not await child.waited(GRACE):
+        await child.end()
+    reader.stop()
+    await session.close()
+    child.close()

@@ -1,0 +1,129 @@
+"""Between the SDK's message objects and the core's, and the headers that are made from a message's body."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, Final
+
+from mcp.shared.inbound import (
+    MCP_METHOD_HEADER,
+    MCP_NAME_HEADER,
+    MCP_PARAM_HEADER_PREFIX,
+    NAME_BEARING_METHODS,
+    encode_header_value,
+    mcp_param_headers,
+    x_mcp_header_map,
+)
+from mcp.shared.message import ClientMessageMetadata, SessionMessage
+from mcp_types import ErrorData, JSONRPCError, JSONRPCNotification, JSONRPCRequest, JSONRPCResponse
+
+from hauberk.message import NO_HEADERS
+
+
+def from_sdk(message: Any) -> dict[str, Any]:
+    """Return an SDK message as the JSON-RPC object that it stands for."""
+    kind = type(message)
+    if kind is JSONRPCResponse:
+        return {"jsonrpc": "2.0", "id": message.id, "result": message.result}
+    if kind is JSONRPCError:
+        error = message.error
+        data = {"data": error.data} if "data" in error.model_fields_set else {}
+        return {"jsonrpc": "2.0", "id": message.id, "error": {"code": error.code, "message": error.message, **data}}
+    found: dict[str, Any] = {"jsonrpc": "2.0", "method": message.method}
+    if kind is JSONRPCRequest:
+        found = {"jsonrpc": "2.0", "id": message.id, "method": message.method}
+    if message.params is not None:
+        found["params"] = message.params
+    return found
+
+
+def to_sdk(data: dict[str, Any], item: SessionMessage | None) -> SessionMessage:
+    """Return a JSON-RPC object as the SDK's, in the item that carried it where that is of the same kind."""
+    if item is not None and forward(item.message, data):
+        return item
+    return SessionMessage(_made(data), item.metadata if item is not None and "method" in data else None)
+
+
+def forward(message: Any, data: dict[str, Any]) -> bool:
+    """Put what passed back into the object that it came in; assigning is cheaper than building anew."""
+    kind = type(message)
+    if kind is JSONRPCResponse and "result" in data:
+        message.result = data["result"]
+        message.id = data["id"]
+        return True
+    if kind is JSONRPCRequest and "id" in data and data.get("method") == message.method:
+        if "params" in data:
+            message.params = data["params"]
+        return True
+    if kind is JSONRPCNotification and "id" not in data and data.get("method") == message.method:
+        if "params" in data:
+            message.params = data["params"]
+        return True
+    return False
+
+
+def _made(data: dict[str, Any]) -> Any:
+    if "result" in data:
+        return JSONRPCResponse(jsonrpc="2.0", id=data["id"], result=data["result"])
+    if "error" in data:
+        error = data["error"]
+        extra = {"data": error["data"]} if "data" in error else {}
+        return JSONRPCError(
+            jsonrpc="2.0", id=data["id"], error=ErrorData(code=error["code"], message=error["message"], **extra)
+        )
+    params = {"params": data["params"]} if "params" in data else {}
+    if "id" in data:
+        return JSONRPCRequest(jsonrpc="2.0", id=data["id"], method=data["method"], **params)
+    return JSONRPCNotification(jsonrpc="2.0", method=data["method"], **params)
+
+
+def headers_of(item: SessionMessage) -> Mapping[str, str]:
+    """Return the headers that travel with a message."""
+    metadata = item.metadata
+    return metadata.headers if isinstance(metadata, ClientMessageMetadata) and metadata.headers else NO_HEADERS
+
+
+class Headers:
+    """``Mcp-Method``, ``Mcp-Name`` and ``Mcp-Param-*`` made again from the body that is written (2026-07-28).
+
+    The SDK makes them above the guard, from the arguments as the host gave them; a rewritten argument would still leave
+    in a header. Which arguments go into headers is in the tool's schema, which is learnt from the lists that pass.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._limit: Final = limit
+        self._maps: Final[OrderedDict[str, Mapping[tuple[str, ...], str]]] = OrderedDict()
+
+    def learn(self, item: SessionMessage) -> None:
+        """Take the header maps of the tools in a list that passes."""
+        result = getattr(item.message, "result", None)
+        tools = result.get("tools") if result else None
+        if type(tools) is not list:
+            return
+        for tool in tools:
+            if type(tool) is dict and type(tool.get("name")) is str:
+                self._maps[tool["name"]] = x_mcp_header_map(tool.get("inputSchema"))
+                if len(self._maps) > self._limit:
+                    self._maps.popitem(last=False)
+
+    def renewed(self, item: SessionMessage) -> SessionMessage:
+        """Return the item with headers that equal its body."""
+        metadata, message = item.metadata, item.message
+        if not (isinstance(metadata, ClientMessageMetadata) and metadata.headers and type(message) is JSONRPCRequest):
+            return item
+        if MCP_METHOD_HEADER not in metadata.headers:
+            return item
+        params = message.params or {}
+        headers = {k: v for k, v in metadata.headers.items() if not k.startswith(MCP_PARAM_HEADER_PREFIX)}
+        headers[MCP_METHOD_HEADER] = message.method
+        key = NAME_BEARING_METHODS.get(message.method)
+        if key is not None and isinstance(name := params.get(key), str):
+            headers[MCP_NAME_HEADER] = encode_header_value(name)
+        if message.method == "tools/call" and (known := self._maps.get(params["name"])):
+            # Where the map is not known no such header leaves; the server then asks for a new list.
+            headers.update(mcp_param_headers(known, params.get("arguments") or {}))
+        if headers == metadata.headers:
+            return item
+        return SessionMessage(message, replace(metadata, headers=headers))

@@ -1,0 +1,359 @@
+"""In process around the official SDK: its transports, with the guard in them.
+
+The SDK's client and server talk through two streams of `SessionMessage`. Here both are wrapped: what is sent crosses the
+guard in the sender's own task; what is received crosses it where it is read, and in a task of its own (the pump) only
+where something may have to wait. A child process is run on the guard's own stdio transport.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable
+from contextlib import AsyncExitStack, asynccontextmanager
+from contextvars import Context
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Final, Self
+
+import anyio
+from mcp.client.stdio import StdioServerParameters
+from mcp.server import Server
+from mcp.server.mcpserver import MCPServer
+from mcp.shared.exceptions import MCPError
+from mcp.shared.message import ServerMessageMetadata, SessionMessage
+from mcp_types import JSONRPCRequest
+
+from hauberk.hosts._translate import Headers, from_sdk, headers_of, to_sdk
+from hauberk.refusals import ConfigError
+
+if TYPE_CHECKING:
+    from hauberk.connection import Connection, Role
+    from hauberk.guard import Guard
+    from hauberk.session import Session
+
+AHEAD: Final = 64
+"""Messages that may wait to be read by the SDK before their source is read no further."""
+
+
+class Ticket:
+    """What came with a message: the item that carried it and the sender's context."""
+
+    __slots__ = ("context", "item")
+
+    def __init__(self, item: SessionMessage, context: Context | None) -> None:
+        self.item = item
+        self.context = context
+
+
+class Inbox:
+    """The host's side: what the SDK will read next."""
+
+    bytes_only = False
+
+    def __init__(self) -> None:
+        self._items: deque[tuple[SessionMessage, Context | None]] = deque()
+        self._waiter: asyncio.Future[None] | None = None
+        self._room: Final = asyncio.Event()
+        self._room.set()
+        self.ended = False
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def deliver(self, data: dict[str, Any], ticket: Any) -> Awaitable[None] | None:
+        """Put one message where the SDK reads."""
+        item = to_sdk(data, ticket.item if ticket is not None else None)
+        self._items.append((item, ticket.context if ticket is not None else None))
+        if len(self._items) >= AHEAD:
+            self._room.clear()
+        self._wake()
+        return None
+
+    def unanswered(self, ticket: Any) -> Awaitable[None] | None:
+        """Say nothing: the SDK's own caller has gone."""
+
+    def end(self) -> None:
+        """Let the reader see the end once everything has been read."""
+        self.ended = True
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    def take(self) -> tuple[SessionMessage, Context | None]:
+        """Take the next message."""
+        item = self._items.popleft()
+        if len(self._items) < AHEAD // 2:
+            self._room.set()
+        return item
+
+    async def wait(self) -> None:
+        """Wait until there is a message, or the end."""
+        while not self._items and not self.ended:
+            self._waiter = asyncio.get_running_loop().create_future()
+            await self._waiter
+
+    async def room(self) -> None:
+        """Wait until the SDK has read most of what is here."""
+        await self._room.wait()
+
+
+class Outbox:
+    """The wire's side, where the SDK's own transport writes."""
+
+    bytes_only = False
+
+    def __init__(self, inner: Any, headers: Headers) -> None:
+        self._inner: Final = inner
+        self._headers: Final = headers
+
+    def deliver(self, data: dict[str, Any], ticket: Any) -> Awaitable[None] | None:
+        """Return the write of one message; its headers are made again from what is written."""
+        item = to_sdk(data, ticket.item if ticket is not None else None)
+        sending: Awaitable[None] = self._inner.send(self._headers.renewed(item))
+        return sending
+
+    def unanswered(self, ticket: Any) -> Awaitable[None] | None:
+        """Tell the transport that this request gets no answer, where it wants to know."""
+        metadata = ticket.item.metadata if ticket is not None else None
+        if isinstance(metadata, ServerMessageMetadata) and metadata.on_request_unanswered is not None:
+            return metadata.on_request_unanswered()
+        return None
+
+
+class GuardedWrite:
+    """What the SDK writes to."""
+
+    def __init__(self, session: Session, inbox: Inbox, close: Any, room: Any = None) -> None:
+        self._session: Final = session
+        self._inbox: Final = inbox
+        self._close: Final = close
+        self._room: Final = room
+
+    async def send(self, item: SessionMessage, /) -> None:
+        """Take one message across the guard, in the sender's own task.
+
+        Raises:
+            MCPError: A request was refused; the SDK hands this to the caller as an error answer.
+            anyio.ClosedResourceError: The session is over.
+        """
+        session = self._session
+        if session.closed:
+            raise anyio.ClosedResourceError
+        message = item.message
+        ticket = Ticket(item, None)
+        reply = await session.pass_object(session.out, from_sdk(message), ticket=ticket, headers=headers_of(item))
+        if self._room is not None:
+            await self._room()
+        if reply is None:
+            return
+        if isinstance(message, JSONRPCRequest) and "error" in reply:
+            error = reply["error"]
+            raise MCPError(code=error["code"], message=error["message"], data=error.get("data"))
+        self._inbox.deliver(reply, None)
+
+    async def aclose(self) -> None:
+        """Close the transport's own stream."""
+        await self._close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+
+class GuardedRead:
+    """What the SDK reads from: the inbox, filled by the carrier, by a pump, or by the very call that reads."""
+
+    def __init__(self, session: Session, inbox: Inbox, inner: Any = None, headers: Headers | None = None) -> None:
+        self._session: Final = session
+        self._inbox: Final = inbox
+        self._inner: Final = inner
+        self._headers: Final = headers
+        self._pump: asyncio.Task[None] | None = None
+        self._closed = False
+        self.last_context: Context | None = None
+        """The context in which the last message was sent; the SDK runs its handler in it."""
+
+    async def receive(self) -> SessionMessage | Exception:
+        """Return the next message that may pass.
+
+        Raises:
+            anyio.EndOfStream: The connection is over.
+            anyio.ClosedResourceError: This end was closed.
+        """
+        while True:
+            if self._closed:
+                raise anyio.ClosedResourceError
+            if len(self._inbox):
+                item, self.last_context = self._inbox.take()
+                return item
+            if self._inbox.ended:
+                raise anyio.EndOfStream
+            if self._inner is None or self._pump is not None:
+                await self._inbox.wait()
+            elif self._session.may_wait:
+                self.start_pump()
+            else:
+                await self._read()
+
+    async def _read(self) -> bool:
+        """Read one message from the transport into the guard; return whether it has to wait there."""
+        item = await self._inner.receive()
+        if isinstance(item, Exception):
+            self._session.noise()  # it holds the peer's raw text, and goes no further
+            return False
+        context = getattr(self._inner, "last_context", None)
+        session = self._session
+        if self._headers is not None:
+            self._headers.learn(item)
+        ticket = Ticket(item, context)
+        task = session.receive_object(
+            session.inn, from_sdk(item.message), ticket=ticket, headers=headers_of(item), context=context
+        )
+        return task is not None
+
+    def start_pump(self) -> None:
+        """Read the transport in a task of its own from now on."""
+        self._pump = asyncio.get_running_loop().create_task(self._pumping(), name="hauberk-pump")
+
+    async def _pumping(self) -> None:
+        try:
+            while True:
+                await self._read()
+                await self._inbox.room()
+        except (anyio.EndOfStream, anyio.ClosedResourceError, anyio.BrokenResourceError):
+            await self._session.quiet()
+        finally:
+            self._inbox.end()
+
+    async def aclose(self) -> None:
+        """Close this end and the transport's own."""
+        self._closed = True
+        self._inbox.end()
+        if self._pump is not None:
+            self._pump.cancel()
+            await asyncio.wait([self._pump])
+        if self._inner is not None:
+            await self._inner.aclose()
+
+    def close(self) -> None:
+        """Close this end."""
+        self._closed = True
+        self._inbox.end()
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> SessionMessage | Exception:
+        try:
+            return await self.receive()
+        except anyio.EndOfStream:
+            raise StopAsyncIteration from None
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+
+Streams = tuple[GuardedRead, GuardedWrite]
+
+
+class GuardedTransport:
+    """A transport for the SDK's ``Client``; the guard is opened with the first of them and closed with the last."""
+
+    def __init__(self, guard: Guard, target: Any, server: str) -> None:
+        self._guard: Final = guard
+        self._target: Final = target
+        self._server: Final = server
+        self._stack: AsyncExitStack | None = None
+
+    async def __aenter__(self) -> Streams:
+        async with AsyncExitStack() as stack:
+            await stack.enter_async_context(self._guard)
+            connection = await self._guard.connect(self._server, "client", target=_shown(self._target))
+            connection.proved(None)
+            if isinstance(self._target, StdioServerParameters):
+                from hauberk.hosts._child import run_child  # noqa: PLC0415 - subprocesses are for this target only
+
+                streams = await stack.enter_async_context(run_child(self._guard, connection, self._target))
+            else:
+                read, write = await stack.enter_async_context(_opened(self._target, connection))
+                streams = await stack.enter_async_context(around(self._guard, connection, read, write))
+            self._stack = stack.pop_all()
+            return streams
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool | None:
+        stack, self._stack = self._stack, None
+        return await stack.__aexit__(kind, error, trace) if stack is not None else None
+
+
+@asynccontextmanager
+async def around(guard: Guard, connection: Connection, read: Any, write: Any) -> AsyncIterator[Streams]:
+    """Put the guard around two streams of an SDK transport."""
+    inbox, headers = Inbox(), Headers(guard.bounds.embedded * 64)
+    session = guard.session(connection, inbox, Outbox(write, headers))
+    reader = GuardedRead(session, inbox, read, headers)
+    try:
+        yield reader, GuardedWrite(session, inbox, write.aclose)
+    finally:
+        await reader.aclose()
+        await session.close()
+
+
+def wrap(guard: Guard, target: Any, server: str) -> GuardedTransport:
+    """Return a transport that takes what ``mcp.Client`` takes, guarded.
+
+    Raises:
+        ConfigError: The target is nothing that can be connected to.
+    """
+    usable = isinstance(target, str | StdioServerParameters | Server | MCPServer) or hasattr(target, "__aenter__")
+    if not usable:
+        raise ConfigError(
+            f"cannot connect to {type(target).__name__}",
+            hint="give StdioServerParameters, a URL, a Transport, or a Server",
+        )
+    return GuardedTransport(guard, target, server)
+
+
+@asynccontextmanager
+async def serve(guard: Guard, read: Any, write: Any, server: str) -> AsyncIterator[Streams]:
+    """Stand in front of an SDK ``Server``: take the streams of its transport, give it guarded ones."""
+    role: Role = "server"
+    async with guard:
+        connection = await guard.connect(server, role)
+        connection.proved(None)
+        async with around(guard, connection, read, write) as streams:
+            yield streams
+
+
+def _opened(target: Any, connection: Connection) -> Any:
+    if isinstance(target, Server | MCPServer):
+        from mcp.client._memory import InMemoryTransport  # noqa: PLC0415 - the SDK has no public name for it
+
+        return InMemoryTransport(target)
+    if isinstance(target, str):
+        from mcp.client.streamable_http import streamable_http_client  # noqa: PLC0415 - only for a URL
+        from mcp.shared._httpx_utils import create_mcp_http_client  # noqa: PLC0415 - as above
+
+        return streamable_http_client(target, http_client=create_mcp_http_client(headers=connection.headers or None))
+    return target
+
+
+def _shown(target: Any) -> str:
+    """Return what is dialled, without anything that may be a secret."""
+    if isinstance(target, StdioServerParameters):
+        return target.command
+    if isinstance(target, str):
+        return target.split("?", 1)[0].rpartition("@")[2]
+    return str(getattr(target, "name", type(target).__name__))

@@ -61,16 +61,16 @@ class Chains:
         "idle_out",
         "inward",
         "judges",
-        "shape_out",
         "replays",
         "seals",
+        "shape_out",
         "waits_inward",
         "waits_outward",
     )
 
     def __init__(self, steps: Sequence[Step]) -> None:
         outward = sorted(steps, key=lambda step: -step.layer)
-        inward = sorted(reversed(steps), key=lambda step: step.layer)
+        inward = list(reversed(outward))
         self.connect: Final = _of("on_connect", inward)
         self.shape_out: Final = _of("on_send", outward, Layer.POLICY, Layer.CONTENT)
         """CONTENT and POLICY on the way out: the last that may rewrite arguments."""

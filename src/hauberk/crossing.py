@@ -22,36 +22,24 @@ from collections.abc import Awaitable, Generator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import orjson
-from msgspec.structs import replace
 
-from hauberk import edge, embedded, pipeline
+from hauberk import answers, edge, embedded, notices, pipeline
 from hauberk.event import Event
 from hauberk.judgement import Judgement
 from hauberk.message import NO_HEADERS, Frame, Message, ToolCall, encode, filled, freeze, references
-from hauberk.methods import ABSENT, CACHEABLE_METHODS, INPUT_REQUIRED_METHODS, check, classify, revision_of
-from hauberk.refusals import FAILED_HOOK, HookError, Refused
+from hauberk.methods import ABSENT, INPUT_REQUIRED_METHODS, check, classify, revision_of
+from hauberk.refusals import HookError, Refused
+from hauberk.reports import internal, refusal_event
+from hauberk.ways import Stopped
 
 if TYPE_CHECKING:
     from hauberk.chains import Chain
     from hauberk.exchange import Exchange, RequestId
-    from hauberk.session import Session, Way
+    from hauberk.session import Session
+    from hauberk.ways import Way
 
 logger = logging.getLogger("hauberk")
 Walk = Generator[Awaitable[Any], Any, Any]
-
-
-def internal(error: BaseException) -> Refused:
-    """Return the refusal for an error of the core; its text stays in the log."""
-    return Refused(
-        "core.internal",
-        f"an error in hauberk itself ({type(error).__name__})",
-        jsonrpc=FAILED_HOOK,
-        hint="please report it with the log; the message was not forwarded",
-    )
-
-
-class Stopped(Exception):  # noqa: N818 - it is no error: the asker has gone, or nothing is to be forwarded
-    """The message goes no further, and nobody waits for an answer."""
 
 
 class Crossing:
@@ -123,7 +111,7 @@ class Crossing:
             if isinstance(error.__cause__, KeyboardInterrupt):
                 raise KeyboardInterrupt from None
             return reply
-        except Exception as error:  # noqa: BLE001 - fail closed: what the core itself did not foresee is refused too
+        except Exception as error:
             logger.exception("a message was refused because of an error in hauberk itself")
             return (yield from self._refused(internal(error), raw))
         except BaseException:
@@ -150,9 +138,9 @@ class Crossing:
         if message.kind == "request":
             yield from self._request(message)
         elif message.kind == "notification":
-            yield from self._notification(message)
+            yield from notices.cross(self, message)
         else:
-            yield from self._answer(message)
+            yield from answers.cross(self, message)
 
     # --- in: what is it, and does anybody expect it ---
 
@@ -162,8 +150,8 @@ class Crossing:
             self.method = method
             params = data.get("params", ABSENT)
             check(method, self.kind, self.way.sender, params, self.session.guard.methods, self.session.bounds)
-            if self.kind == "request":
-                self._open(method, data)
+            if self.kind == "request" and self.id is not None:
+                self._open(self.id, method, data)
         else:
             data = self._match(data)
         if self.chains.idle_out if self.way.outward else self.chains.idle_in:
@@ -183,11 +171,10 @@ class Crossing:
             notes=frame.notes if frame else self.notes,
         )
 
-    def _open(self, method: str, data: dict[str, Any]) -> None:
+    def _open(self, id: RequestId, method: str, data: dict[str, Any]) -> None:
         session, way = self.session, self.way
-        assert self.id is not None
         session.may_ask(method)
-        exchange = way.exchanges.open(self.id, method, session.speaker(way), session.guard.clock())
+        exchange = way.exchanges.open(id, method, session.speaker(way), session.guard.clock())
         self.exchange = exchange
         exchange.ticket = self.ticket
         params = data.get("params")
@@ -206,7 +193,7 @@ class Crossing:
         if exchange is None:
             if self.id is None or not exchanges.late(self.id):
                 self.note(Event(code="core.unmatched", category="refusal", severity="warning", action="blocked"))
-            self._flush()
+            self.flush()
             raise Stopped
         self.exchange, self.method = exchange, exchange.method
         if type(self.id) is not type(exchange.id) or self.id != exchange.id:
@@ -231,7 +218,7 @@ class Crossing:
         if self.way.outward and chains.admit_out:
             message = yield from self.through(chains.admit_out, message)
         yield from self._record(decision)
-        yield from self._leave(message, call)
+        yield from self.leave(message, call)
 
     def _record(self, decision: list[Event]) -> Walk:
         """Wait until the decision is recorded, as durably as the sinks say."""
@@ -241,125 +228,17 @@ class Crossing:
         recorder = self.session.guard.recorder
         if not recorder:
             return
-        events = [self.session.complete(event, self) for event in events]
+        events = [self.session.reports.complete(event, self) for event in events]
         if not decision:
             recorder.note(events)
         elif (waiting := recorder.barrier(events)) is not None:
             yield waiting
             self.alive()
 
-    # --- answers ---
-
-    def _answer(self, message: Message) -> Walk:
-        exchange = self.exchange
-        assert exchange is not None
-        chains = self.chains
-        if self.way.outward:
-            message = yield from self.through(chains.shape_out, message)
-            message = yield from self.through(chains.admit_out, message)
-        else:
-            message = yield from self.through(chains.inward, message)
-        result = message.result
-        if result is not None:
-            if result.get("resultType") == "input_required":
-                message = yield from embedded.requests(self, message)
-            message = self._uncached(message)
-            self.session.tasks.remember(exchange, result, self.way.opposite.exchanges)
-        self.session.learn(message)
-        outcome = "answered" if message.kind == "result" else "error"
-        if exchange.tool and self.session.guard.recorder:
-            yield from self._outcome(exchange, message, outcome)
-        else:
-            self._flush()
-        if exchange.resolve is not None:
-            exchange.resolve(message.data)
-        else:
-            yield from self._leave(message, None)
-        exchange.end(outcome)
-
-    def _outcome(self, exchange: Exchange, message: Message, outcome: str) -> Walk:
-        sizes = {"request": exchange.size, "result": message.size}
-        seconds = round(self.session.guard.clock() - exchange.started, 6)
-        failed = message.result is not None and message.result.get("isError") is True
-        self.note(
-            Event(
-                code=f"core.{outcome}",
-                category="outcome",
-                action="allowed",
-                sizes=sizes,
-                details={"seconds": seconds, **({"isError": True} if failed else {})},
-            )
-        )
-        recorder = self.session.guard.recorder
-        if not recorder.both:
-            self._flush()
-            return
-        events = [self.session.complete(event, self) for event in self.notes]
-        self.notes.clear()
-        if (waiting := recorder.barrier(events, results=True)) is not None:
-            yield waiting
-
-    def _uncached(self, message: Message) -> Message:
-        """Let no client keep a list: what a rule hides later must not be shown from a cache (SEP-2549)."""
-        result = message.result
-        if message.method not in CACHEABLE_METHODS or message.toward != "client" or result is None:
-            return message
-        if result.get("ttlMs", 0) == 0 and result.get("cacheScope", "private") == "private":
-            return message
-        self.encoded = None
-        kept = {k: v for k, v in (("ttlMs", 0), ("cacheScope", "private")) if k in result}
-        return replace(message, data={**message.data, "result": {**result, **kept}}, first=message.original)
-
-    # --- notifications ---
-
-    def _notification(self, message: Message) -> Walk:
-        if message.method == "notifications/progress":
-            self._expected_progress(message)
-        cancelled: Exchange | None = None
-        if message.method == "notifications/cancelled" and "requestId" in message.params:
-            cancelled = self._cancelled(message)
-        chains = self.chains
-        if self.way.outward:
-            message = yield from self.through(chains.shape_out, message)
-            message = yield from self.through(chains.admit_out, message)
-        else:
-            message = yield from self.through(chains.inward, message)
-        self._flush()
-        if cancelled is not None:
-            message = self._cancel(message, cancelled)
-        yield from self._leave(message, None)
-
-    def _expected_progress(self, message: Message) -> None:
-        token = message.params["progressToken"]
-        if not self.way.opposite.exchanges.knows_token(token):
-            self.note(
-                Event(code="core.progress_unknown", category="refusal", severity="warning", action="blocked")
-            )
-            self._flush()
-            raise Stopped
-
-    def _cancelled(self, message: Message) -> Exchange:
-        """Return the request of this very sender that is cancelled; one that is still waiting here just ends."""
-        exchange = self.way.exchanges.find(message.params["requestId"])
-        if exchange is None:
-            raise Stopped
-        if not exchange.sent:
-            self.session.end(exchange, self.way, "cancelled", tombstone=False)
-            raise Stopped
-        return exchange
-
-    def _cancel(self, message: Message, exchange: Exchange) -> Message:
-        if exchange.outcome is not None or self.way.exchanges.find(exchange.id) is not exchange:
-            raise Stopped
-        self.session.end(exchange, self.way, "cancelled", tombstone=True)
-        if message.params.get("requestId") == exchange.id and type(message.params["requestId"]) is type(exchange.id):
-            return message
-        self.encoded = None
-        return message.with_params({**message.params, "requestId": exchange.id})
-
     # --- out: one step ---
 
-    def _leave(self, message: Message, call: ToolCall | None) -> Walk:
+    def leave(self, message: Message, call: ToolCall | None) -> Walk:
+        """Write: secrets put in, the call compared once more, SEAL, GATE, WIRE, all in one step."""
         data = message.data
         if call is not None and b"\n" in call.frozen:
             data = yield from self._with_secrets(message, call)
@@ -370,9 +249,8 @@ class Crossing:
         if call is not None:
             data = self._compared(message, call, data)
         if self.kind == "request":
-            assert self.exchange is not None
-            self.exchange.sent = True
-            self.exchange.size = message.size
+            self.asked.sent = True
+            self.asked.size = message.size
         waiting = self.session.emit(self.way.target, message, data, self.encoded)
         if waiting is not None:
             yield waiting
@@ -399,11 +277,17 @@ class Crossing:
             if ref not in values:
                 values[ref] = yield from self.session.guard.reveal(ref, call)
                 self.alive()
-        assert self.exchange is not None
-        self.exchange.secrets = tuple(values.values())
+        self.asked.secrets = tuple(values.values())
         return {**message.data, "params": {**params, "arguments": filled(params["arguments"], values)}}
 
     # --- shared ---
+
+    def hooks(self, message: Message) -> Walk:
+        """Take a message that is no call through all message hooks of its way."""
+        if not self.way.outward:
+            return (yield from self.through(self.chains.inward, message))
+        message = yield from self.through(self.chains.shape_out, message)
+        return (yield from self.through(self.chains.admit_out, message))
 
     def through(self, chain: Chain, item: Any) -> Walk:
         """Take a message or frame through one chain."""
@@ -417,6 +301,13 @@ class Crossing:
         self.alive()
         return item
 
+    @property
+    def asked(self) -> Exchange:
+        """Return the exchange of a request or an answer, which has one since it came in."""
+        if self.exchange is None:
+            raise LookupError("this message belongs to no exchange")
+        return self.exchange
+
     def alive(self) -> None:
         """Stop after a wait if the exchange has ended meanwhile."""
         if self.exchange is not None and self.exchange.outcome is not None:
@@ -426,12 +317,13 @@ class Crossing:
         """Leave an event for the record."""
         self.notes.append(event)
 
-    def _flush(self) -> None:
+    def flush(self) -> None:
+        """Record what was noted, without waiting."""
         if self.notes:
             events, self.notes[:] = list(self.notes), []
             recorder = self.session.guard.recorder
             if recorder:
-                recorder.note([self.session.complete(event, self) for event in events])
+                recorder.note([self.session.reports.complete(event, self) for event in events])
 
     # --- refusals ---
 
@@ -443,9 +335,9 @@ class Crossing:
     def refuse(self, refused: Refused) -> Walk:
         """Record a refusal and tell whoever waits; return the reply where `returns_reply` says so."""
         session, way = self.session, self.way
-        self.note(session.refusal_event(refused))
+        self.note(refusal_event(refused))
         recorder = session.guard.recorder
-        events = [session.complete(event, self) for event in self.notes] if recorder else []
+        events = [session.reports.complete(event, self) for event in self.notes] if recorder else []
         self.notes.clear()
         try:
             waiting = recorder.barrier(events) if recorder else None
@@ -471,7 +363,7 @@ class Crossing:
         if self.method == "server/discover":
             session.discover_refused = True
         in_flight = refused.code == "core.id_in_flight"
-        reply = session.refusal(refused, None if in_flight else self.id, way.source, self)
+        reply = session.reports.refusal(refused, None if in_flight else self.id, self, trusted=way.outward)
         if self.returns_reply:
             return reply
         waiting = session.emit(way.source, self.message, reply, None, ticket=self.ticket)
@@ -484,7 +376,7 @@ class Crossing:
         exchange = self.exchange
         if exchange is None:
             return
-        reply = self.session.refusal(refused, exchange.id, self.way.target, self)
+        reply = self.session.reports.refusal(refused, exchange.id, self, trusted=not self.way.outward)
         if exchange.resolve is not None:
             exchange.resolve(reply)
         else:

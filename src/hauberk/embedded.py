@@ -26,14 +26,12 @@ if TYPE_CHECKING:
 Walk = Generator[Awaitable[Any], Any, Any]
 
 
-def requests(crossing: Crossing, message: Message) -> Walk:
+def requests(crossing: Crossing, message: Message, result: dict[str, Any]) -> Walk:
     """Take each request inside an ``input_required`` answer through the chains; return the answer with what came out.
 
     Raises:
         Refused: One of them was refused, is malformed, or may not be asked this way.
     """
-    result = message.result
-    assert result is not None
     inner = _members(result.get("inputRequests"), "inputRequests", crossing.session.bounds)
     passed: dict[str, Any] = {}
     for key, request in inner.items():
@@ -68,15 +66,9 @@ def responses(crossing: Crossing, message: Message) -> Walk:
     return message.with_params({**params, "inputResponses": passed})
 
 
-def _cross(
-    crossing: Crossing, outer: Message, key: str, kind: Any, method: str, data: dict[str, Any]
-) -> Walk:
+def _cross(crossing: Crossing, outer: Message, key: str, kind: Any, method: str, data: dict[str, Any]) -> Walk:
     inner = replace(outer, kind=kind, method=method, data=data, embedded=key, first=None, id=None)
-    if crossing.way.outward:
-        inner = yield from crossing.through(crossing.chains.shape_out, inner)
-        inner = yield from crossing.through(crossing.chains.admit_out, inner)
-    else:
-        inner = yield from crossing.through(crossing.chains.inward, inner)
+    inner = yield from crossing.hooks(inner)
     return inner.data
 
 

@@ -119,8 +119,8 @@ class Exchanges:
         """Open an exchange.
 
         Raises:
-            Refused: ``core.id_in_flight`` for an id that the SDK would read as one in flight, ``core.busy`` if the table
-                is full.
+            Refused: ``core.id_in_flight`` for an id that the SDK would read as one in flight, ``core.busy`` if the
+                table is full.
         """
         key = correlation_key(id)
         if key in self.flight:

@@ -17,41 +17,21 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 import msgspec
 
-from hauberk import pipeline, plugins
+from hauberk import loading, pipeline, plugins
 from hauberk.chains import Chains
 from hauberk.config import Config, Options
 from hauberk.connection import Connection, Role
 from hauberk.event import Event, id_source
-from hauberk.methods import REVISIONS, Method
+from hauberk.methods import Method
 from hauberk.plugins import Loaded, Registry, Source
 from hauberk.principal import Principal
 from hauberk.refusals import ConfigError, HookError, PluginError, Refused
-from hauberk.session import Port, Session
+from hauberk.session import Session
 from hauberk.sinks import Recorder, Sink
+from hauberk.ways import Port
 
 if TYPE_CHECKING:
     from hauberk.message import SecretRef, ToolCall
-
-FEATURES: Final[Mapping[str, str]] = {
-    "tls": "mcp_tls_enabled",
-    "envelope": "agent_security_enabled",
-    "replay": "agent_security_enabled",
-    "ratelimit": "agent_rate_limit_enabled",
-}
-"""The feature flag that switches a plugin (S0.1)."""
-
-
-class Standing(msgspec.Struct, frozen=True, kw_only=True):
-    """One plugin, as ``hauberk plugins`` shows it."""
-
-    name: str
-    distribution: str
-    version: str
-    active: bool
-    why: str
-    mode: str = ""
-    layers: dict[str, str] = {}
-    """Layer of each hook."""
 
 
 class Guard:
@@ -83,8 +63,8 @@ class Guard:
         self.now: Final = now
         self.next_id: Final = id_source()
         self.principal: Final = Principal(id=f"host:{config.host}", kind="host", method="local")
-        self.methods: Final[Mapping[str, Method]] = _declared(config)
-        self.roster: tuple[Standing, ...] = ()
+        self.methods: Final[Mapping[str, Method]] = loading.declared(config)
+        self.roster: tuple[loading.Standing, ...] = ()
         self._registry: Final = Registry()
         self._sessions: Final[set[Session]] = set()
         self._opened: list[Any] = []
@@ -120,10 +100,10 @@ class Guard:
         if not isinstance(config, Config):
             config = Config.read(None if config is None else Path(config), host=host)
         guard = cls(config)
-        guard._load(disable, discover=discover)  # noqa: SLF001
+        guard._load(disable, discover=discover)
         for plugin in objects:
-            guard._registry.add(plugin)  # noqa: SLF001
-        guard._freeze()  # noqa: SLF001
+            guard._registry.add(plugin)
+        guard._freeze()
         return guard
 
     # --- loading ---
@@ -134,31 +114,23 @@ class Guard:
         if config.plugins.policy:
             sources["policy"] = plugins.policy_source(config.resolve(config.plugins.policy))
         disabled = config.disabled(disable)
-        _all_there(config, sources, disabled)
+        loading.all_there(config, sources, disabled)
         classes = {name: plugins.load_class(source) for name, source in sources.items() if name not in disabled}
         config.check({name: found.Options for name, found in classes.items()} | dict.fromkeys(disabled, Options))
         roster = []
-        for name in _listed(config, sources):
-            why = "disabled by plugins.disable or -p no:" if name in disabled else self._idle(name, classes[name])
+        for name in loading.listed(config, sources):
+            why = (
+                "disabled by plugins.disable or -p no:"
+                if name in disabled
+                else loading.idle(config, name, classes[name])
+            )
             if why:
-                roster.append(_standing(sources[name], why))
+                roster.append(loading.standing(sources[name], why))
             else:
                 loaded = self._make(sources[name], classes[name])
-                roster.append(_standing(sources[name], "", loaded))
+                roster.append(loading.standing(sources[name], "", loaded))
         self.roster = tuple(roster)
-        _exactly_required(config, self._registry.loaded)
-
-    def _idle(self, name: str, cls: Any) -> str:
-        """Return why a plugin does not run, or nothing if it does."""
-        config = self.config
-        if config.has_table(name):
-            return "mode = 'off'" if config.options(name, cls.Options).mode == "off" else ""
-        if name in config.plugins.require or name == "policy" or getattr(cls, "safe_default", None) is not None:
-            return ""
-        flag = FEATURES.get(name)
-        if flag is None:
-            return f"no table [{name}] in the configuration"
-        return "" if getattr(config.features, flag) else f"features.{flag} is false, and there is no table [{name}]"
+        loading.exactly_required(config, self._registry.loaded)
 
     def _make(self, source: Source, cls: Any) -> Loaded:
         options = self.options_for(cls)
@@ -171,9 +143,7 @@ class Guard:
                 f"plugin {source.name!r} cannot start ({type(error).__name__}: {error})",
                 hint=f"see its options in [{source.name}]",
             ) from error
-        return self._registry.add(
-            plugin, mode=options.mode, distribution=source.distribution, version=source.version
-        )
+        return self._registry.add(plugin, mode=options.mode, distribution=source.distribution, version=source.version)
 
     def options_for(self, plugin: Any, server: str | None = None) -> Any:
         """Return a plugin's options, merged for one server if one is named."""
@@ -364,68 +334,12 @@ class Guard:
             target: What ``mcp.Client`` takes: ``StdioServerParameters``, a URL, a ``Transport``, a ``Server``.
             server: The server's name in rules and events.
         """
-        from hauberk.hosts import sdk  # noqa: PLC0415 - the SDK is heavy, and only this host needs it
+        from hauberk.hosts import sdk
 
         return sdk.wrap(self, target, server)
 
     def serve(self, read: Any, write: Any, *, server: str = "server") -> Any:
         """Return an async context manager with streams for an SDK ``Server``, with this guard in front of it."""
-        from hauberk.hosts import sdk  # noqa: PLC0415 - as above
+        from hauberk.hosts import sdk
 
         return sdk.serve(self, read, write, server)
-
-
-def _declared(config: Config) -> dict[str, Method]:
-    """Return the methods outside every revision that the configuration lets cross."""
-    return {
-        extra.name: Method(extra.name, extra.sender, extra.kind, REVISIONS, "configuration")
-        for extra in config.core.methods
-    }
-
-
-def _listed(config: Config, sources: Mapping[str, Source]) -> list[str]:
-    """Return the names in listed order: as required, then by name; in ADMIT auth is first inwards, so last here."""
-    required = [name for name in config.plugins.require if name in sources]
-    rest = sorted((name for name in sources if name not in required), key=lambda name: (name == "auth", name))
-    return [*required, *rest]
-
-
-def _all_there(config: Config, sources: Mapping[str, Source], disabled: Iterable[str]) -> None:
-    for name in config.plugins.require:
-        if name in disabled:
-            raise ConfigError(f"plugin {name!r} is required and disabled", hint="take it out of one of the two lists")
-        if name not in sources:
-            there = ", ".join(sorted(sources)) or "none"
-            raise PluginError(
-                f"plugin {name!r} is not installed (installed: {there})",
-                hint=f"pip install hauberk-{name}, or remove {name!r} from plugins.require",
-            )
-    for name, flag in FEATURES.items():
-        if getattr(config.features, flag) and name not in sources:
-            raise PluginError(
-                f"features.{flag} needs plugin {name!r}, which is not installed", hint=f"pip install hauberk-{name}"
-            )
-
-
-def _exactly_required(config: Config, loaded: Mapping[str, Loaded]) -> None:
-    """In production what runs is exactly what is required."""
-    required = set(config.plugins.require)
-    for name in required - set(loaded):
-        raise PluginError(f"plugin {name!r} is required and does not run", hint=f"see mode in [{name}]")
-    if config.production and (extra := sorted(set(loaded) - required)):
-        raise PluginError(
-            f"plugin {extra[0]!r} runs and is not in plugins.require",
-            hint=f"add {extra[0]!r} to plugins.require, or to plugins.disable",
-        )
-
-
-def _standing(source: Source, why: str, loaded: Loaded | None = None) -> Standing:
-    return Standing(
-        name=source.name,
-        distribution=source.distribution,
-        version=source.version,
-        active=loaded is not None,
-        why=why,
-        mode=loaded.mode if loaded else "",
-        layers={step.hook: step.layer.name for step in loaded.steps} if loaded else {},
-    )

@@ -64,8 +64,8 @@ def on_send(message: Message | Frame, connection: Connection) -> Message | Frame
         connection: The connection that it leaves by.
 
     Returns:
-        A rewritten message of the same type, or None to leave it as it is. Arguments, parameters and results may change;
-        method, id, ``params.name``, ``params.uri`` and the protocol's ``_meta`` may not.
+        A rewritten message of the same type, or None to leave it as it is. Arguments, parameters and results may
+        change; method, id, ``params.name``, ``params.uri`` and the protocol's ``_meta`` may not.
 
     Raises:
         Refused: A request is answered with an error, a result is replaced by one, a notification is dropped.

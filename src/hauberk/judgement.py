@@ -38,7 +38,7 @@ class Judgement:
         self.crossing = crossing
         self.guard = crossing.session.guard
         self.connection = crossing.session.connection
-        self.call = ToolCall(message, self.connection.server)
+        self.call = ToolCall(message, crossing.asked, self.connection.server)
         self.call.exchange.tool = self.call.name
 
     def run(self) -> Walk:
@@ -100,7 +100,7 @@ class Judgement:
             answer = yield pipeline.judge_async(chain, self.call, self.connection, seconds)
             self.crossing.alive()
         if answer is not None and type(answer[1]) is Deny:
-            raise denied(*answer)
+            raise denied(answer[0], answer[1])
         return answer
 
     def _approve(self) -> Walk:

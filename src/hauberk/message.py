@@ -141,10 +141,24 @@ class Message(msgspec.Struct, frozen=True, eq=False, kw_only=True):
 class ToolCall:
     """One ``tools/call`` whose arguments are final. A judge reads it and changes nothing."""
 
-    __slots__ = ("_arguments", "_digest", "approved", "asks", "dry", "frozen", "message", "name", "read", "round", "server")
+    __slots__ = (
+        "_arguments",
+        "_digest",
+        "approved",
+        "asks",
+        "dry",
+        "exchange",
+        "frozen",
+        "message",
+        "name",
+        "read",
+        "round",
+        "server",
+    )
 
-    def __init__(self, message: Message, server: str, *, dry: bool = False) -> None:
+    def __init__(self, message: Message, exchange: Exchange, server: str, *, dry: bool = False) -> None:
         self.message = message
+        self.exchange = exchange
         self.name: str = message.data["params"]["name"]
         self.server = server
         self.dry = dry
@@ -176,12 +190,6 @@ class ToolCall:
     def principal(self) -> Principal:
         """Return who calls."""
         return self.message.principal
-
-    @property
-    def exchange(self) -> Exchange:
-        """Return the exchange of this call."""
-        assert self.message.exchange is not None
-        return self.message.exchange
 
     def note(self, event: Event) -> None:
         """Leave an event for the record."""

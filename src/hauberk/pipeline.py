@@ -199,9 +199,7 @@ async def judge_async(
     return strictest
 
 
-def stricter(
-    strictest: tuple[str, Verdict] | None, step: Step, verdict: Any, call: ToolCall
-) -> tuple[str, Verdict]:
+def stricter(strictest: tuple[str, Verdict] | None, step: Step, verdict: Any, call: ToolCall) -> tuple[str, Verdict]:
     """Return the stricter of two answers; an Ask is also left on the call.
 
     Raises:

@@ -1,8 +1,8 @@
 """Plugins: found by entry point, checked at load, registered with pluggy, frozen into steps.
 
-pluggy holds the plugins, checks hook names and prunes arguments; it does not run the chains. What it would let through is
-refused here: a misspelt hook, an option on a hook, an argument that the hook does not have, arguments in another order,
-two plugins of one name.
+pluggy holds the plugins, checks hook names and prunes arguments; it does not run the chains. What it would let through
+is refused here: a misspelt hook, an option on a hook, an argument that the hook does not have, arguments in another
+order, two plugins of one name.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ import msgspec
 import pluggy
 
 from hauberk import files, hookspecs
+from hauberk.chains import HookName, Step
 from hauberk.config import Options
 from hauberk.layers import Layer
-from hauberk.chains import HookName, Step
 from hauberk.pipeline import judging, observed
 from hauberk.refusals import PluginError
 
@@ -78,7 +78,7 @@ def installed() -> dict[str, Source]:
     return found
 
 
-def load_class(source: Source) -> type:
+def load_class(source: Source) -> Any:
     """Import a plugin's class and check its shape.
 
     Raises:
@@ -94,10 +94,12 @@ def load_class(source: Source) -> type:
     return check_class(source.name, cls)
 
 
-def check_class(name: str, cls: Any) -> type:
+def check_class(name: str, cls: Any) -> Any:
     """Check that a class has what a plugin needs: ``name``, ``layer`` or ``layers``, ``Options``, at least one hook."""
     if not isinstance(cls, type):
-        raise PluginError(f"plugin {name!r} is {type(cls).__name__}, not a class", hint="the entry point names the class")
+        raise PluginError(
+            f"plugin {name!r} is {type(cls).__name__}, not a class", hint="the entry point names the class"
+        )
     if getattr(cls, "name", None) != name:
         raise PluginError(
             f"plugin {name!r} calls itself {getattr(cls, 'name', None)!r}", hint=f"set name = {name!r} in the class"
@@ -230,7 +232,10 @@ def _check_hooks(name: str, plugin: Any) -> None:
             continue
         if attribute not in HOOKS:
             raise PluginError(f"plugin {name!r} marks {attribute}, which is no hook", hint=_nearest(attribute))
-        if any(marks.get(option) for option in ("wrapper", "hookwrapper", "tryfirst", "trylast", "optionalhook", "specname")):
+        if any(
+            marks.get(option)
+            for option in ("wrapper", "hookwrapper", "tryfirst", "trylast", "optionalhook", "specname")
+        ):
             raise PluginError(
                 f"plugin {name!r} puts an option on {attribute}",
                 hint="use hauberk.hookimpl, without options; order comes from the layer",
@@ -241,7 +246,9 @@ def _check_hooks(name: str, plugin: Any) -> None:
 def _check_signature(name: str, hook: HookName, function: Any) -> None:
     parameters = list(inspect.signature(function).parameters.values())[1:]
     if any(p.kind not in (p.POSITIONAL_OR_KEYWORD, p.POSITIONAL_ONLY) for p in parameters):
-        raise PluginError(f"plugin {name!r} takes *args, **kwargs or keyword-only arguments in {hook}", hint=_usage(hook))
+        raise PluginError(
+            f"plugin {name!r} takes *args, **kwargs or keyword-only arguments in {hook}", hint=_usage(hook)
+        )
     names = tuple(p.name for p in parameters)
     if names != _ARGUMENTS[hook][: len(names)]:
         raise PluginError(f"plugin {name!r} has {hook}({', '.join(names)})", hint=_usage(hook))
@@ -252,7 +259,7 @@ def _usage(hook: HookName) -> str:
 
 
 def _nearest(attribute: str) -> str:
-    import difflib  # noqa: PLC0415 - only on the way to an error
+    import difflib
 
     near = difflib.get_close_matches(attribute, HOOKS, 1, 0.5)
     return f"did you mean {near[0]!r}?" if near else f"the hooks are {', '.join(HOOKS)}"

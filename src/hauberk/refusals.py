@@ -89,7 +89,7 @@ class HookError(HauberkError):
     """A plugin could not tell: it raised, took too long, or answered something that is no answer."""
 
     def __init__(self, message: str, *, plugin: str, hook: str, code: str = "core.hook_failed") -> None:
-        super().__init__(message, hint=f"see the log for the failure of plugin {plugin!r}, or turn it off in development")
+        super().__init__(message, hint=f"see the log for why {plugin!r} failed; in development it can be turned off")
         self.plugin = plugin
         self.hook = hook
         self.code = code

@@ -9,10 +9,10 @@ import asyncio
 import secrets
 from collections.abc import Awaitable, Generator, Mapping
 from contextvars import Context
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from inspect import GEN_CLOSED, getgeneratorstate
+from typing import TYPE_CHECKING, Any, Final
 
 import orjson
-from msgspec.structs import replace
 
 from hauberk import pipeline
 from hauberk.crossing import Crossing
@@ -20,7 +20,9 @@ from hauberk.embedded import Rounds, Tasks
 from hauberk.event import Event
 from hauberk.exchange import Exchange, Exchanges, Outcome, RequestId
 from hauberk.message import NO_HEADERS, Frame, Message, encode
-from hauberk.refusals import INVALID_REQUEST, LIMITS, PARSE_ERROR, HauberkError, Refused
+from hauberk.refusals import LIMITS, HauberkError, Refused
+from hauberk.reports import Reports
+from hauberk.ways import Port, Way
 
 if TYPE_CHECKING:
     from hauberk.connection import Connection
@@ -28,39 +30,6 @@ if TYPE_CHECKING:
     from hauberk.principal import Principal
 
 Walk = Generator[Awaitable[Any], Any, Any]
-
-
-class Port(Protocol):
-    """One side of a session, to write to."""
-
-    bytes_only: bool
-    """Whether it takes frames without a line feed, and not objects."""
-
-    def deliver(self, data: Any, ticket: Any) -> Awaitable[None] | None:
-        """Write one message; return what is to be awaited where it cannot be written at once."""
-
-    def unanswered(self, ticket: Any) -> Awaitable[None] | None:
-        """Learn that a request which came in here gets no answer."""
-
-
-class Way:
-    """One direction of travel."""
-
-    __slots__ = ("exchanges", "opposite", "outward", "sender", "source", "tail", "target", "toward", "waiting")
-    opposite: Way
-
-    def __init__(self, source: Port, target: Port, *, outward: bool, sender: str, exchanges: Exchanges) -> None:
-        self.source: Final = source
-        self.target: Final = target
-        self.outward: Final = outward
-        """From the host to the wire."""
-        self.sender: Final = sender
-        self.toward: Final[Any] = "server" if sender == "client" else "client"
-        self.exchanges: Final = exchanges
-        """The requests that travel this way."""
-        self.tail: asyncio.Future[None] | None = None
-        """The last notification or answer that waits; what comes later leaves after it."""
-        self.waiting = 0
 
 
 class Session:
@@ -84,6 +53,7 @@ class Session:
         self.out.opposite, self.inn.opposite = self.inn, self.out
         self.rounds: Final = Rounds(guard.bounds)
         self.tasks: Final = Tasks(guard.bounds)
+        self.reports: Final = Reports(guard, connection)
         self.discover_refused = False
         self.closed = False
         self._near: Final = near
@@ -131,16 +101,16 @@ class Session:
             hint="raise core.bounds.line_bytes if this peer needs it",
         )
         crossing = Crossing(self, way)
-        crossing.id = id
+        crossing.kind, crossing.id = "request" if way.sender == "client" else "error", id
         exchange = way.opposite.exchanges.answer(id) if id is not None and way.sender == "server" else None
         if exchange is not None:
-            crossing.kind, crossing.exchange, crossing.method = "result", exchange, exchange.method
+            crossing.exchange, crossing.method, crossing.id = exchange, exchange.method, exchange.id
         walk = crossing.refuse(refused)
         try:
             waiting = walk.send(None)
         except StopIteration:
             return
-        self._continue(crossing, walk, waiting, None)
+        _ = self._continue(crossing, walk, waiting, None)
 
     @property
     def may_wait(self) -> bool:
@@ -155,7 +125,7 @@ class Session:
 
     def noise(self) -> None:
         """Record that a peer sent what was no message."""
-        self.record(Event(code="core.not_json", category="refusal", severity="warning", action="blocked"))
+        self.reports.record(Event(code="core.not_json", category="refusal", severity="warning", action="blocked"))
 
     @property
     def busy(self) -> bool:
@@ -174,17 +144,17 @@ class Session:
         self.closed = True
         for way in (self.out, self.inn):
             for exchange in way.exchanges.close():
-                self._ended(exchange, way)
+                self._ended(exchange)
         for task in list(self._running):
             task.cancel()
         if self._running:
             await asyncio.wait(self._running)
-        self.record(Event(code="core.disconnected", category="connection"))
+        self.reports.record(Event(code="core.disconnected", category="connection"))
         self.guard.forget(self)
 
     # --- the guard as asker ---
 
-    async def request(self, method: str, params: dict[str, Any] | None = None, *, timeout: float = 30.0) -> Any:
+    async def request(self, method: str, params: dict[str, Any] | None = None, *, seconds: float = 30.0) -> Any:
         """Ask the peer something; the answer passes the chains and reaches nobody else.
 
         Returns:
@@ -192,7 +162,7 @@ class Session:
 
         Raises:
             Refused: The answer was refused, or the peer answered with an error.
-            TimeoutError: No answer came in ``timeout`` seconds.
+            TimeoutError: No answer came in time.
         """
         if method.endswith("/list"):
             await self._one_list_a_second()
@@ -206,7 +176,7 @@ class Session:
         try:
             if (waiting := self.emit(way.target, None, data, None)) is not None:
                 await waiting
-            reply = await asyncio.wait_for(answer, timeout)
+            reply = await asyncio.wait_for(answer, seconds)
         finally:
             way.exchanges.drop(exchange, "timed_out", tombstone=True)
         if "error" in reply:
@@ -259,7 +229,8 @@ class Session:
         until = clock() + self.bounds.deadline
         sealed: Frame = pipeline.walk(self.guard.chains.frames_out, frame, self.connection, until, clock)
         if frame.notes and self.guard.recorder:
-            self.guard.recorder.note([self.complete(event, None) for event in frame.notes])
+            principal = self.connection.principal
+            self.guard.recorder.note([self.reports.about(event, None, principal) for event in frame.notes])
         return sealed.data
 
     # --- waiting ---
@@ -313,7 +284,7 @@ class Session:
         sent = exchange.sent
         self.end(exchange, way, "timed_out", tombstone=sent)
         refused = Refused("core.timed_out", "the answer did not come in time", jsonrpc=LIMITS, public=True)
-        reply = self.refusal(refused, exchange.id, way.source, None)
+        reply = self.reports.refusal(refused, exchange.id, None, trusted=way.outward)
         self._spawn(way.source, reply, exchange.ticket)
         if sent:
             params = {"requestId": exchange.id, "reason": "timed out"}
@@ -324,7 +295,9 @@ class Session:
         try:
             waiting = self.emit(port, None, data, None, ticket=ticket)
         except HauberkError as error:
-            self.record(Event(code=getattr(error, "code", "core.internal"), category="refusal", severity="critical"))
+            self.reports.record(
+                Event(code=getattr(error, "code", "core.internal"), category="refusal", severity="critical")
+            )
             return
         if waiting is not None:
             task = asyncio.ensure_future(waiting)
@@ -336,14 +309,14 @@ class Session:
     def end(self, exchange: Exchange, way: Way, outcome: Outcome, *, tombstone: bool) -> None:
         """End an exchange that gets no answer from its peer."""
         way.exchanges.drop(exchange, outcome, tombstone=tombstone)
-        self._ended(exchange, way)
+        self._ended(exchange)
         if outcome == "cancelled":
             self._tell_unanswered(way, exchange.ticket)
 
-    def _ended(self, exchange: Exchange, way: Way) -> None:
+    def _ended(self, exchange: Exchange) -> None:
         if exchange.tool and self.guard.recorder:
             event = Event(code=f"core.{exchange.outcome}", category="outcome", sizes={"request": exchange.size})
-            self.guard.recorder.note([self._about(event, exchange, way)])
+            self.guard.recorder.note([self.reports.about(event, exchange, exchange.principal)])
 
     def unanswered(self, crossing: Crossing) -> None:
         """Tell the carrier that a request which came in gets no answer."""
@@ -376,68 +349,6 @@ class Session:
             version = message.result.get("protocolVersion")
             self.connection.revision = version if type(version) is str else None
 
-    # --- events and refusals ---
-
-    def record(self, event: Event) -> None:
-        """Record an event about the connection itself."""
-        if self.guard.recorder:
-            self.guard.recorder.note([self.complete(event, None)])
-
-    def complete(self, event: Event, crossing: Crossing | None) -> Event:
-        """Fill in who, where and when."""
-        if crossing is None:
-            return self._about(event, None, None)
-        return self._about(event, crossing.exchange, crossing.way, crossing.method)
-
-    def _about(self, event: Event, exchange: Exchange | None, way: Way | None, method: str = "") -> Event:
-        principal = self.speaker(way) if way is not None else self.connection.principal
-        if exchange is not None:
-            principal, method = exchange.principal, method or exchange.method
-        return replace(
-            event,
-            id=event.id or self.guard.next_id(),
-            time=event.time or self.guard.now(),
-            host=self.guard.host,
-            server=self.connection.server,
-            principal=principal.id,
-            source=principal.method or "",
-            method=event.method or method,
-            tool=event.tool or (exchange.tool if exchange else ""),
-            exchange=f"{self.connection.id}.{exchange.number}" if exchange else self.connection.id,
-            digest=event.digest or (exchange.digest if exchange else ""),
-        )
-
-    def refusal_event(self, refused: Refused) -> Event:
-        """Return the event of a refusal."""
-        return Event(
-            code=refused.code,
-            category="refusal",
-            severity="critical" if refused.code in ("core.internal", "core.call_changed") else "warning",
-            action="blocked",
-            rule=refused.rule or "",
-            plugin=refused.plugin or "",
-            details={"reason": refused.message},
-        )
-
-    def refusal(
-        self, refused: Refused, id: RequestId | None, port: Port, crossing: Crossing | None
-    ) -> dict[str, Any]:
-        """Return the message that tells an asker no; the host learns why, a remote peer does not."""
-        error = refused.error_object(trusted=port is self._near)
-        if id is None and error["code"] != PARSE_ERROR:
-            error["code"] = INVALID_REQUEST
-        head = {"jsonrpc": "2.0", "id": id}
-        if crossing is None or crossing.method != "tools/call" or id is None or crossing.exchange is None:
-            return {**head, "error": error}
-        if self.guard.config.core.refuse_as != "result":
-            return {**head, "error": error}
-        hint = error["data"].get("hint")
-        text = f"{error['message']}\nhint: {hint}" if hint else error["message"]
-        result: dict[str, Any] = {"content": [{"type": "text", "text": text}], "isError": True}
-        if crossing.exchange.revision is not None:
-            result["resultType"] = "complete"
-        return {**head, "result": result}
-
 
 async def _drive(walk: Walk, waiting: Awaitable[Any], *, full: bool) -> dict[str, Any] | None:
     """Await what a walk yields until it ends."""
@@ -456,8 +367,8 @@ async def _drive(walk: Walk, waiting: Awaitable[Any], *, full: bool) -> dict[str
                 waiting = walk.throw(thrown)
         except StopIteration as end:
             return _reply(end)
-        except BaseException as raised:  # noqa: BLE001 - handed to the walk, which refuses or raises it again
-            if walk.gi_frame is None:
+        except BaseException as raised:
+            if getgeneratorstate(walk) == GEN_CLOSED:
                 raise
             error = raised
 

@@ -1,8 +1,8 @@
 """Where events go: to each plugin with ``on_audit``.
 
 A sink marked ``required`` is awaited before a message that carries a decision goes on; what it cannot record does not
-pass. The others are behind a bounded queue each, and never hold up a message. A sink that fails is reported to the other
-sinks and to standard error, once until it works again.
+pass. The others are behind a bounded queue each, and never hold up a message. A sink that fails is reported to the
+other sinks and to standard error, once until it works again.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """In process around the official SDK: its transports, with the guard in them.
 
-The SDK's client and server talk through two streams of `SessionMessage`. Here both are wrapped: what is sent crosses the
-guard in the sender's own task; what is received crosses it where it is read, and in a task of its own (the pump) only
-where something may have to wait. A child process is run on the guard's own stdio transport.
+The SDK's client and server talk through two streams of `SessionMessage`. Here both are wrapped: what is sent crosses
+the guard in the sender's own task; what is received crosses it where it is read, and in a task of its own (the pump)
+only where something may have to wait. A child process is run on the guard's own stdio transport.
 """
 
 from __future__ import annotations
@@ -282,7 +282,7 @@ class GuardedTransport:
             connection = await self._guard.connect(self._server, "client", target=_shown(self._target))
             connection.proved(None)
             if isinstance(self._target, StdioServerParameters):
-                from hauberk.hosts._child import run_child  # noqa: PLC0415 - subprocesses are for this target only
+                from hauberk.hosts._child import run_child
 
                 streams = await stack.enter_async_context(run_child(self._guard, connection, self._target))
             else:
@@ -339,12 +339,12 @@ async def serve(guard: Guard, read: Any, write: Any, server: str) -> AsyncIterat
 
 def _opened(target: Any, connection: Connection) -> Any:
     if isinstance(target, Server | MCPServer):
-        from mcp.client._memory import InMemoryTransport  # noqa: PLC0415 - the SDK has no public name for it
+        from mcp.client._memory import InMemoryTransport
 
         return InMemoryTransport(target)
     if isinstance(target, str):
-        from mcp.client.streamable_http import streamable_http_client  # noqa: PLC0415 - only for a URL
-        from mcp.shared._httpx_utils import create_mcp_http_client  # noqa: PLC0415 - as above
+        from mcp.client.streamable_http import streamable_http_client
+        from mcp.shared._httpx_utils import create_mcp_http_client
 
         return streamable_http_client(target, http_client=create_mcp_http_client(headers=connection.headers or None))
     return target

@@ -1,0 +1,106 @@
+"""What a session says: events for the record, completed with who, where and when, and refusals for whoever asked."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from msgspec.structs import replace
+
+from hauberk.event import Event
+from hauberk.exchange import Exchange, RequestId
+from hauberk.refusals import FAILED_HOOK, INVALID_REQUEST, PARSE_ERROR, Refused
+
+if TYPE_CHECKING:
+    from hauberk.connection import Connection
+    from hauberk.crossing import Crossing
+    from hauberk.guard import Guard
+    from hauberk.principal import Principal
+
+_GRAVE: Final = frozenset({"core.internal", "core.call_changed"})
+
+
+class Reports:
+    """The events and refusals of one connection."""
+
+    def __init__(self, guard: Guard, connection: Connection) -> None:
+        self._guard: Final = guard
+        self._connection: Final = connection
+
+    def record(self, event: Event) -> None:
+        """Record an event about the connection itself."""
+        if self._guard.recorder:
+            self._guard.recorder.note([self.about(event, None, self._connection.principal)])
+
+    def complete(self, event: Event, crossing: Crossing) -> Event:
+        """Fill in who, where and when, of an event that a message caused."""
+        speaker = crossing.session.speaker(crossing.way)
+        return self.about(event, crossing.exchange, speaker, crossing.method)
+
+    def about(self, event: Event, exchange: Exchange | None, principal: Principal, method: str = "") -> Event:
+        """Fill in who, where and when."""
+        connection, tool, digest, number = self._connection, "", "", self._connection.id
+        if exchange is not None:
+            principal, method = exchange.principal, method or exchange.method
+            tool, digest, number = exchange.tool, exchange.digest, f"{connection.id}.{exchange.number}"
+        return replace(
+            event,
+            id=event.id or self._guard.next_id(),
+            time=event.time or self._guard.now(),
+            host=self._guard.host,
+            server=connection.server,
+            principal=principal.id,
+            source=principal.method or "",
+            method=event.method or method,
+            tool=event.tool or tool,
+            exchange=number,
+            digest=event.digest or digest,
+        )
+
+    def refusal(
+        self, refused: Refused, id: RequestId | None, crossing: Crossing | None, *, trusted: bool
+    ) -> dict[str, Any]:
+        """Return the message that tells an asker no; the host learns why, a remote peer does not.
+
+        Args:
+            refused: What is said.
+            id: The asker's own id; None where it cannot be known.
+            crossing: The message that was refused, if there is one.
+            trusted: Whether the asker is the host that the guard works for.
+        """
+        error = refused.error_object(trusted=trusted)
+        if id is None and error["code"] != PARSE_ERROR:
+            error["code"] = INVALID_REQUEST
+        head = {"jsonrpc": "2.0", "id": id}
+        if crossing is None or crossing.method != "tools/call" or id is None or crossing.exchange is None:
+            return {**head, "error": error}
+        if self._guard.config.core.refuse_as != "result":
+            return {**head, "error": error}
+        hint = error["data"].get("hint")
+        text = f"{error['message']}\nhint: {hint}" if hint else error["message"]
+        result: dict[str, Any] = {"content": [{"type": "text", "text": text}], "isError": True}
+        if crossing.exchange.revision is not None:
+            result["resultType"] = "complete"
+        return {**head, "result": result}
+
+
+def internal(error: BaseException) -> Refused:
+    """Return the refusal for an error of the core; its text stays in the log."""
+    return Refused(
+        "core.internal",
+        f"an error in hauberk itself ({type(error).__name__})",
+        jsonrpc=FAILED_HOOK,
+        hint="please report it with the log; the message was not forwarded",
+    )
+
+
+def refusal_event(refused: Refused) -> Event:
+    """Return the event of a refusal."""
+    return Event(
+        code=refused.code,
+        category="refusal",
+        severity="critical" if refused.code in _GRAVE else "warning",
+        action="blocked",
+        rule=refused.rule or "",
+        plugin=refused.plugin or "",
+        details={"reason": refused.message},
+    )

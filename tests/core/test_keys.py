@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hauberk import keys
@@ -19,6 +19,8 @@ from hauberk.refusals import ConfigError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+# A machine that is busy with other things is no failure.
+CALM = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 KEY = hashlib.sha256(b"a key for tests").digest()
 AUDIT = "c19f3ee055dbd4eb20da122a4e68c37d29e7bc24f1ba55481c63a295b0302a18"
 KEY_ID = "0843cefb67126ade"
@@ -77,6 +79,7 @@ def test_other_encodings(data: bytes, what: str, write: Callable[[bytes], Path])
     assert "43 characters of base64url" in str(caught.value.hint)
 
 
+@CALM
 @given(position=st.integers(0, 42), letter=st.sampled_from("ABab09-_+/ \t=\n"))
 def test_one_text(position: int, letter: str) -> None:
     """One key has one text: whatever else is read is another key, or refused."""
@@ -203,6 +206,7 @@ def test_hkdf_length(length: int) -> None:
         keys.hkdf_sha256(KEY, info="", length=length)
 
 
+@CALM
 @given(one=st.text("ab/-v1", min_size=1, max_size=6), two=st.text("ab/-v1", min_size=1, max_size=6))
 def test_separation(one: str, two: str) -> None:
     """Two purposes have two keys, and none of them is the key itself (X.10)."""

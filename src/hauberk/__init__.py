@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from hauberk.bounds import Bounds as Bounds
+    from hauberk.config import SECRET as SECRET
     from hauberk.config import Config as Config
     from hauberk.config import Narrow as Narrow
     from hauberk.config import Options as Options
@@ -41,7 +42,7 @@ __version__ = "0.1.0"
 
 _ROOMS: Final = {
     "bounds": "Bounds",
-    "config": "Config Narrow Options",
+    "config": "SECRET Config Narrow Options",
     "connection": "Connection",
     "event": "Event",
     "exchange": "Exchange",

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 def cross(crossing: Crossing, message: Message) -> Walk:
     """Take an answer that was matched to its request to the asker."""
     exchange, session = crossing.asked, crossing.session
-    message = yield from crossing.hooks(message)
+    if not (crossing.chains.idle_out and crossing.chains.idle_in):
+        message = yield from crossing.hooks(message)
     result = message.result
     if result is not None:
         if result.get("resultType") == "input_required":

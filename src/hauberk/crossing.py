@@ -26,7 +26,7 @@ import orjson
 from hauberk import answers, edge, embedded, notices, pipeline
 from hauberk.event import Event
 from hauberk.judgement import Judgement
-from hauberk.message import NO_HEADERS, Frame, Message, ToolCall, encode, filled, freeze, references
+from hauberk.message import NO_HEADERS, Frame, Message, Proof, ToolCall, encode, filled, freeze, references
 from hauberk.methods import ABSENT, INPUT_REQUIRED_METHODS, check, classify, revision_of
 from hauberk.refusals import HookError, Refused
 from hauberk.reports import internal, refusal_event
@@ -62,6 +62,7 @@ class Crossing:
         "session",
         "ticket",
         "way",
+        "writing",
     )
 
     def __init__(
@@ -79,7 +80,8 @@ class Crossing:
         self.ticket = ticket
         self.headers = headers
         self.returns_reply = returns_reply
-        """Whether a refusal is handed to the caller, who tells the asker, and not written."""
+        """Whether the caller writes: a refusal is returned to it, and the last wait is left in ``writing``."""
+        self.writing: Awaitable[None] | None = None
         self.after = way.tail
         """What must have left before this message may."""
         self.done: Any = None
@@ -101,7 +103,13 @@ class Crossing:
             data: The message as an object, from a carrier with a parser of its own.
         """
         try:
-            yield from self._cross(raw, data)
+            message = self._enter(raw, data) if not self._framed else (yield from self._unframe(raw, data))
+            if self.kind == "request":
+                yield from self._request(message)
+            elif self.kind == "notification":
+                yield from notices.cross(self, message)
+            else:
+                yield from answers.cross(self, message)
         except Stopped:
             self.session.unanswered(self)
         except Refused as refused:
@@ -122,41 +130,41 @@ class Crossing:
     def _abandoned(self) -> None:
         """End a request whose task was cancelled before it was written."""
         exchange = self.exchange
-        if exchange is not None and self.kind == "request" and not exchange.sent:
+        if exchange is None:
+            return
+        if self.kind != "request":
+            exchange.end("closed")
+        elif not exchange.sent:
             self.session.end(exchange, self.way, "cancelled", tombstone=False)
-
-    def _cross(self, raw: bytes | None, data: dict[str, Any] | None) -> Walk:
-        if not self.way.outward and self.chains.frames_in:
-            frame = Frame(encode(data) if raw is None and data is not None else raw or b"", self.way.toward)
-            frame = yield from self.through(self.chains.frames_in, frame)
-            message = self._enter(*edge.read(frame.data, bounds=self.session.bounds), frame)
-        elif raw is not None:
-            message = self._enter(*edge.read(raw, bounds=self.session.bounds), None)
-        else:
-            message = self._enter(*edge.normalise(data or {}), None)
-        self.message = message
-        if message.kind == "request":
-            yield from self._request(message)
-        elif message.kind == "notification":
-            yield from notices.cross(self, message)
-        else:
-            yield from answers.cross(self, message)
 
     # --- in: what is it, and does anybody expect it ---
 
-    def _enter(self, data: dict[str, Any], encoded: bytes, frame: Frame | None) -> Message:
-        self.kind, method, self.id = classify(data, self.session.bounds)
+    @property
+    def _framed(self) -> bool:
+        return not self.way.outward and bool(self.chains.frames_in.steps)
+
+    def _unframe(self, raw: bytes | None, data: dict[str, Any] | None) -> Walk:
+        """Take the frame through WIRE, GATE and SEAL before anything in it is read."""
+        frame = Frame(encode(data or {}) if raw is None else raw, self.way.toward, self.session.connection.peer)
+        self.notes = frame.notes
+        frame = yield from self.through(self.chains.frames_in, frame)
+        return self._enter(frame.data, None, frame.proof)
+
+    def _enter(self, raw: bytes | None, data: dict[str, Any] | None, proof: Proof | None = None) -> Message:
+        bounds = self.session.bounds
+        data, encoded = edge.normalise(data or {}) if raw is None else edge.read(raw, bounds=bounds)
+        self.kind, method, self.id = classify(data, bounds)
         if method is not None:
             self.method = method
             params = data.get("params", ABSENT)
-            check(method, self.kind, self.way.sender, params, self.session.guard.methods, self.session.bounds)
+            check(method, self.kind, self.way.sender, params, self.session.guard.methods, bounds)
             if self.kind == "request" and self.id is not None:
                 self._open(self.id, method, data)
         else:
             data = self._match(data)
         if self.chains.idle_out if self.way.outward else self.chains.idle_in:
             self.encoded = None if self.changed else encoded
-        return Message(
+        self.message = Message(
             kind=self.kind,
             toward=self.way.toward,
             method=self.method,
@@ -166,10 +174,11 @@ class Crossing:
             principal=self.session.speaker(self.way),
             exchange=self.exchange,
             headers=self.headers,
-            proof=frame.proof if frame else None,
+            proof=proof,
             ticket=self.ticket,
-            notes=frame.notes if frame else self.notes,
+            notes=self.notes,
         )
+        return self.message
 
     def _open(self, id: RequestId, method: str, data: dict[str, Any]) -> None:
         session, way = self.session, self.way
@@ -206,7 +215,9 @@ class Crossing:
 
     def _request(self, message: Message) -> Walk:
         chains = self.chains
-        message = yield from self.through(chains.shape_out if self.way.outward else chains.inward, message)
+        first = chains.shape_out if self.way.outward else chains.inward
+        if first.steps:
+            message = yield from self.through(first, message)
         if message.method in INPUT_REQUIRED_METHODS and "inputResponses" in message.params:
             message = yield from embedded.responses(self, message)
         call: ToolCall | None = None
@@ -215,15 +226,14 @@ class Crossing:
             judgement = Judgement(self, message)
             decision = yield from judgement.run()
             call = judgement.call
-        if self.way.outward and chains.admit_out:
+        if self.way.outward and chains.admit_out.steps:
             message = yield from self.through(chains.admit_out, message)
-        yield from self._record(decision)
+        if decision or self.notes:
+            yield from self._record(decision)
         yield from self.leave(message, call)
 
     def _record(self, decision: list[Event]) -> Walk:
         """Wait until the decision is recorded, as durably as the sinks say."""
-        if not self.notes and not decision:
-            return
         events, self.notes[:] = [*self.notes, *decision], []
         recorder = self.session.guard.recorder
         if not recorder:
@@ -248,18 +258,22 @@ class Crossing:
         self.message = message
         if call is not None:
             data = self._compared(message, call, data)
+        waiting = self.session.emit(self.way.target, message, data, self.encoded)
         if self.kind == "request":
             self.asked.sent = True
             self.asked.size = message.size
-        waiting = self.session.emit(self.way.target, message, data, self.encoded)
-        if waiting is not None:
+        if waiting is None:
+            return
+        if self.returns_reply:
+            self.writing = waiting
+        else:
             yield waiting
 
     def _compared(self, message: Message, call: ToolCall, data: dict[str, Any]) -> dict[str, Any]:
         """Refuse a call that is not the one that was judged; return it built round the very bytes."""
         params = message.data["params"]
         hooks = self.chains.admit_out if self.way.outward else self.chains.judges
-        if (call.read or hooks) and freeze(params.get("arguments") or {}) != call.frozen:
+        if (call.read or hooks.steps) and freeze(params.get("arguments") or {}) != call.frozen:
             raise pipeline.call_changed(hooks)
         if params["name"] != call.name or message.data["method"] != "tools/call" or message.data["id"] != message.id:
             raise pipeline.call_changed(hooks)
@@ -284,14 +298,15 @@ class Crossing:
 
     def hooks(self, message: Message) -> Walk:
         """Take a message that is no call through all message hooks of its way."""
-        if not self.way.outward:
-            return (yield from self.through(self.chains.inward, message))
-        message = yield from self.through(self.chains.shape_out, message)
-        return (yield from self.through(self.chains.admit_out, message))
+        chains = self.chains
+        for chain in (chains.shape_out, chains.admit_out) if self.way.outward else (chains.inward,):
+            if chain.steps:
+                message = yield from self.through(chain, message)
+        return message
 
     def through(self, chain: Chain, item: Any) -> Walk:
         """Take a message or frame through one chain."""
-        if not chain:
+        if not chain.steps:
             return item
         guard, connection = self.session.guard, self.session.connection
         seconds = self.session.bounds.deadline

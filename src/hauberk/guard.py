@@ -19,7 +19,7 @@ import msgspec
 
 from hauberk import loading, pipeline, plugins
 from hauberk.chains import Chains
-from hauberk.config import Config, Options
+from hauberk.config import Config
 from hauberk.connection import Connection, Role
 from hauberk.event import Event, id_source
 from hauberk.methods import Method
@@ -116,7 +116,7 @@ class Guard:
         disabled = config.disabled(disable)
         loading.all_there(config, sources, disabled)
         classes = {name: plugins.load_class(source) for name, source in sources.items() if name not in disabled}
-        config.check({name: found.Options for name, found in classes.items()} | dict.fromkeys(disabled, Options))
+        config.check({name: found.Options for name, found in classes.items()} | dict.fromkeys(disabled))
         roster = []
         for name in loading.listed(config, sources):
             why = (

@@ -52,12 +52,14 @@ class Judgement:
         if self.guard.recorder:
             call.exchange.digest = call.digest
         repeated = self._repeated()
-        answer = yield from self._round(chains.judges)
-        if chains.charges and not repeated:
+        answer: Answer = None
+        if chains.judges.steps:
+            answer = yield from self._round(chains.judges)
+        if chains.charges.steps and not repeated:
             answer = _stricter(answer, (yield from self._round(chains.charges)))
         if answer is not None and type(answer[1]) is Ask and not repeated:
             yield from self._approve()
-            if chains.charges:
+            if chains.charges.steps:
                 yield from self._round(chains.charges)
         if answer is None and self.guard.config.production:
             raise Refused("core.unjudged", "no plugin allowed this call", hint="name it in an allow rule")
@@ -90,8 +92,6 @@ class Judgement:
         return call.round > 0
 
     def _round(self, chain: Chain) -> Walk:
-        if not chain:
-            return None
         seconds = self.crossing.session.bounds.deadline
         if chain.plain:
             clock = self.guard.clock

@@ -88,8 +88,12 @@ class Session:
         try:
             waiting = walk.send(None)
         except StopIteration as end:
-            return _reply(end)
-        return await self._finish(crossing, walk, waiting)
+            reply = _reply(end)
+        else:
+            reply = await self._finish(crossing, walk, waiting)
+        if crossing.writing is not None:
+            await crossing.writing
+        return reply
 
     def overlong(self, way: Way, size: int, id: RequestId | None) -> None:
         """Refuse a frame that was too long to hold."""

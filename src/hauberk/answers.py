@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
 
@@ -25,9 +25,12 @@ def cross(crossing: Crossing, message: Message) -> Walk:
     if result is not None:
         if result.get("resultType") == "input_required":
             message = yield from embedded.requests(crossing, message, result)
-        message = _uncached(crossing, message)
-        session.tasks.remember(exchange, result, crossing.way.opposite.exchanges)
-    session.learn(message)
+        if message.method in CACHEABLE_METHODS:
+            message = _uncached(crossing, message, result)
+        elif exchange.tool:
+            session.tasks.remember(exchange, result, crossing.way.opposite.exchanges)
+        elif message.method == "initialize":
+            session.learn(result)
     outcome: Outcome = "answered" if message.kind == "result" else "error"
     if exchange.tool and session.guard.recorder:
         yield from _record(crossing, exchange, message, outcome)
@@ -57,10 +60,10 @@ def _record(crossing: Crossing, exchange: Exchange, message: Message, outcome: O
         yield waiting
 
 
-def _uncached(crossing: Crossing, message: Message) -> Message:
+def _uncached(crossing: Crossing, message: Message, result: dict[str, Any]) -> Message:
     """Let no client keep a list: what a rule hides later must not be shown from a cache (SEP-2549)."""
-    result = message.result
-    if message.method not in CACHEABLE_METHODS or message.toward != "client" or result is None:
+    result = message.result or result
+    if message.toward != "client":
         return message
     if result.get("ttlMs", 0) == 0 and result.get("cacheScope", "private") == "private":
         return message

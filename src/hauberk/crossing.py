@@ -21,19 +21,20 @@ import logging
 from collections.abc import Awaitable, Generator, Mapping
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import orjson
 
 from hauberk import answers, edge, embedded, notices, pipeline
 from hauberk.event import Event
 from hauberk.judgement import Judgement
-from hauberk.message import NO_HEADERS, Frame, Message, Proof, ToolCall, encode, filled, freeze, references
+from hauberk.message import Frame, Message, Proof, ToolCall, encode, filled, freeze, references
 from hauberk.methods import ABSENT, INPUT_REQUIRED_METHODS, check, classify, revision_of
 from hauberk.refusals import HookError, Refused
 from hauberk.reports import internal, refusal_event
 from hauberk.ways import Stopped
 
 if TYPE_CHECKING:
-    from hauberk.chains import Chain
+    from hauberk.chains import Chain, Chains
     from hauberk.exchange import Exchange, RequestId
     from hauberk.session import Session
     from hauberk.ways import Way
@@ -42,58 +43,28 @@ logger = logging.getLogger("hauberk")
 Walk = Generator[Awaitable[Any], Any, Any]
 
 
-class Crossing:
+class Crossing(msgspec.Struct, eq=False):
     """One message on one way of one session."""
 
-    __slots__ = (
-        "after",
-        "chains",
-        "changed",
-        "done",
-        "encoded",
-        "exchange",
-        "headers",
-        "id",
-        "kind",
-        "message",
-        "method",
-        "notes",
-        "returns_reply",
-        "session",
-        "ticket",
-        "way",
-        "writing",
-    )
-
-    def __init__(
-        self,
-        session: Session,
-        way: Way,
-        *,
-        ticket: Any = None,
-        headers: Mapping[str, str] = NO_HEADERS,
-        returns_reply: bool = False,
-    ) -> None:
-        self.session = session
-        self.way = way
-        self.chains = session.guard.chains
-        self.ticket = ticket
-        self.headers = headers
-        self.returns_reply = returns_reply
-        """Whether the caller writes: a refusal is returned to it, and the last wait is left in ``writing``."""
-        self.writing: Awaitable[None] | None = None
-        self.after = way.tail
-        """What must have left before this message may."""
-        self.done: Any = None
-        self.kind = ""
-        self.method = ""
-        self.id: RequestId | None = None
-        self.exchange: Exchange | None = None
-        self.message: Message | None = None
-        self.encoded: bytes | None = None
-        """The message as it was checked, while no hook and no rule has had a hand in it."""
-        self.changed = False
-        self.notes: list[Event] = []
+    session: Session
+    way: Way
+    chains: Chains
+    ticket: Any
+    headers: Mapping[str, str]
+    after: Any
+    """What must have left before this message may (a future, or None)."""
+    returns_reply: bool = False
+    """Whether the caller writes: a refusal is returned to it, and the last wait is left in ``writing``."""
+    writing: Awaitable[None] | None = None
+    kind: str = ""
+    method: str = ""
+    id: RequestId | None = None
+    exchange: Exchange | None = None
+    message: Message | None = None
+    encoded: bytes | None = None
+    """The message as it was checked, while no hook and no rule has had a hand in it."""
+    changed: bool = False
+    notes: list[Event] = []
 
     def run(self, raw: bytes | None, data: dict[str, Any] | None) -> Walk:
         """Cross; return the reply for the asker where `returns_reply` says so, else None.
@@ -103,7 +74,10 @@ class Crossing:
             data: The message as an object, from a carrier with a parser of its own.
         """
         try:
-            message = self._enter(raw, data) if not self._framed else (yield from self._unframe(raw, data))
+            if self.chains.frames_in.steps and not self.way.outward:
+                message = yield from self._unframe(raw, data)
+            else:
+                message = self._enter(raw, data)
             if self.kind == "request":
                 yield from self._request(message)
             elif self.kind == "notification":
@@ -138,10 +112,6 @@ class Crossing:
             self.session.end(exchange, self.way, "cancelled", tombstone=False)
 
     # --- in: what is it, and does anybody expect it ---
-
-    @property
-    def _framed(self) -> bool:
-        return not self.way.outward and bool(self.chains.frames_in.steps)
 
     def _unframe(self, raw: bytes | None, data: dict[str, Any] | None) -> Walk:
         """Take the frame through WIRE, GATE and SEAL before anything in it is read."""
@@ -182,18 +152,22 @@ class Crossing:
 
     def _open(self, id: RequestId, method: str, data: dict[str, Any]) -> None:
         session, way = self.session, self.way
-        session.may_ask(method)
+        if method == "initialize":
+            session.may_initialize()
         exchange = way.exchanges.open(id, method, session.speaker(way), session.guard.clock())
         self.exchange = exchange
         exchange.ticket = self.ticket
         params = data.get("params")
         if params:
-            exchange.revision = revision_of(params)
             meta = params.get("_meta")
-            if meta and (token := meta.get("progressToken")) is not None:
-                way.exchanges.set_token(exchange, token)
-            session.tasks.inherit(exchange, params)
-        session.start_timer(exchange, way)
+            if meta:
+                exchange.revision = revision_of(params)
+                if (token := meta.get("progressToken")) is not None:
+                    way.exchanges.set_token(exchange, token)
+            if "taskId" in params:
+                session.tasks.inherit(exchange, params)
+        if session.request_timeout is not None:
+            session.start_timer(exchange, way)
 
     def _match(self, data: dict[str, Any]) -> dict[str, Any]:
         """Find who asked, and write the asker's own id into the answer."""
@@ -222,7 +196,7 @@ class Crossing:
             message = yield from embedded.responses(self, message)
         call: ToolCall | None = None
         decision: list[Event] = []
-        if message.method == "tools/call":
+        if message.method == "tools/call" and (self.encoded is None or self.session.guard.decides):
             judgement = Judgement(self, message)
             decision = yield from judgement.run()
             call = judgement.call

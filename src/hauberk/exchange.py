@@ -14,6 +14,8 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any, Final, Literal
 
+import msgspec
+
 from hauberk.bounds import Bounds
 from hauberk.methods import correlation_key
 from hauberk.principal import Principal
@@ -23,59 +25,35 @@ Outcome = Literal["answered", "error", "refused", "cancelled", "timed_out", "clo
 RequestId = str | int
 
 
-class Exchange:
+class Exchange(msgspec.Struct, eq=False):
     """One request in flight."""
 
-    __slots__ = (
-        "_deferred",
-        "digest",
-        "errors",
-        "id",
-        "key",
-        "method",
-        "number",
-        "outcome",
-        "principal",
-        "resolve",
-        "revision",
-        "round",
-        "secrets",
-        "sent",
-        "size",
-        "started",
-        "ticket",
-        "timer",
-        "token",
-        "tool",
-    )
-
-    def __init__(self, id: RequestId, key: RequestId, method: str, principal: Principal, started: float) -> None:
-        self.id = id
-        """The asker's own id, which its answer carries."""
-        self.key = key
-        self.method = method
-        self.principal = principal
-        self.started = started
-        """Monotonic seconds."""
-        self.number = 0
-        """Counts the exchanges of one session; with the session's id it names this one in events."""
-        self.revision: str | None = None
-        self.token: RequestId | None = None
-        self.tool: str = ""
-        self.digest: str = ""
-        self.size = 0
-        self.round = 0
-        self.sent = False
-        """Set by the step that writes the request; a charge is given back where it is false at the end."""
-        self.outcome: Outcome | None = None
-        self.secrets: tuple[str, ...] = ()
-        """The values that were put in for references, for whoever redacts the answer."""
-        self.ticket: Any = None
-        self.timer: Any = None
-        self.resolve: Callable[[dict[str, Any]], None] | None = None
-        """Set where the guard itself is the asker: gets the answer, which reaches no peer."""
-        self.errors: list[Exception] = []
-        self._deferred: list[Callable[[Outcome], object]] = []
+    id: RequestId
+    """The asker's own id, which its answer carries."""
+    key: RequestId
+    method: str
+    principal: Principal
+    started: float
+    """Monotonic seconds."""
+    number: int
+    """Counts the exchanges of one direction; with the connection's id it names this one in events."""
+    revision: str | None = None
+    token: RequestId | None = None
+    tool: str = ""
+    digest: str = ""
+    size: int = 0
+    round: int = 0
+    sent: bool = False
+    """Set by the step that writes the request; a charge is given back where it is false at the end."""
+    outcome: Outcome | None = None
+    secrets: tuple[str, ...] = ()
+    """The values that were put in for references, for whoever redacts the answer."""
+    ticket: Any = None
+    timer: Any = None
+    resolve: Callable[[dict[str, Any]], None] | None = None
+    """Set where the guard itself is the asker: gets the answer, which reaches no peer."""
+    errors: list[Exception] = []
+    _deferred: list[Callable[[Outcome], object]] = []
 
     def defer(self, function: Callable[[Outcome], object]) -> None:
         """Run ``function`` exactly once when this exchange ends, with the outcome; at once if it has ended."""
@@ -92,9 +70,8 @@ class Exchange:
         if self.timer is not None:
             self.timer.cancel()
             self.timer = None
-        deferred, self._deferred = self._deferred, []
-        for function in reversed(deferred):
-            self._run(function, outcome)
+        while self._deferred:
+            self._run(self._deferred.pop(), outcome)
 
     def _run(self, function: Callable[[Outcome], object], outcome: Outcome) -> None:
         try:
@@ -140,9 +117,8 @@ class Exchanges:
                 hint="wait for answers, or raise core.bounds.exchanges",
             )
         self.tombstones.pop(key, None)
-        exchange = Exchange(id, key, method, principal, started)
         self._count += 1
-        exchange.number = self._count
+        exchange = Exchange(id, key, method, principal, started, self._count)
         self.flight[key] = exchange
         return exchange
 

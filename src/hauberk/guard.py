@@ -160,6 +160,9 @@ class Guard:
         sinks = (Sink(step, required[step.plugin]) for step in steps if step.hook == "on_audit")
         self.recorder = Recorder(sinks, self.bounds, self._complete)
         self.approvers = tuple(self._approver(name) for name in self.config.core.approvers)
+        self.asks = bool(self.approvers)
+        self.decides = bool(self.recorder) or self.config.production
+        """Whether a call that meets no hook is still to be judged or recorded."""
         self._resolvers = tuple(one for one in loaded if hasattr(one.plugin, "resolve"))
         if self.chains.replays and not self.chains.seals:
             raise PluginError(

@@ -25,6 +25,7 @@ from hauberk.reports import Reports
 from hauberk.ways import Port, Way
 
 if TYPE_CHECKING:
+    from hauberk.chains import Chains
     from hauberk.connection import Connection
     from hauberk.guard import Guard
     from hauberk.principal import Principal
@@ -54,18 +55,21 @@ class Session:
         self.rounds: Final = Rounds(guard.bounds)
         self.tasks: Final = Tasks(guard.bounds)
         self.reports: Final = Reports(guard, connection)
+        self.request_timeout: Final = guard.config.core.request_timeout
         self.discover_refused = False
         self.closed = False
         self._near: Final = near
         self._far: Final = far
         self._running: Final[set[asyncio.Task[Any]]] = set()
         self._listed = 0.0
+        self._known: Chains | None = None
+        self._waits = True
 
     # --- what carriers call ---
 
     def receive(self, way: Way, raw: bytes, *, context: Context | None = None) -> asyncio.Task[Any] | None:
         """Take one frame that came in at the source of a way; return the task if it has to wait."""
-        return self._start(Crossing(self, way), raw, None, context)
+        return self._start(Crossing(self, way, self.guard.chains, None, NO_HEADERS, way.tail), raw, None, context)
 
     def receive_object(
         self,
@@ -77,13 +81,14 @@ class Session:
         context: Context | None = None,
     ) -> asyncio.Task[Any] | None:
         """Take one message that another parser read."""
-        return self._start(Crossing(self, way, ticket=ticket, headers=headers), None, data, context)
+        crossing = Crossing(self, way, self.guard.chains, ticket, headers, way.tail)
+        return self._start(crossing, None, data, context)
 
     async def pass_object(
         self, way: Way, data: dict[str, Any], *, ticket: Any = None, headers: Mapping[str, str] = NO_HEADERS
     ) -> dict[str, Any] | None:
         """Take one message in the caller's own task; return the answer to a refused request instead of writing it."""
-        crossing = Crossing(self, way, ticket=ticket, headers=headers, returns_reply=True)
+        crossing = Crossing(self, way, self.guard.chains, ticket, headers, way.tail, returns_reply=True)
         walk = crossing.run(None, data)
         try:
             waiting = walk.send(None)
@@ -104,7 +109,7 @@ class Session:
             jsonrpc=LIMITS,
             hint="raise core.bounds.line_bytes if this peer needs it",
         )
-        crossing = Crossing(self, way)
+        crossing = Crossing(self, way, self.guard.chains, None, NO_HEADERS, way.tail)
         crossing.kind, crossing.id = "request" if way.sender == "client" else "error", id
         exchange = way.opposite.exchanges.answer(id) if id is not None and way.sender == "server" else None
         if exchange is not None:
@@ -119,13 +124,18 @@ class Session:
     @property
     def may_wait(self) -> bool:
         """Whether a message on its way in, or a word of the guard's own to the host, may have to wait."""
+        chains = self.guard.chains
+        if chains is not self._known:
+            self._known, self._waits = chains, self._waits_with(chains)
+        return self._waits or bool(self._running)
+
+    def _waits_with(self, chains: Chains) -> bool:
         guard, core = self.guard, self.guard.config.core
-        if self._running or guard.chains.waits_inward or guard.recorder.both:
+        if chains.waits_inward or guard.recorder.both:
             return True
         if core.request_timeout is not None or core.refuse_as == "result":
             return True
-        decides = guard.chains.waits_outward or guard.recorder.waits or bool(guard.approvers)
-        return self.connection.role == "server" and decides
+        return self.connection.role == "server" and (chains.waits_outward or guard.recorder.waits or guard.asks)
 
     def noise(self) -> None:
         """Record that a peer sent what was no message."""
@@ -278,7 +288,7 @@ class Session:
 
     def start_timer(self, exchange: Exchange, way: Way) -> None:
         """Bound the time that an answer may take, where the configuration says so."""
-        seconds = self.guard.config.core.request_timeout
+        seconds = self.request_timeout
         if seconds is not None and exchange.method != "subscriptions/listen":
             exchange.timer = asyncio.get_running_loop().call_later(seconds, self._timed_out, exchange, way)
 
@@ -338,20 +348,19 @@ class Session:
         """Return who sends what travels this way, as the channel proved it."""
         return self.guard.principal if way.outward else self.connection.principal
 
-    def may_ask(self, method: str) -> None:
+    def may_initialize(self) -> None:
         """Refuse ``initialize`` after a refused ``server/discover``: a refusal is no reason to fall back.
 
         Raises:
             Refused: ``core.discover_refused``.
         """
-        if self.discover_refused and method == "initialize":
+        if self.discover_refused:
             raise Refused("core.discover_refused", "server/discover was refused on this connection")
 
-    def learn(self, message: Message) -> None:
-        """Take the protocol revision from the answer that settles it."""
-        if message.method == "initialize" and message.result is not None:
-            version = message.result.get("protocolVersion")
-            self.connection.revision = version if type(version) is str else None
+    def learn(self, result: dict[str, Any]) -> None:
+        """Take the protocol revision from the answer to ``initialize``."""
+        version = result.get("protocolVersion")
+        self.connection.revision = version if type(version) is str else None
 
 
 async def _drive(walk: Walk, waiting: Awaitable[Any], *, full: bool) -> dict[str, Any] | None:

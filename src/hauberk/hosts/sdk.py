@@ -24,6 +24,7 @@ from mcp.shared.message import ServerMessageMetadata, SessionMessage
 from mcp_types import JSONRPCRequest
 
 from hauberk.hosts._translate import Headers, from_sdk, headers_of, to_sdk
+from hauberk.message import NO_HEADERS
 from hauberk.refusals import ConfigError
 
 if TYPE_CHECKING:
@@ -31,18 +32,10 @@ if TYPE_CHECKING:
     from hauberk.guard import Guard
     from hauberk.session import Session
 
+Ticket = tuple[SessionMessage, Context | None]
+"""What came with a message: the item that carried it and the sender's context."""
 AHEAD: Final = 64
 """Messages that may wait to be read by the SDK before their source is read no further."""
-
-
-class Ticket:
-    """What came with a message: the item that carried it and the sender's context."""
-
-    __slots__ = ("context", "item")
-
-    def __init__(self, item: SessionMessage, context: Context | None) -> None:
-        self.item = item
-        self.context = context
 
 
 class Inbox:
@@ -51,22 +44,25 @@ class Inbox:
     bytes_only = False
 
     def __init__(self) -> None:
-        self._items: deque[tuple[SessionMessage, Context | None]] = deque()
+        self.items: deque[tuple[SessionMessage, Context | None]] = deque()
         self._waiter: asyncio.Future[None] | None = None
         self._room: Final = asyncio.Event()
         self._room.set()
         self.ended = False
 
     def __len__(self) -> int:
-        return len(self._items)
+        return len(self.items)
 
     def deliver(self, data: dict[str, Any], ticket: Any) -> Awaitable[None] | None:
         """Put one message where the SDK reads."""
-        item = to_sdk(data, ticket.item if ticket is not None else None)
-        self._items.append((item, ticket.context if ticket is not None else None))
-        if len(self._items) >= AHEAD:
+        if ticket is None:
+            self.items.append((to_sdk(data, None), None))
+        else:
+            self.items.append((to_sdk(data, ticket[0]), ticket[1]))
+        if len(self.items) >= AHEAD:
             self._room.clear()
-        self._wake()
+        if self._waiter is not None:
+            self._wake()
         return None
 
     def unanswered(self, ticket: Any) -> Awaitable[None] | None:
@@ -83,14 +79,14 @@ class Inbox:
 
     def take(self) -> tuple[SessionMessage, Context | None]:
         """Take the next message."""
-        item = self._items.popleft()
-        if len(self._items) < AHEAD // 2:
+        item = self.items.popleft()
+        if len(self.items) < AHEAD // 2:
             self._room.set()
         return item
 
     async def wait(self) -> None:
         """Wait until there is a message, or the end."""
-        while not self._items and not self.ended:
+        while not self.items and not self.ended:
             self._waiter = asyncio.get_running_loop().create_future()
             await self._waiter
 
@@ -110,13 +106,15 @@ class Outbox:
 
     def deliver(self, data: dict[str, Any], ticket: Any) -> Awaitable[None] | None:
         """Return the write of one message; its headers are made again from what is written."""
-        item = to_sdk(data, ticket.item if ticket is not None else None)
-        sending: Awaitable[None] = self._inner.send(self._headers.renewed(item))
+        item = to_sdk(data, ticket[0] if ticket is not None else None)
+        if item.metadata is not None:
+            item = self._headers.renewed(item)
+        sending: Awaitable[None] = self._inner.send(item)
         return sending
 
     def unanswered(self, ticket: Any) -> Awaitable[None] | None:
         """Tell the transport that this request gets no answer, where it wants to know."""
-        metadata = ticket.item.metadata if ticket is not None else None
+        metadata = ticket[0].metadata if ticket is not None else None
         if isinstance(metadata, ServerMessageMetadata) and metadata.on_request_unanswered is not None:
             return metadata.on_request_unanswered()
         return None
@@ -142,8 +140,8 @@ class GuardedWrite:
         if session.closed:
             raise anyio.ClosedResourceError
         message = item.message
-        ticket = Ticket(item, None)
-        reply = await session.pass_object(session.out, from_sdk(message), ticket=ticket, headers=headers_of(item))
+        headers = NO_HEADERS if item.metadata is None else headers_of(item)
+        reply = await session.pass_object(session.out, from_sdk(message), ticket=(item, None), headers=headers)
         if self._room is not None:
             await self._room()
         if reply is None:
@@ -186,36 +184,35 @@ class GuardedRead:
             anyio.EndOfStream: The connection is over.
             anyio.ClosedResourceError: This end was closed.
         """
+        inbox, session = self._inbox, self._session
         while True:
             if self._closed:
                 raise anyio.ClosedResourceError
-            if len(self._inbox):
-                item, self.last_context = self._inbox.take()
+            if inbox.items:
+                item, self.last_context = inbox.take()
                 return item
-            if self._inbox.ended:
+            if inbox.ended:
                 raise anyio.EndOfStream
             if self._inner is None or self._pump is not None:
-                await self._inbox.wait()
-            elif self._session.may_wait:
+                await inbox.wait()
+            elif session.may_wait:
                 self.start_pump()
             else:
-                await self._read()
+                self._cross(await self._inner.receive())
 
-    async def _read(self) -> bool:
-        """Read one message from the transport into the guard; return whether it has to wait there."""
-        item = await self._inner.receive()
-        if isinstance(item, Exception):
-            self._session.noise()  # it holds the peer's raw text, and goes no further
-            return False
-        context = getattr(self._inner, "last_context", None)
+    def _cross(self, item: SessionMessage | Exception) -> None:
+        """Hand one message from the transport to the guard."""
         session = self._session
-        if self._headers is not None:
+        if isinstance(item, Exception):
+            session.noise()  # it holds the peer's raw text, and goes no further
+            return
+        context = getattr(self._inner, "last_context", None)
+        if self._headers is not None and self._headers.used:
             self._headers.learn(item)
-        ticket = Ticket(item, context)
-        task = session.receive_object(
-            session.inn, from_sdk(item.message), ticket=ticket, headers=headers_of(item), context=context
+        headers = NO_HEADERS if item.metadata is None else headers_of(item)
+        _ = session.receive_object(
+            session.inn, from_sdk(item.message), ticket=(item, context), headers=headers, context=context
         )
-        return task is not None
 
     def start_pump(self) -> None:
         """Read the transport in a task of its own from now on."""
@@ -224,7 +221,7 @@ class GuardedRead:
     async def _pumping(self) -> None:
         try:
             while True:
-                await self._read()
+                self._cross(await self._inner.receive())
                 await self._inbox.room()
         except (anyio.EndOfStream, anyio.ClosedResourceError, anyio.BrokenResourceError):
             await self._session.quiet()

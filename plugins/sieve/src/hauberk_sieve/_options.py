@@ -1,0 +1,52 @@
+"""The table ``[sieve]``."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import msgspec
+
+from hauberk import config
+from hauberk.config import Narrow
+from hauberk_sieve._rules import Pattern, Rules
+
+
+class Pair(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A pattern as a table, for a server with a ``/`` in its name: ``{ server = "org/server", tool = "read_*" }``."""
+
+    server: str
+    tool: str
+
+
+class Options(config.Options, frozen=True):
+    """What may be seen and called. A deny rule wins over every allow rule, and no more specific table takes it back."""
+
+    default: Annotated[Literal["allow", "deny"], Narrow.strictest("deny", "allow")] = "deny"
+    """What holds for a tool that no rule names."""
+    allow: tuple[str | Pair, ...] = ()
+    """Patterns ``"server/tool"``; ``*`` matches any characters, ``/`` included."""
+    deny: Annotated[tuple[str | Pair, ...], Narrow.UNION] = ()
+    """Patterns of tools that nobody sees or calls."""
+
+    def __post_init__(self) -> None:
+        patterns("allow", self.allow)
+        patterns("deny", self.deny)
+
+    def rules(self) -> Rules:
+        """Return the rules of this table."""
+        return Rules(self.default, patterns("allow", self.allow), patterns("deny", self.deny))
+
+
+def patterns(key: str, items: tuple[str | Pair, ...]) -> list[Pattern]:
+    """Read the patterns of one list.
+
+    Raises:
+        ValueError: One is malformed; it is named by its place.
+    """
+    found = []
+    for place, item in enumerate(items):
+        try:
+            found.append(Pattern.parse(item) if isinstance(item, str) else Pattern.pair(item.server, item.tool))
+        except ValueError as error:
+            raise ValueError(f"{key}[{place}]: {error}") from None
+    return found

@@ -58,6 +58,7 @@ def _record(crossing: Crossing, exchange: Exchange, message: Message, outcome: O
     crossing.notes.clear()
     if (waiting := recorder.barrier(events, results=True)) is not None:
         yield waiting
+        crossing.alive()
 
 
 def _uncached(crossing: Crossing, message: Message, result: dict[str, Any]) -> Message:

@@ -24,13 +24,13 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import orjson
 
-from hauberk import answers, edge, embedded, notices, pipeline
+from hauberk import answers, edge, embedded, notices, pipeline, refusing
 from hauberk.event import Event
 from hauberk.judgement import Judgement
 from hauberk.message import Frame, Message, Proof, ToolCall, encode, filled, freeze, references
 from hauberk.methods import ABSENT, INPUT_REQUIRED_METHODS, check, classify, revision_of
 from hauberk.refusals import HookError, Refused
-from hauberk.reports import internal, refusal_event
+from hauberk.reports import internal
 from hauberk.ways import Stopped
 
 if TYPE_CHECKING:
@@ -53,6 +53,8 @@ class Crossing(msgspec.Struct, eq=False):
     headers: Mapping[str, str]
     after: Any
     """What must have left before this message may (a future, or None)."""
+    done: asyncio.Future[None] | None = None
+    """What later messages wait for, once this one had to wait; none waits for a request."""
     returns_reply: bool = False
     """Whether the caller writes: a refusal is returned to it, and the last wait is left in ``writing``."""
     writing: Awaitable[None] | None = None
@@ -85,26 +87,25 @@ class Crossing(msgspec.Struct, eq=False):
             else:
                 yield from answers.cross(self, message)
         except Stopped:
-            self.session.unanswered(self)
+            self.flush()
         except Refused as refused:
-            return (yield from self._refused(refused, raw))
+            return (yield from refusing.read(self, refused, raw, data))
         except HookError as error:
-            reply = yield from self._refused(error.refusal(), raw)
+            reply = yield from refusing.read(self, error.refusal(), raw, data)
             if isinstance(error.__cause__, KeyboardInterrupt):
                 raise KeyboardInterrupt from None
             return reply
         except Exception as error:
             logger.exception("a message was refused because of an error in hauberk itself")
-            return (yield from self._refused(internal(error), raw))
-        except BaseException:
-            self._abandoned()
-            raise
+            return (yield from refusing.read(self, internal(error), raw, data))
+        finally:
+            self._over()
         return None
 
-    def _abandoned(self) -> None:
-        """End a request whose task was cancelled before it was written."""
+    def _over(self) -> None:
+        """Leave no exchange open that nothing else would end: its task was cancelled, here or while refusing."""
         exchange = self.exchange
-        if exchange is None:
+        if exchange is None or exchange.outcome is not None:
             return
         if self.kind != "request":
             exchange.end("closed")
@@ -118,7 +119,12 @@ class Crossing(msgspec.Struct, eq=False):
         frame = Frame(encode(data or {}) if raw is None else raw, self.way.toward, self.session.connection.peer)
         self.notes = frame.notes
         frame = yield from self.through(self.chains.frames_in, frame)
-        return self._enter(frame.data, None, frame.proof)
+        if not self.chains.frames_in.plain:
+            yield from self.turn()  # what came earlier is matched earlier: an answer ends the progress before it
+        message = self._enter(frame.data, None, frame.proof)
+        if self.done is not None and self.exchange is not None and self.kind == "request":
+            self.session.let_pass(self, self.exchange)
+        return message
 
     def _enter(self, raw: bytes | None, data: dict[str, Any] | None, proof: Proof | None = None) -> Message:
         bounds = self.session.bounds
@@ -226,16 +232,21 @@ class Crossing(msgspec.Struct, eq=False):
         data = message.data
         if call is not None and b"\n" in call.frozen:
             data = yield from self._with_secrets(message, call)
-        if self.after is not None and not self.after.done():
-            yield asyncio.shield(self.after)
-            self.alive()
+        yield from self.turn()
         self.message = message
         if call is not None:
             data = self._compared(message, call, data)
-        waiting = self.session.emit(self.way.target, message, data, self.encoded)
         if self.kind == "request":
-            self.asked.sent = True
+            self.asked.sent = True  # before it is written: the answer may come while it is
             self.asked.size = message.size
+        try:
+            waiting = self.session.emit(
+                self.way.target, data, self.encoded, ticket=message.ticket, method=message.method
+            )
+        except BaseException:
+            if self.kind == "request":
+                self.asked.sent = False
+            raise
         if waiting is None:
             return
         if self.returns_reply:
@@ -286,7 +297,7 @@ class Crossing(msgspec.Struct, eq=False):
         seconds = self.session.bounds.deadline
         if chain.plain:
             return pipeline.walk(chain, item, connection, guard.clock() + seconds, guard.clock)
-        item = yield pipeline.walk_async(chain, item, connection, seconds)
+        item = yield pipeline.walk_async(chain, item, connection, seconds, guard.clock)
         self.alive()
         return item
 
@@ -297,9 +308,15 @@ class Crossing(msgspec.Struct, eq=False):
             raise LookupError("this message belongs to no exchange")
         return self.exchange
 
+    def turn(self) -> Walk:
+        """Wait until what came earlier has left."""
+        if self.after is not None and not self.after.done():
+            yield asyncio.shield(self.after)
+            self.alive()
+
     def alive(self) -> None:
-        """Stop after a wait if the exchange has ended meanwhile."""
-        if self.exchange is not None and self.exchange.outcome is not None:
+        """Stop after a wait if the exchange, or the session, has ended meanwhile."""
+        if self.session.closed or (self.exchange is not None and self.exchange.outcome is not None):
             raise Stopped
 
     def note(self, event: Event) -> None:
@@ -313,79 +330,3 @@ class Crossing(msgspec.Struct, eq=False):
             recorder = self.session.guard.recorder
             if recorder:
                 recorder.note([self.session.reports.complete(event, self) for event in events])
-
-    # --- refusals ---
-
-    def _refused(self, refused: Refused, raw: bytes | None) -> Walk:
-        if not self.kind:
-            self._who_waits(refused, raw)
-        return (yield from self.refuse(refused))
-
-    def refuse(self, refused: Refused) -> Walk:
-        """Record a refusal and tell whoever waits; return the reply where `returns_reply` says so."""
-        session, way = self.session, self.way
-        self.note(refusal_event(refused))
-        recorder = session.guard.recorder
-        events = [session.reports.complete(event, self) for event in self.notes] if recorder else []
-        self.notes.clear()
-        try:
-            waiting = recorder.barrier(events) if recorder else None
-            if waiting is not None:
-                yield waiting
-        except Refused:
-            pass  # it is refused already; the recorder has reported its own failure
-        if self.kind in ("result", "error"):
-            yield from self._replace(refused)
-            return None
-        if self.kind == "notification" or (self.kind == "" and way.sender == "server"):
-            return None
-        return (yield from self._reply(refused))
-
-    def _reply(self, refused: Refused) -> Walk:
-        """Tell the asker, unless it has gone."""
-        session, way = self.session, self.way
-        if self.exchange is not None:
-            if self.exchange.outcome is not None:
-                session.unanswered(self)
-                return None
-            way.exchanges.drop(self.exchange, "refused", tombstone=self.exchange.sent)
-        if self.method == "server/discover":
-            session.discover_refused = True
-        in_flight = refused.code == "core.id_in_flight"
-        reply = session.reports.refusal(refused, None if in_flight else self.id, self, trusted=way.outward)
-        if self.returns_reply:
-            return reply
-        waiting = session.emit(way.source, self.message, reply, None, ticket=self.ticket)
-        if waiting is not None:
-            yield waiting
-        return None
-
-    def _replace(self, refused: Refused) -> Walk:
-        """Give the asker an error in place of an answer that may not pass."""
-        exchange = self.exchange
-        if exchange is None:
-            return
-        reply = self.session.reports.refusal(refused, exchange.id, self, trusted=not self.way.outward)
-        if exchange.resolve is not None:
-            exchange.resolve(reply)
-        else:
-            if self.after is not None and not self.after.done():
-                yield asyncio.shield(self.after)
-            waiting = self.session.emit(self.way.target, self.message, reply, None, ticket=exchange.ticket)
-            if waiting is not None:
-                yield waiting
-        exchange.end("refused")
-
-    def _who_waits(self, refused: Refused, raw: bytes | None) -> None:
-        """Find out who waits for an answer to a frame that could not be read as a message."""
-        kind, id = refused.details.get("kind"), refused.details.get("id")
-        if kind is None and raw is not None:
-            kind, id = edge.salvage(raw)
-        self.id = id
-        if kind == "request" and id is not None:
-            self.kind = "request"
-        elif kind == "response":
-            self.kind = "error"
-            exchange = self.way.opposite.exchanges.answer(id) if id is not None else None
-            if exchange is not None:
-                self.exchange, self.method, self.id = exchange, exchange.method, exchange.id

@@ -10,8 +10,10 @@ The rules:
 
 from __future__ import annotations
 
+import itertools
+import logging
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Final, Literal
 
 import msgspec
@@ -21,6 +23,7 @@ from hauberk.methods import correlation_key
 from hauberk.principal import Principal
 from hauberk.refusals import INVALID_REQUEST, LIMITS, Refused
 
+logger = logging.getLogger("hauberk")
 Outcome = Literal["answered", "error", "refused", "cancelled", "timed_out", "closed"]
 RequestId = str | int
 
@@ -36,7 +39,7 @@ class Exchange(msgspec.Struct, eq=False):
     started: float
     """Monotonic seconds."""
     number: int
-    """Counts the exchanges of one direction; with the connection's id it names this one in events."""
+    """Counts the exchanges of one session; with the connection's id it names this one in events."""
     revision: str | None = None
     token: RequestId | None = None
     tool: str = ""
@@ -52,7 +55,6 @@ class Exchange(msgspec.Struct, eq=False):
     timer: Any = None
     resolve: Callable[[dict[str, Any]], None] | None = None
     """Set where the guard itself is the asker: gets the answer, which reaches no peer."""
-    errors: list[Exception] = []
     _deferred: list[Callable[[Outcome], object]] = []
 
     def defer(self, function: Callable[[Outcome], object]) -> None:
@@ -63,33 +65,41 @@ class Exchange(msgspec.Struct, eq=False):
             self._deferred.append(function)
 
     def end(self, outcome: Outcome) -> None:
-        """End the exchange; the first outcome wins. What a deferred function raises is kept in ``errors``."""
+        """End the exchange; the first outcome wins. What a deferred function raises goes to the log."""
         if self.outcome is not None:
             return
         self.outcome = outcome
         if self.timer is not None:
             self.timer.cancel()
             self.timer = None
+        interrupt: KeyboardInterrupt | None = None
         while self._deferred:
-            self._run(self._deferred.pop(), outcome)
+            try:
+                self._run(self._deferred.pop(), outcome)
+            except KeyboardInterrupt as error:
+                interrupt = error
+        if interrupt is not None:
+            raise interrupt
 
     def _run(self, function: Callable[[Outcome], object], outcome: Outcome) -> None:
         try:
             function(outcome)
-        except Exception as error:  # noqa: BLE001 - one plugin's clean-up must not keep another's from running
-            self.errors.append(error)
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # noqa: BLE001 - one plugin's clean-up must not keep another's from running
+            logger.error("a function deferred to the end of %r failed (%s)", self.method, type(error).__name__)  # noqa: TRY400 - its text may hold a secret
 
 
 class Exchanges:
     """The requests of one direction: in flight, and cancelled but not yet answered."""
 
-    __slots__ = ("_bounds", "_count", "_tokens", "flight", "tombstones")
+    __slots__ = ("_bounds", "_numbers", "_tokens", "flight", "tombstones")
 
-    def __init__(self, bounds: Bounds) -> None:
+    def __init__(self, bounds: Bounds, numbers: Iterator[int] | None = None) -> None:
         self._bounds: Final = bounds
-        self._count = 0
+        self._numbers: Final = itertools.count(1) if numbers is None else numbers
         self.flight: dict[RequestId, Exchange] = {}
-        self.tombstones: OrderedDict[RequestId, Exchange] = OrderedDict()
+        self.tombstones: OrderedDict[RequestId, None] = OrderedDict()
         self._tokens: dict[RequestId, int] = {}
 
     def open(self, id: RequestId, method: str, principal: Principal, started: float) -> Exchange:
@@ -117,8 +127,7 @@ class Exchanges:
                 hint="wait for answers, or raise core.bounds.exchanges",
             )
         self.tombstones.pop(key, None)
-        self._count += 1
-        exchange = Exchange(id, key, method, principal, started, self._count)
+        exchange = Exchange(id, key, method, principal, started, next(self._numbers))
         self.flight[key] = exchange
         return exchange
 
@@ -153,7 +162,11 @@ class Exchanges:
 
     def late(self, id: RequestId) -> bool:
         """Whether this id answers a cancelled request; its tombstone is taken away."""
-        return self.tombstones.pop(correlation_key(id), None) is not None
+        key = correlation_key(id)
+        if key not in self.tombstones:
+            return False
+        del self.tombstones[key]
+        return True
 
     def find(self, id: RequestId) -> Exchange | None:
         """Return the exchange in flight with this id."""
@@ -165,7 +178,7 @@ class Exchanges:
             del self.flight[exchange.key]
             self._drop_token(exchange)
             if tombstone:
-                self.tombstones[exchange.key] = exchange
+                self.tombstones[exchange.key] = None  # not the exchange: its ticket may hold a whole message
                 if len(self.tombstones) > self._bounds.tombstones:
                     self.tombstones.popitem(last=False)
         exchange.end(outcome)

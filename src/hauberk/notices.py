@@ -43,8 +43,8 @@ def _expect(crossing: Crossing, message: Message) -> None:
 def _cancelled(crossing: Crossing, message: Message) -> Exchange:
     """Return the request of this very sender that is cancelled; one that still waits here just ends."""
     exchange = crossing.way.exchanges.find(message.params["requestId"])
-    if exchange is None:
-        raise Stopped  # answered meanwhile, or never this sender's
+    if exchange is None or exchange.resolve is not None:
+        raise Stopped  # answered meanwhile, never this sender's, or the guard's own
     if not exchange.sent:
         crossing.session.end(exchange, crossing.way, "cancelled", tombstone=False)
         raise Stopped

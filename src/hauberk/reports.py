@@ -26,10 +26,10 @@ class Reports:
         self._guard: Final = guard
         self._connection: Final = connection
 
-    def record(self, event: Event) -> None:
-        """Record an event about the connection itself."""
+    def record(self, event: Event, exchange: Exchange | None = None) -> None:
+        """Record an event about the connection itself, or about a request in flight."""
         if self._guard.recorder:
-            self._guard.recorder.note([self.about(event, None, self._connection.principal)])
+            self._guard.recorder.note([self.about(event, exchange, self._connection.principal)])
 
     def complete(self, event: Event, crossing: Crossing) -> Event:
         """Fill in who, where and when, of an event that a message caused."""

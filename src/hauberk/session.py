@@ -6,31 +6,29 @@ A session does no I/O. Carriers hand it what came in, and give it a port for eac
 from __future__ import annotations
 
 import asyncio
+import itertools
 import secrets
-from collections.abc import Awaitable, Generator, Mapping
-from contextvars import Context
-from inspect import GEN_CLOSED, getgeneratorstate
+from collections.abc import Awaitable, Mapping
+from contextvars import Context, copy_context
 from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
-from hauberk import pipeline
+from hauberk import pipeline, refusing
 from hauberk.crossing import Crossing
 from hauberk.embedded import Rounds, Tasks
 from hauberk.event import Event
 from hauberk.exchange import Exchange, Exchanges, Outcome, RequestId
-from hauberk.message import NO_HEADERS, Frame, Message, encode
+from hauberk.message import NO_HEADERS, Frame, Kind, encode
 from hauberk.refusals import LIMITS, HauberkError, Refused
-from hauberk.reports import Reports
-from hauberk.ways import Port, Way
+from hauberk.reports import Reports, refusal_event
+from hauberk.ways import Port, Walk, Way, discard, drive, reply_of, stop_with
 
 if TYPE_CHECKING:
     from hauberk.chains import Chains
     from hauberk.connection import Connection
     from hauberk.guard import Guard
     from hauberk.principal import Principal
-
-Walk = Generator[Awaitable[Any], Any, Any]
 
 
 class Session:
@@ -49,8 +47,9 @@ class Session:
         self.connection: Final = connection
         self.bounds: Final = guard.bounds
         host, peer = ("client", "server") if connection.role == "client" else ("server", "client")
-        self.out: Final = Way(near, far, outward=True, sender=host, exchanges=Exchanges(guard.bounds))
-        self.inn: Final = Way(far, near, outward=False, sender=peer, exchanges=Exchanges(guard.bounds))
+        numbers = itertools.count(1)
+        self.out: Final = Way(near, far, outward=True, sender=host, exchanges=Exchanges(guard.bounds, numbers))
+        self.inn: Final = Way(far, near, outward=False, sender=peer, exchanges=Exchanges(guard.bounds, numbers))
         self.out.opposite, self.inn.opposite = self.inn, self.out
         self.rounds: Final = Rounds(guard.bounds)
         self.tasks: Final = Tasks(guard.bounds)
@@ -88,14 +87,20 @@ class Session:
         self, way: Way, data: dict[str, Any], *, ticket: Any = None, headers: Mapping[str, str] = NO_HEADERS
     ) -> dict[str, Any] | None:
         """Take one message in the caller's own task; return the answer to a refused request instead of writing it."""
+        if self.closed:
+            return None
         crossing = Crossing(self, way, self.guard.chains, ticket, headers, way.tail, returns_reply=True)
         walk = crossing.run(None, data)
         try:
             waiting = walk.send(None)
         except StopIteration as end:
-            reply = _reply(end)
+            reply = reply_of(end)
         else:
-            reply = await self._finish(crossing, walk, waiting)
+            full = self._must_wait(crossing)
+            try:
+                reply = await drive(walk, waiting, full=full)
+            finally:
+                self._left(crossing)
         if crossing.writing is not None:
             await crossing.writing
         return reply
@@ -110,11 +115,13 @@ class Session:
             hint="raise core.bounds.line_bytes if this peer needs it",
         )
         crossing = Crossing(self, way, self.guard.chains, None, NO_HEADERS, way.tail)
-        crossing.kind, crossing.id = "request" if way.sender == "client" else "error", id
-        exchange = way.opposite.exchanges.answer(id) if id is not None and way.sender == "server" else None
-        if exchange is not None:
-            crossing.exchange, crossing.method, crossing.id = exchange, exchange.method, exchange.id
-        walk = crossing.refuse(refused)
+        exchange = way.opposite.exchanges.answer(id) if id is not None else None
+        crossing.id = id
+        if exchange is not None:  # a request of the same id is possible, an answer is likelier
+            crossing.kind, crossing.exchange, crossing.method = "error", exchange, exchange.method
+        elif id is not None:
+            crossing.kind = "request"
+        walk = refusing.refuse(crossing, refused)
         try:
             waiting = walk.send(None)
         except StopIteration:
@@ -162,7 +169,7 @@ class Session:
         for task in list(self._running):
             task.cancel()
         if self._running:
-            await asyncio.wait(self._running)
+            await asyncio.wait(self._running, timeout=self.bounds.deadline)
         self.reports.record(Event(code="core.disconnected", category="connection"))
         self.guard.forget(self)
 
@@ -185,14 +192,18 @@ class Session:
         exchange = way.exchanges.open(id, method, self.guard.principal, self.guard.clock())
         answer: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
         exchange.resolve = lambda data: None if answer.done() else answer.set_result(data)
+        exchange.defer(lambda outcome: None if answer.done() else answer.set_exception(_gone(outcome)))
         data = {"jsonrpc": "2.0", "id": id, "method": method} | ({} if params is None else {"params": params})
-        exchange.sent = True
         try:
-            if (waiting := self.emit(way.target, None, data, None)) is not None:
+            waiting = self.emit(way.target, data)
+            exchange.sent = True
+            if waiting is not None:
                 await waiting
-            reply = await asyncio.wait_for(answer, seconds)
+            async with asyncio.timeout(seconds):
+                reply = await answer
         finally:
-            way.exchanges.drop(exchange, "timed_out", tombstone=True)
+            answer.cancel()
+            way.exchanges.drop(exchange, "timed_out", tombstone=exchange.sent)
         if "error" in reply:
             raise Refused("core.peer_error", str(reply["error"].get("message", ""))[:200])
         return reply["result"]
@@ -200,7 +211,7 @@ class Session:
     async def notify(self, method: str, params: dict[str, Any] | None = None) -> None:
         """Tell the peer something."""
         data = {"jsonrpc": "2.0", "method": method} | ({} if params is None else {"params": params})
-        if (waiting := self.emit(self.out.target, None, data, None)) is not None:
+        if (waiting := self.emit(self.out.target, data)) is not None:
             await waiting
 
     async def _one_list_a_second(self) -> None:
@@ -213,32 +224,33 @@ class Session:
     # --- the only step that writes ---
 
     def emit(
-        self, port: Port, message: Message | None, data: dict[str, Any], encoded: bytes | None, *, ticket: Any = None
+        self, port: Port, data: dict[str, Any], encoded: bytes | None = None, *, ticket: Any = None, method: str = ""
     ) -> Awaitable[None] | None:
         """Write one message to a port; towards the wire it passes SEAL, GATE and WIRE.
+
+        Args:
+            port: Where to.
+            data: The message.
+            encoded: Its serialisation, where there is one already.
+            ticket: The carrier's own.
+            method: Of a result or an error: what it answers.
 
         Raises:
             Refused: A frame hook said no, or the message holds what JSON does not carry.
             HookError: A frame hook could not tell.
         """
-        ticket = ticket if ticket is not None or message is None else message.ticket
-        frames = self.guard.chains.frames_out
-        if port is self._far and frames:
-            encoded = self._framed(message, data, encode(data) if encoded is None else encoded)
+        if port is self._far and self.guard.chains.frames_out.steps:
+            encoded = self._framed(data, encode(data) if encoded is None else encoded, method)
             data = data if port.bytes_only else orjson.loads(encoded)
         if port.bytes_only:
             return port.deliver(encode(data) if encoded is None else encoded, ticket)
         return port.deliver(data, ticket)
 
-    def _framed(self, message: Message | None, data: dict[str, Any], encoded: bytes) -> bytes:
-        frame = Frame(
-            encoded,
-            self.out.toward,
-            peer=self.connection.peer,
-            kind=message.kind if message else None,
-            method=data.get("method") or (message.method if message else ""),
-            id=data.get("id"),
-        )
+    def _framed(self, data: dict[str, Any], encoded: bytes, method: str) -> bytes:
+        kind: Kind = "result" if "result" in data else "error" if "error" in data else "notification"
+        if "method" in data:
+            kind, method = "request" if "id" in data else kind, data["method"]
+        frame = Frame(encoded, self.out.toward, self.connection.peer, kind, method, data.get("id"))
         clock = self.guard.clock
         until = clock() + self.bounds.deadline
         sealed: Frame = pipeline.walk(self.guard.chains.frames_out, frame, self.connection, until, clock)
@@ -252,9 +264,13 @@ class Session:
     def _start(
         self, crossing: Crossing, raw: bytes | None, data: dict[str, Any] | None, context: Context | None
     ) -> asyncio.Task[Any] | None:
+        if self.closed:
+            return None
+        # What a hook leaves in a context variable stays with its own message.
+        context = copy_context() if context is None else context.copy()
         walk = crossing.run(raw, data)
         try:
-            waiting = walk.send(None)
+            waiting = context.run(walk.send, None)
         except StopIteration:
             return None
         return self._continue(crossing, walk, waiting, context)
@@ -262,29 +278,45 @@ class Session:
     def _continue(
         self, crossing: Crossing, walk: Walk, waiting: Awaitable[Any], context: Context | None
     ) -> asyncio.Task[Any]:
-        task = asyncio.get_running_loop().create_task(self._finish(crossing, walk, waiting), context=context)
+        full = self._must_wait(crossing)
+        task = asyncio.get_running_loop().create_task(drive(walk, waiting, full=full), context=context)
         self._running.add(task)
-        task.add_done_callback(self._running.discard)
-        exchange = crossing.exchange
-        if exchange is not None and crossing.kind == "request":
-            exchange.defer(lambda outcome: _cancel(task, outcome))
+
+        def over(task: asyncio.Task[Any]) -> None:
+            self._running.discard(task)
+            discard(waiting)  # a task that is cancelled before its first step leaves both as they were
+            walk.close()
+            self._left(crossing)
+
+        task.add_done_callback(over)
+        if crossing.exchange is not None and crossing.kind == "request":
+            stop_with(crossing.exchange, task)
         return task
 
-    async def _finish(self, crossing: Crossing, walk: Walk, waiting: Awaitable[Any]) -> dict[str, Any] | None:
-        """Go on with a message that had to wait, and let what comes after it know when it has left."""
+    def _must_wait(self, crossing: Crossing) -> bool:
+        """Let what comes after a message that waits leave after it; return whether too many wait."""
         way = crossing.way
-        done: asyncio.Future[None] | None = None
         if crossing.kind != "request":
-            done = way.tail = asyncio.get_running_loop().create_future()
+            crossing.done = way.tail = asyncio.get_running_loop().create_future()
         way.waiting += 1
-        try:
-            return await _drive(walk, waiting, full=way.waiting > self.bounds.waiting)
-        finally:
-            way.waiting -= 1
-            if done is not None:
-                done.set_result(None)
-                if way.tail is done:
-                    way.tail = None
+        return way.waiting > self.bounds.waiting
+
+    def _left(self, crossing: Crossing) -> None:
+        """Let go on what waited for this message."""
+        way, done = crossing.way, crossing.done
+        way.waiting -= 1
+        if done is not None and not done.done():
+            done.set_result(None)
+        if way.tail is done:
+            way.tail = None
+
+    def let_pass(self, crossing: Crossing, exchange: Exchange) -> None:
+        """Hold nothing up behind a message that turned out to be a request, once it had to wait as a frame."""
+        if crossing.done is not None and not crossing.done.done():
+            crossing.done.set_result(None)
+        task = asyncio.current_task()
+        if task is not None and not crossing.returns_reply:
+            stop_with(exchange, task)
 
     def start_timer(self, exchange: Exchange, way: Way) -> None:
         """Bound the time that an answer may take, where the configuration says so."""
@@ -298,6 +330,8 @@ class Session:
         sent = exchange.sent
         self.end(exchange, way, "timed_out", tombstone=sent)
         refused = Refused("core.timed_out", "the answer did not come in time", jsonrpc=LIMITS, public=True)
+        if not exchange.tool:
+            self.reports.record(refusal_event(refused), exchange)
         reply = self.reports.refusal(refused, exchange.id, None, trusted=way.outward)
         self._spawn(way.source, reply, exchange.ticket)
         if sent:
@@ -307,7 +341,7 @@ class Session:
 
     def _spawn(self, port: Port, data: dict[str, Any], ticket: Any) -> None:
         try:
-            waiting = self.emit(port, None, data, None, ticket=ticket)
+            waiting = self.emit(port, data, ticket=ticket)
         except HauberkError as error:
             self.reports.record(
                 Event(code=getattr(error, "code", "core.internal"), category="refusal", severity="critical")
@@ -331,11 +365,6 @@ class Session:
         if exchange.tool and self.guard.recorder:
             event = Event(code=f"core.{exchange.outcome}", category="outcome", sizes={"request": exchange.size})
             self.guard.recorder.note([self.reports.about(event, exchange, exchange.principal)])
-
-    def unanswered(self, crossing: Crossing) -> None:
-        """Tell the carrier that a request which came in gets no answer."""
-        if crossing.kind == "request":
-            self._tell_unanswered(crossing.way, crossing.ticket)
 
     def _tell_unanswered(self, way: Way, ticket: Any) -> None:
         waiting = way.source.unanswered(ticket) if ticket is not None else None
@@ -363,41 +392,5 @@ class Session:
         self.connection.revision = version if type(version) is str else None
 
 
-async def _drive(walk: Walk, waiting: Awaitable[Any], *, full: bool) -> dict[str, Any] | None:
-    """Await what a walk yields until it ends."""
-    if full:
-        _discard(waiting)
-        error: BaseException | None = Refused("core.busy", "too many messages wait", jsonrpc=LIMITS, public=True)
-    else:
-        error = None
-    while True:
-        try:
-            if error is None:
-                value = await waiting
-                waiting = walk.send(value)
-            else:
-                thrown, error = error, None
-                waiting = walk.throw(thrown)
-        except StopIteration as end:
-            return _reply(end)
-        except BaseException as raised:
-            if getgeneratorstate(walk) == GEN_CLOSED:
-                raise
-            error = raised
-
-
-def _reply(end: StopIteration) -> dict[str, Any] | None:
-    reply: dict[str, Any] | None = end.value
-    return reply
-
-
-def _discard(waiting: Awaitable[Any]) -> None:
-    close = getattr(waiting, "close", None)
-    if close is not None:
-        close()
-
-
-def _cancel(task: asyncio.Task[Any], outcome: Outcome) -> None:
-    """Stop a walk whose asker has gone."""
-    if outcome in ("cancelled", "timed_out", "closed") and task is not asyncio.current_task():
-        task.cancel()
+def _gone(outcome: Outcome) -> Refused:
+    return Refused("core.closed", f"the request of the guard was {outcome}")

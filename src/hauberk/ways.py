@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Generator
+from inspect import GEN_CLOSED, getgeneratorstate
 from typing import Any, Final, Protocol
 
-from hauberk.exchange import Exchanges
+from hauberk.exchange import Exchange, Exchanges, Outcome
+from hauberk.refusals import LIMITS, Refused
+
+Walk = Generator[Awaitable[Any], Any, Any]
+"""A message on its way: yields what has to be awaited, and returns the reply that its caller has to write."""
 
 
 class Stopped(Exception):
@@ -44,3 +49,49 @@ class Way:
         self.tail: asyncio.Future[None] | None = None
         """The last notification or answer that waits; what comes later leaves after it."""
         self.waiting = 0
+
+
+async def drive(walk: Walk, waiting: Awaitable[Any], *, full: bool) -> dict[str, Any] | None:
+    """Await what a walk yields until it ends."""
+    if full:
+        discard(waiting)
+        error: BaseException | None = Refused("core.busy", "too many messages wait", jsonrpc=LIMITS, public=True)
+    else:
+        error = None
+    while True:
+        try:
+            if error is None:
+                value = await waiting
+                waiting = walk.send(value)
+            else:
+                thrown, error = error, None
+                waiting = walk.throw(thrown)
+        except StopIteration as end:
+            return reply_of(end)
+        except BaseException as raised:
+            if getgeneratorstate(walk) == GEN_CLOSED:
+                raise
+            error = raised
+
+
+def reply_of(end: StopIteration) -> dict[str, Any] | None:
+    """Return what a walk returned."""
+    reply: dict[str, Any] | None = end.value
+    return reply
+
+
+def discard(waiting: Awaitable[Any]) -> None:
+    """Let go of what is not going to be awaited."""
+    close = getattr(waiting, "close", None)
+    if close is not None:
+        close()
+
+
+def stop_with(exchange: Exchange, task: asyncio.Task[Any]) -> None:
+    """Stop the walk of a request when its asker has gone."""
+
+    def stop(outcome: Outcome) -> None:
+        if outcome in ("cancelled", "timed_out", "closed") and task is not asyncio.current_task():
+            task.cancel()
+
+    exchange.defer(stop)

@@ -23,8 +23,10 @@ def cross(crossing: Crossing, message: Message) -> Walk:
         message = yield from crossing.hooks(message)
     result = message.result
     if result is not None:
-        if result.get("resultType") == "input_required":
-            message = yield from embedded.requests(crossing, message, result)
+        if "inputRequests" in result or "requestState" in result:
+            passed = yield from embedded.requests(crossing, message, result)
+            if passed is not result:
+                message = message.with_result(passed)
         if message.method in CACHEABLE_METHODS:
             message = _uncached(crossing, message, result)
         elif exchange.tool:

@@ -28,7 +28,7 @@ from hauberk import answers, edge, embedded, notices, pipeline, refusing
 from hauberk.event import Event
 from hauberk.judgement import Judgement
 from hauberk.message import Frame, Message, Proof, ToolCall, encode, filled, freeze, references
-from hauberk.methods import ABSENT, INPUT_REQUIRED_METHODS, check, classify, revision_of
+from hauberk.methods import ABSENT, check, classify, revision_of
 from hauberk.refusals import HookError, Refused
 from hauberk.reports import internal
 from hauberk.ways import Stopped
@@ -198,7 +198,7 @@ class Crossing(msgspec.Struct, eq=False):
         first = chains.shape_out if self.way.outward else chains.inward
         if first.steps:
             message = yield from self.through(first, message)
-        if message.method in INPUT_REQUIRED_METHODS and "inputResponses" in message.params:
+        if "inputResponses" in message.params:
             message = yield from embedded.responses(self, message)
         call: ToolCall | None = None
         decision: list[Event] = []
@@ -256,15 +256,18 @@ class Crossing(msgspec.Struct, eq=False):
 
     def _compared(self, message: Message, call: ToolCall, data: dict[str, Any]) -> dict[str, Any]:
         """Refuse a call that is not the one that was judged; return it built round the very bytes."""
-        params = message.data["params"]
-        hooks = self.chains.admit_out if self.way.outward else self.chains.judges
-        if (call.read or hooks.steps) and freeze(params.get("arguments") or {}) != call.frozen:
-            raise pipeline.call_changed(hooks)
-        if params["name"] != call.name or message.data["method"] != "tools/call" or message.data["id"] != message.id:
-            raise pipeline.call_changed(hooks)
-        if data is not message.data or not self.way.target.bytes_only or self.encoded is not None:
-            return data
-        if "arguments" not in params:
+        params, chains = message.data["params"], self.chains
+        built = (
+            data is message.data and self.way.target.bytes_only
+        )  # from the frozen bytes, whatever became of the rest
+        same = (
+            params["name"] == call.name and message.data["method"] == "tools/call" and message.data["id"] == message.id
+        )
+        if same and (call.read or chains.admit_out.steps or not (built or self.encoded)):
+            same = freeze(params.get("arguments") or {}) == call.frozen
+        if not same:
+            raise pipeline.call_changed(chains.judges, chains.charges, chains.admit_out)
+        if not built or self.encoded is not None or "arguments" not in params:
             return data
         return {**data, "params": {**params, "arguments": orjson.Fragment(call.frozen)}}
 

@@ -1,8 +1,10 @@
 """What travels inside other messages in revision 2026-07-28, and what outlives one exchange.
 
 A server that needs something answers ``input_required`` with requests inside; the client retries with responses inside
-(SEP-2322). Each of them runs the chains as a message of its own method, so one rule serves both eras; one refused inner
-request refuses the whole answer. A result fetched by task id belongs to the call that made the task.
+(SEP-2322). A task carries such requests in what ``tasks/get`` answers and in ``notifications/tasks``, and takes the
+responses by ``tasks/update`` (SEP-2663). Each of them runs the chains as a message of its own method, so one rule
+serves both eras; one refused inner message refuses the whole outer one. A result fetched by task id belongs to the call
+that made the task.
 """
 
 from __future__ import annotations
@@ -26,13 +28,21 @@ if TYPE_CHECKING:
 Walk = Generator[Awaitable[Any], Any, Any]
 
 
-def requests(crossing: Crossing, message: Message, result: dict[str, Any]) -> Walk:
-    """Take each request inside an ``input_required`` answer through the chains; return the answer with what came out.
+def requests(crossing: Crossing, message: Message, holder: dict[str, Any]) -> Walk:
+    """Take each request inside a result, or inside a task's state, through the chains.
+
+    Args:
+        crossing: The outer message's.
+        message: The outer message.
+        holder: Its result or its params; ``inputRequests`` is a member.
+
+    Returns:
+        The holder itself, or a copy with what came out.
 
     Raises:
         Refused: One of them was refused, is malformed, or may not be asked this way.
     """
-    inner = _members(result.get("inputRequests"), "inputRequests", crossing.session.bounds)
+    inner = _members(holder.get("inputRequests"), "inputRequests", crossing.session.bounds)
     passed: dict[str, Any] = {}
     for key, request in inner.items():
         method = request.get("method")
@@ -40,21 +50,25 @@ def requests(crossing: Crossing, message: Message, result: dict[str, Any]) -> Wa
             raise _refused("method", "an answer may ask for sampling, elicitation or roots, nothing else")
         check(method, "request", "server", request.get("params", ABSENT), {}, crossing.session.bounds)
         passed[key] = yield from _cross(crossing, message, key, "request", method, request)
-    exchange = crossing.exchange
-    state = result.get("requestState")
-    if exchange is not None and isinstance(state, str):
-        crossing.session.rounds.mint(state, exchange, {key: request["method"] for key, request in inner.items()})
+    rounds, methods = crossing.session.rounds, {key: request["method"] for key, request in inner.items()}
+    state, task = holder.get("requestState"), holder.get("taskId")
+    if crossing.exchange is not None and type(state) is str:
+        rounds.mint(state, crossing.exchange)
+    for name, value in (("state", state), ("task", task)):
+        if type(value) is str:
+            rounds.asked(name, value, methods)
     if all(passed[key] is inner[key] for key in inner):
-        return message
+        return holder
     crossing.encoded = None
-    return message.with_result({**result, "inputRequests": passed})
+    return {**holder, "inputRequests": passed}
 
 
 def responses(crossing: Crossing, message: Message) -> Walk:
-    """Take each response inside a retry through the chains; return the request with what came out."""
+    """Take each response inside a retry, or for a task, through the chains; return the request with what came out."""
     params = message.params
     inner = _members(params["inputResponses"], "inputResponses", crossing.session.bounds)
-    methods = crossing.session.rounds.methods(params.get("requestState"))
+    rounds, state, task = crossing.session.rounds, params.get("requestState"), params.get("taskId")
+    methods = rounds.methods("state", state) or rounds.methods("task", task)
     passed: dict[str, Any] = {}
     for key, response in inner.items():
         method = methods.get(key) or _asked(response)
@@ -107,18 +121,23 @@ class Rounds:
         self._minted: OrderedDict[tuple[bytes, str], int] = OrderedDict()
         self._methods: OrderedDict[bytes, dict[str, str]] = OrderedDict()
 
-    def mint(self, state: str, exchange: Exchange, methods: dict[str, str]) -> None:
+    def mint(self, state: str, exchange: Exchange) -> None:
         """Remember that this state was given in answer to this call."""
-        key = _hash(state)
-        self._methods[key] = methods
-        self._minted[key, exchange.digest] = exchange.round
-        for table in (self._methods, self._minted):
-            if len(table) > self._bounds.rounds:
-                table.popitem(last=False)
+        if exchange.digest:
+            self._minted[_hash("state", state), exchange.digest] = exchange.round
+            if len(self._minted) > self._bounds.rounds:
+                self._minted.popitem(last=False)
 
-    def methods(self, state: Any) -> dict[str, str]:
-        """Return the methods of the requests that were asked with this state, by key."""
-        return self._methods.get(_hash(state), {}) if isinstance(state, str) else {}
+    def asked(self, name: str, value: str, methods: dict[str, str]) -> None:
+        """Remember what was asked for with this state, or for this task: the method of each request, by key."""
+        if methods:
+            self._methods[_hash(name, value)] = methods
+            if len(self._methods) > self._bounds.rounds:
+                self._methods.popitem(last=False)
+
+    def methods(self, name: str, value: Any) -> dict[str, str]:
+        """Return the methods of the requests that were asked with this state, or for this task, by key."""
+        return self._methods.get(_hash(name, value), {}) if type(value) is str else {}
 
     def claim(self, state: Any, call: ToolCall) -> int:
         """Return the number of this retry, or 0 where the state was not minted for this very call.
@@ -128,7 +147,7 @@ class Rounds:
         """
         if not isinstance(state, str):
             return 0
-        before = self._minted.pop((_hash(state), call.digest), None)
+        before = self._minted.pop((_hash("state", state), call.digest), None)
         if before is None:
             return 0
         if before >= self._bounds.retries:
@@ -141,8 +160,8 @@ class Rounds:
         return before + 1
 
 
-def _hash(state: str) -> bytes:
-    return hashlib.sha256(state.encode()).digest()
+def _hash(name: str, value: str) -> bytes:
+    return hashlib.sha256(f"{name}:{value}".encode()).digest()
 
 
 class Tasks:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from hauberk import embedded
 from hauberk.event import Event
 from hauberk.exchange import Exchange
 from hauberk.message import Message
@@ -26,6 +27,10 @@ def cross(crossing: Crossing, message: Message) -> Walk:
     if message.method == "notifications/cancelled" and "requestId" in message.params:
         cancelled = _cancelled(crossing, message)
     message = yield from crossing.hooks(message)
+    if "inputRequests" in message.params:
+        passed = yield from embedded.requests(crossing, message, message.params)
+        if passed is not message.params:
+            message = message.with_params(passed)
     crossing.flush()
     if cancelled is not None:
         message = _cancel(crossing, message, cancelled)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Literal
 
+from hauberk.event import Event
 from hauberk.principal import ANONYMOUS, Principal
 
 Role = Literal["client", "server"]
@@ -23,6 +24,7 @@ class Connection:
         "headers",
         "host",
         "id",
+        "notes",
         "peer",
         "principal",
         "revision",
@@ -50,6 +52,11 @@ class Connection:
         """Called by the carrier with the peer after the transport's handshake and before any message."""
         self.tls: Any = None
         self.headers: dict[str, str] = {}
+        self.notes: list[Event] = []
+
+    def note(self, event: Event) -> None:
+        """Leave an event for the record; what ``on_connect`` notes is written when its chain ends."""
+        self.notes.append(event)
 
     def proved(self, peer: Any) -> None:
         """Run the checks that plugins left, and take the last identity that one of them proved."""

@@ -257,12 +257,10 @@ class Crossing(msgspec.Struct, eq=False):
     def _compared(self, message: Message, call: ToolCall, data: dict[str, Any]) -> dict[str, Any]:
         """Refuse a call that is not the one that was judged; return it built round the very bytes."""
         params, chains = message.data["params"], self.chains
-        built = (
-            data is message.data and self.way.target.bytes_only
-        )  # from the frozen bytes, whatever became of the rest
-        same = (
-            params["name"] == call.name and message.data["method"] == "tools/call" and message.data["id"] == message.id
-        )
+        # From the frozen bytes themselves, whatever became of the arguments since.
+        built = data is message.data and self.way.target.bytes_only
+        same = params["name"] == call.name and message.data["method"] == "tools/call"
+        same = same and message.data["id"] == message.id
         if same and (call.read or chains.admit_out.steps or not (built or self.encoded)):
             same = freeze(params.get("arguments") or {}) == call.frozen
         if not same:

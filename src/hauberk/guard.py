@@ -21,7 +21,7 @@ from hauberk import loading, pipeline, plugins
 from hauberk.chains import Chains
 from hauberk.config import Config
 from hauberk.connection import Connection, Role
-from hauberk.event import Event, id_source
+from hauberk.event import Action, Event, Severity, id_source
 from hauberk.methods import Method
 from hauberk.plugins import Loaded, Registry, Source
 from hauberk.principal import Principal
@@ -163,7 +163,7 @@ class Guard:
         self.asks = bool(self.approvers)
         self.decides = bool(self.recorder) or self.config.production
         """Whether a call that meets no hook is still to be judged or recorded."""
-        self._resolvers = tuple(one for one in loaded if hasattr(one.plugin, "resolve"))
+        self._resolvers = tuple((one.name, one.plugin.resolve) for one in loaded if hasattr(one.plugin, "resolve"))
         if self.chains.replays and not self.chains.seals:
             raise PluginError(
                 "a plugin in REPLAY runs without one in SEAL: there is no proof to check",
@@ -255,29 +255,27 @@ class Guard:
             id=secrets.token_hex(6), host=self.host, server=server, role=role, target=target, peer=peer
         )
         try:
-            await pipeline.connect(self.chains.connect, connection, self.bounds.deadline)
+            await pipeline.connect(self.chains.connect, connection, self.bounds.deadline, self.clock)
         except HookError as error:
-            self._note(self._connection_event(connection, "core.refused", "blocked", error.plugin))
+            self._note(*self._connected(connection, error.code, "blocked", error.plugin))
+            if isinstance(error.__cause__, KeyboardInterrupt):
+                raise KeyboardInterrupt from None
             raise error.refusal() from None
         except Refused as refused:
-            self._note(self._connection_event(connection, refused.code, "blocked", refused.plugin or ""))
+            self._note(*self._connected(connection, refused.code, "blocked", refused.plugin or ""))
             raise
-        made = self._complete(self._connection_event(connection, "core.connected", "allowed", ""))
-        if (waiting := self.recorder.barrier([made])) is not None:
+        events = [self._complete(event) for event in self._connected(connection, "core.connected", "allowed", "")]
+        if (waiting := self.recorder.barrier(events)) is not None:
             await waiting
         return connection
 
-    def _connection_event(self, connection: Connection, code: str, action: Any, plugin: str) -> Event:
-        return Event(
-            code=code,
-            category="connection",
-            severity="info" if action == "allowed" else "warning",
-            action=action,
-            server=connection.server,
-            plugin=plugin,
-            exchange=connection.id,
-            details={"role": connection.role},
-        )
+    def _connected(self, connection: Connection, code: str, action: Action, plugin: str) -> list[Event]:
+        """Return the event of a connection, after what ``on_connect`` noted."""
+        severity: Severity = "info" if action == "allowed" else "warning"
+        role = {"role": connection.role}
+        made = Event(code=code, category="connection", severity=severity, action=action, plugin=plugin, details=role)
+        where = {"server": connection.server, "exchange": connection.id}
+        return [msgspec.structs.replace(event, **where) for event in (*connection.notes, made)]
 
     def session(self, connection: Connection, near: Port, far: Port) -> Session:
         """Stand between two ports of a connection that was allowed."""
@@ -298,30 +296,26 @@ class Guard:
             Refused: ``core.secret``: no plugin has it.
             HookError: The plugin could not tell.
         """
-        for loaded in self._resolvers:
+        for name, resolve in self._resolvers:
             try:
-                value = loaded.plugin.resolve(ref, call)
-                if hasattr(value, "__await__"):
-                    value = yield value
-            except Refused:
-                raise
-            except Exception as error:
-                raise HookError(
-                    f"plugin {loaded.name!r} failed in resolve ({type(error).__name__})",
-                    plugin=loaded.name,
-                    hook="resolve",
-                ) from error
-            if isinstance(value, str):
+                value = yield pipeline.ask(name, "resolve", resolve, ref, call, seconds=self.bounds.deadline)
+            except TimeoutError as error:
+                raise pipeline.failed(name, "resolve", error) from None
+            if type(value) is str:
                 return value
+            if value is not None:
+                raise HookError(
+                    f"plugin {name!r} answered resolve with {type(value).__name__}", plugin=name, hook="resolve"
+                )
         raise Refused("core.secret", f"no plugin has the secret {ref.name!r}", hint="put it into the vault")
 
     def emit(self, event: Event) -> None:
         """Record an event that belongs to no message; for plugins with work of their own."""
         self._note(event)
 
-    def _note(self, event: Event) -> None:
+    def _note(self, *events: Event) -> None:
         if self.recorder:
-            self.recorder.note([self._complete(event)])
+            self.recorder.note([self._complete(event) for event in events])
 
     def _complete(self, event: Event) -> Event:
         return msgspec.structs.replace(

@@ -11,9 +11,8 @@ A Deny in any round is final. No Allow and no Deny is a Deny in production. A re
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Generator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from hauberk import pipeline
 from hauberk.event import Event
@@ -25,6 +24,8 @@ if TYPE_CHECKING:
     from hauberk.chains import Chain
     from hauberk.crossing import Crossing
 
+SHOWN: Final = 256
+"""Characters of a tool's name that events and exchanges keep."""
 Walk = Generator[Awaitable[Any], Any, Any]
 Answer = tuple[str, Verdict] | None
 
@@ -39,7 +40,7 @@ class Judgement:
         self.guard = crossing.session.guard
         self.connection = crossing.session.connection
         self.call = ToolCall(message, crossing.asked, self.connection.server)
-        self.call.exchange.tool = self.call.name
+        self.call.exchange.tool = self.call.name[:SHOWN]
 
     def run(self) -> Walk:
         """Judge; return the event of the decision.
@@ -97,7 +98,7 @@ class Judgement:
             clock = self.guard.clock
             answer = pipeline.judge(chain, self.call, self.connection, clock() + seconds, clock)
         else:
-            answer = yield pipeline.judge_async(chain, self.call, self.connection, seconds)
+            answer = yield pipeline.judge_async(chain, self.call, self.connection, seconds, self.guard.clock)
             self.crossing.alive()
         if answer is not None and type(answer[1]) is Deny:
             raise denied(answer[0], answer[1])
@@ -109,14 +110,18 @@ class Judgement:
         Raises:
             Refused: One said no, or none answered.
         """
-        call = self.call
+        call, digest = self.call, self.call.digest
         plugin, ask = call.asks[0]
         for name, approver in self.guard.approvers:
             answer = yield self._ask(name, approver)
             self.crossing.alive()
+            if call.read and call.changed():
+                raise HookError(
+                    f"approver {name!r} changed the call", plugin=name, hook="approve", code="core.call_changed"
+                )
             if type(answer) is Deny:
                 raise denied(name, answer)
-            if type(answer) is Approved and answer.digest == call.digest:
+            if type(answer) is Approved and answer.digest == digest:
                 call.approved = answer
                 call.note(
                     Event(code="core.approved", category="decision", action="allowed", plugin=name, rule=ask.rule or "")
@@ -138,19 +143,12 @@ class Judgement:
         )
 
     async def _ask(self, name: str, approver: Any) -> Any:
+        """Return what one approver answers; None where it does not answer in time."""
+        seconds = self.crossing.session.bounds.approval_deadline
         try:
-            async with asyncio.timeout(self.crossing.session.bounds.approval_deadline):
-                return await approver.approve(self.call, self.connection)
+            return await pipeline.ask(name, "approve", approver.approve, self.call, self.connection, seconds=seconds)
         except TimeoutError:
             return None
-        except asyncio.CancelledError:
-            raise
-        except Refused as refused:
-            return Deny(refused.code, refused.message, refused.rule, refused.hint)
-        except Exception as error:
-            raise HookError(
-                f"approver {name!r} failed ({type(error).__name__})", plugin=name, hook="approve"
-            ) from error
 
 
 def _stricter(first: Answer, second: Answer) -> Answer:

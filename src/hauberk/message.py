@@ -144,6 +144,7 @@ class ToolCall:
     __slots__ = (
         "_arguments",
         "_digest",
+        "_frozen",
         "approved",
         "asks",
         "dry",
@@ -171,7 +172,14 @@ class ToolCall:
         self.read = False
         self._arguments: dict[str, Any] = message.data["params"].get("arguments") or {}
         self._digest = ""
-        self.frozen = freeze(self._arguments)
+        self._frozen = freeze(self._arguments)
+        if message.first is not None:
+            _only_json(self._arguments, self._frozen)
+
+    @property
+    def frozen(self) -> bytes:
+        """Return the arguments as they were serialised before anybody judged them; what leaves is built round them."""
+        return self._frozen
 
     @property
     def arguments(self) -> dict[str, Any]:
@@ -183,7 +191,8 @@ class ToolCall:
     def digest(self) -> str:
         """Return ``sha256:<hex>`` over the name and the arguments in canonical form (RFC 8785); made once."""
         if not self._digest:
-            self._digest = canon.digest("hauberk/call/v1", [self.name, masked(self._arguments)])
+            shown = masked(self._arguments) if b"\n" in self._frozen else self._arguments
+            self._digest = canon.digest("hauberk/call/v1", [self.name, shown])
         return self._digest
 
     @property
@@ -197,7 +206,7 @@ class ToolCall:
 
     def changed(self) -> bool:
         """Whether the arguments are no longer those that were frozen."""
-        return freeze(self._arguments) != self.frozen
+        return freeze(self._arguments) != self._frozen
 
 
 def freeze(arguments: Any) -> bytes:
@@ -221,6 +230,21 @@ def freeze(arguments: Any) -> bytes:
     if not found:
         return data
     return data + b"\n" + orjson.dumps([[path, ref.name, ref.version] for path, ref in references(arguments)])
+
+
+def _only_json(arguments: Any, frozen: bytes) -> None:
+    """Refuse rewritten arguments that would leave as something else than judges see: NaN, tuples and the like."""
+    data, _, found = frozen.partition(b"\n")
+    if orjson.loads(data) != (filled(arguments, _NULLS) if found else arguments):
+        raise not_json()
+
+
+class _Nulls(dict[SecretRef, Any]):
+    def __missing__(self, ref: SecretRef) -> None:
+        return None
+
+
+_NULLS: Final = _Nulls()
 
 
 def encode(data: dict[str, Any]) -> bytes:

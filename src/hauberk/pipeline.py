@@ -58,30 +58,37 @@ def walk(chain: Chain, item: Any, connection: Connection, until: float, clock: C
     return item
 
 
-async def walk_async(chain: Chain, item: Any, connection: Connection, seconds: float) -> Any:
+async def walk_async(
+    chain: Chain, item: Any, connection: Connection, seconds: float, clock: Callable[[], float]
+) -> Any:
     """Run a chain with async hooks over a message or frame, as `walk`."""
-    step = chain.steps[0]
+    step, until = chain.steps[0], clock() + seconds
     try:
-        async with asyncio.timeout(seconds):
+        async with asyncio.timeout(seconds) as timer:
             for step in chain.steps:
                 answer = await _answer(step, item, connection)
                 if answer is not None:
                     item = accept(step, item, answer)
+                if timer.expired() or clock() > until:
+                    raise late(chain, step)
     except TimeoutError:
         raise late(chain, step) from None
     return item
 
 
-async def connect(chain: Chain, connection: Connection, seconds: float) -> None:
+async def connect(chain: Chain, connection: Connection, seconds: float, clock: Callable[[], float]) -> None:
     """Run ``on_connect``; it has no answer."""
     if not chain:
         return
-    step = chain.steps[0]
+    step, until = chain.steps[0], clock() + seconds
     try:
-        async with asyncio.timeout(seconds):
+        async with asyncio.timeout(seconds) as timer:
             for step in chain.steps:
-                if await _answer(step, connection) is not None:
-                    raise nonsense(step, "an answer")
+                answer = await _answer(step, connection)
+                if answer is not None:
+                    raise nonsense(step, answer)
+                if timer.expired() or clock() > until:
+                    raise late(chain, step)
     except TimeoutError:
         raise late(chain, step) from None
 
@@ -94,8 +101,7 @@ async def _answer(step: Step, *args: Any) -> Any:
     except Refused as refused:
         raise _owned(refused, step) from None
     except asyncio.CancelledError as error:
-        task = asyncio.current_task()
-        if task is not None and task.cancelling():
+        if is_cancelled():
             raise
         raise failure(step, error) from error
     except HookError:
@@ -104,12 +110,27 @@ async def _answer(step: Step, *args: Any) -> Any:
         raise failure(step, error) from error
 
 
+def is_cancelled() -> bool:
+    """Whether the running task is being cancelled; if not, a CancelledError is a plugin's own."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
 def accept(step: Step, item: Any, answer: Any) -> Any:
     """Check a rewritten message or frame, and return it.
 
     Raises:
         HookError: It is of another type, or changes what may not change.
     """
+    try:
+        return _accepted(step, item, answer)
+    except (Refused, HookError):
+        raise
+    except Exception as error:
+        raise failure(step, error) from error
+
+
+def _accepted(step: Step, item: Any, answer: Any) -> Any:
     if type(answer) is not type(item):
         raise nonsense(step, answer)
     if answer is item:
@@ -178,15 +199,17 @@ def judge(
 
 
 async def judge_async(
-    chain: Chain, call: ToolCall, connection: Connection, seconds: float
+    chain: Chain, call: ToolCall, connection: Connection, seconds: float, clock: Callable[[], float]
 ) -> tuple[str, Verdict] | None:
     """Run one round with async hooks over a call, as `judge`."""
     strictest: tuple[str, Verdict] | None = None
-    step = chain.steps[0]
+    step, until = chain.steps[0], clock() + seconds
     try:
-        async with asyncio.timeout(seconds):
+        async with asyncio.timeout(seconds) as timer:
             for step in chain.steps:
                 verdict = await _answer(step, call, connection)
+                if timer.expired() or clock() > until:
+                    raise late(chain, step)
                 if verdict is not None:
                     strictest = stricter(strictest, step, verdict, call)
                     if type(verdict) is Deny:
@@ -223,13 +246,14 @@ def rank(verdict: Any) -> int:
     return _RANK.get(type(verdict), 0)
 
 
-def call_changed(chain: Chain) -> HookError:
+def call_changed(*chains: Chain) -> HookError:
     """Return the refusal of a call that is no longer the one that was judged; who could have changed it is named."""
-    plugins = chain.names or "a plugin"
+    names = dict.fromkeys(step.plugin for chain in chains for step in chain.steps)
+    plugins = ", ".join(names) or "a plugin"
     return HookError(
-        f"a call was changed after it was judged, by one of {plugins}",
+        f"a call was changed after it was frozen, by one of {plugins}",
         plugin=plugins,
-        hook=chain.steps[0].hook if chain else "on_tool_call",
+        hook=next((step.hook for chain in chains for step in chain.steps), "on_tool_call"),
         code="core.call_changed",
     )
 
@@ -248,10 +272,41 @@ def untouched(chain: Chain, call: ToolCall) -> None:
 
 
 def failure(step: Step, error: BaseException) -> HookError:
-    """Return the refusal for a hook that raised; the exception's text stays out of it, it may hold a secret."""
-    return HookError(
-        f"plugin {step.plugin!r} failed in {step.hook} ({type(error).__name__})", plugin=step.plugin, hook=step.hook
-    )
+    """Return the refusal for a hook that raised."""
+    return failed(step.plugin, step.hook, error)
+
+
+def failed(plugin: str, hook: str, error: BaseException) -> HookError:
+    """Return the refusal for a plugin that raised; the exception's text stays out of it, it may hold a secret."""
+    return HookError(f"plugin {plugin!r} failed in {hook} ({type(error).__name__})", plugin=plugin, hook=hook)
+
+
+async def ask(plugin: str, method: str, function: Callable[..., Any], *args: Any, seconds: float) -> Any:
+    """Return what a method of a plugin that is no hook (``approve``, ``resolve``) answers, plain or async.
+
+    Raises:
+        Refused: The plugin said no.
+        HookError: It could not tell.
+        TimeoutError: It did not answer in time.
+    """
+    timer = asyncio.timeout(seconds)
+    try:
+        async with timer:
+            value = function(*args)
+            if inspect.isawaitable(value):
+                value = await value
+    except Refused as refused:
+        refused.plugin = refused.plugin or plugin
+        raise
+    except BaseException as error:
+        if timer.expired() and isinstance(error, TimeoutError):
+            raise
+        if isinstance(error, HookError) or (isinstance(error, asyncio.CancelledError) and is_cancelled()):
+            raise
+        raise failed(plugin, method, error) from error
+    if timer.expired():
+        raise TimeoutError
+    return value
 
 
 def late(chain: Chain, step: Step | None = None) -> HookError:
@@ -262,12 +317,11 @@ def late(chain: Chain, step: Step | None = None) -> HookError:
 
 
 def nonsense(step: Step, answer: Any) -> HookError:
-    """Return the refusal for an answer that is none; a coroutine that a plain hook returned is closed."""
+    """Return the refusal for an answer that is none, which it does not repeat; a plain hook's coroutine is closed."""
     if inspect.iscoroutine(answer):
         answer.close()
-    what = answer if isinstance(answer, str) else type(answer).__name__
     return HookError(
-        f"plugin {step.plugin!r} answered {step.hook} with {what[:80]}",
+        f"plugin {step.plugin!r} answered {step.hook} with {type(answer).__name__}",
         plugin=step.plugin,
         hook=step.hook,
         code="core.hook_answer",
@@ -309,8 +363,12 @@ def observed(step: Step) -> Step:
     async def observe_async(item: Any, *rest: Any) -> None:
         try:
             _note(step, item, await call(item, *rest))
-        except asyncio.CancelledError:
+        except KeyboardInterrupt:
             raise
+        except asyncio.CancelledError as error:
+            if is_cancelled():
+                raise
+            _note(step, item, error)
         except BaseException as error:  # noqa: BLE001 - mode `audit` lets the message pass, and says so
             _note(step, item, error)
 
@@ -326,18 +384,25 @@ def observed(step: Step) -> Step:
 
 
 def _note(step: Step, item: Any, answer: Any) -> None:
-    if answer is None or type(answer) is Allow or not hasattr(item, "note"):
+    verdict = step.hook == "on_tool_call" and rank(answer) > 0
+    if answer is None or (verdict and type(answer) is Allow):
         return
-    code = getattr(answer, "code", "core.hook_failed")
-    if type(answer) is type(item):
+    rewrites = type(answer) is type(item)
+    if rewrites:
         code = "core.would_rewrite"
+    elif isinstance(answer, Refused | HookError) or (verdict and type(answer) is Deny):
+        code = answer.code
+    elif verdict:
+        code = "core.unapproved"
+    else:
+        code = (failure(step, answer) if isinstance(answer, BaseException) else nonsense(step, answer)).code
     item.note(
         Event(
-            code="core.would_refuse" if code != "core.would_rewrite" else code,
+            code="core.would_rewrite" if rewrites else "core.would_refuse",
             category="policy",
             severity="warning",
             plugin=step.plugin,
-            rule=getattr(answer, "rule", None) or "",
+            rule=(answer.rule if isinstance(answer, Refused | Deny | Ask) else None) or "",
             details={"code": code, "hook": step.hook},
         )
     )

@@ -33,6 +33,7 @@ class Principal(msgspec.Struct, frozen=True, kw_only=True):
             self.id == other.id
             and self.tenant == other.tenant
             and self.kind == other.kind
+            and self.method == other.method
             and self.groups <= other.groups
             and self.roles <= other.roles
         )

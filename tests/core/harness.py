@@ -99,7 +99,7 @@ class Recorder:
         return [event for event in self.events if event.code == code]
 
 
-def ring(name: str = "ring", layer: Layer = Layer.POLICY, **members: Any) -> Any:
+def ring(name: str = "ring", layer: Any = Layer.POLICY, **members: Any) -> Any:
     """Return a plugin object made of functions.
 
     A member named like a hook is a function ``(item, connection)`` (``(event)`` for ``on_audit``), plain or async, or a

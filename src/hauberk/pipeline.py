@@ -22,7 +22,6 @@ import msgspec
 
 from hauberk.chains import Chain, Step
 from hauberk.connection import Connection
-from hauberk.event import Event
 from hauberk.layers import Layer
 from hauberk.message import Frame, Message, ToolCall, freeze
 from hauberk.refusals import HookError, Refused
@@ -351,75 +350,3 @@ def _denied(step: Step, refused: Refused) -> tuple[str, Deny]:
         retry_after=refused.retry_after,
         public=refused.public,
     )
-
-
-# --- mode `audit`, and judges that must answer ---
-
-
-def observed(step: Step) -> Step:
-    """Return the step of a plugin in mode ``audit``: whatever it says is noted, and nothing of it takes effect."""
-    call, is_async = step.call, step.is_async
-
-    async def observe_async(item: Any, *rest: Any) -> None:
-        try:
-            _note(step, item, await call(item, *rest))
-        except KeyboardInterrupt:
-            raise
-        except asyncio.CancelledError as error:
-            if is_cancelled():
-                raise
-            _note(step, item, error)
-        except BaseException as error:  # noqa: BLE001 - mode `audit` lets the message pass, and says so
-            _note(step, item, error)
-
-    def observe(item: Any, *rest: Any) -> None:
-        try:
-            _note(step, item, call(item, *rest))
-        except KeyboardInterrupt:
-            raise
-        except BaseException as error:  # noqa: BLE001 - as above
-            _note(step, item, error)
-
-    return msgspec.structs.replace(step, call=observe_async if is_async else observe)
-
-
-def _note(step: Step, item: Any, answer: Any) -> None:
-    verdict = step.hook == "on_tool_call" and rank(answer) > 0
-    if answer is None or (verdict and type(answer) is Allow):
-        return
-    rewrites = type(answer) is type(item)
-    if rewrites:
-        code = "core.would_rewrite"
-    elif isinstance(answer, Refused | HookError) or (verdict and type(answer) is Deny):
-        code = answer.code
-    elif verdict:
-        code = "core.unapproved"
-    else:
-        code = (failure(step, answer) if isinstance(answer, BaseException) else nonsense(step, answer)).code
-    item.note(
-        Event(
-            code="core.would_rewrite" if rewrites else "core.would_refuse",
-            category="policy",
-            severity="warning",
-            plugin=step.plugin,
-            rule=(answer.rule if isinstance(answer, Refused | Deny | Ask) else None) or "",
-            details={"code": code, "hook": step.hook},
-        )
-    )
-
-
-def judging(step: Step) -> Step:
-    """Return the step of a plugin that must judge: no answer is a Deny."""
-    if not step.must_judge:
-        return step
-    call, silent = step.call, Deny("core.unjudged", f"plugin {step.plugin!r} gave no verdict")
-
-    def answer(tool_call: ToolCall, connection: Connection) -> Any:
-        verdict = call(tool_call, connection)
-        return silent if verdict is None else verdict
-
-    async def answer_async(tool_call: ToolCall, connection: Connection) -> Any:
-        verdict = await call(tool_call, connection)
-        return silent if verdict is None else verdict
-
-    return msgspec.structs.replace(step, call=answer_async if step.is_async else answer)

@@ -23,7 +23,7 @@ from hauberk import files, hookspecs
 from hauberk.chains import HookName, Step
 from hauberk.config import Options
 from hauberk.layers import Layer
-from hauberk.pipeline import judging, observed
+from hauberk.modes import judging, observed
 from hauberk.refusals import PluginError
 
 GROUP: Final = "hauberk.plugins"

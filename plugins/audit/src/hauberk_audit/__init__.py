@@ -1,0 +1,7 @@
+"""Every decision of hauberk in a tamper-evident log: JSON Lines, each entry tied to the one before it."""
+
+from __future__ import annotations
+
+from hauberk_audit._plugin import Audit
+
+__all__ = ["Audit"]

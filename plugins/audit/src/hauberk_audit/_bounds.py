@@ -1,0 +1,32 @@
+"""How much one entry and one set of logs may hold."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, final
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """The limits of the log. The format knows only ``line``."""
+
+    line: int = 256 * 1024
+    """Bytes of one line. What is longer was not written by this package."""
+    text: int = 1024
+    """Characters of one string; the rest is counted."""
+    details: int = 16 * 1024
+    """Bytes of ``details`` and of ``sizes``, as JSON."""
+    depth: int = 8
+    """Levels of ``details``."""
+    nodes: int = 256
+    """Values in ``details`` and in ``sizes``."""
+    siblings: int = 63
+    """Numbered logs beside the first, each with a writer of its own."""
+    breaks: int = 1000
+    """Breaks that one report lists; the rest is counted."""
+    chunk: int = 1024 * 1024
+    """Bytes that verify reads at once."""
+
+
+BOUNDS: Final = Bounds()

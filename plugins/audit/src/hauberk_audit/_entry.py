@@ -1,0 +1,193 @@
+r"""What of an event goes into the log, and how: one JSON object that is safe to look at, of bounded size.
+
+The rules:
+
+1. The members are those of `hauberk.event.Event`, ``time`` first, as RFC 3339 in UTC with microseconds. What is empty
+   is left out. Arguments of calls are in no event, so they are in no entry.
+2. In a string, what is not printable (controls, line and paragraph separators, marks that turn the direction of text,
+   lone surrogates) is written as Python's ``ascii()`` writes it, ``\x1b`` or ``\u2028``, so no viewer acts on it.
+3. Strings, ``details`` and ``sizes`` are cut to `BOUNDS`, and say so.
+4. In ``details``, what JSON does not carry is named by its type, never by its content.
+"""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections.abc import Callable
+from typing import Any, Final
+
+import msgspec
+import orjson
+
+from hauberk.event import Event
+from hauberk_audit._bounds import BOUNDS
+from hauberk_audit._chain import FORMAT
+
+_STRICT: Final = orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_PASSTHROUGH_SUBCLASS
+_YEAR_10000: Final = 253_402_300_800
+"""Seconds since 1970 that RFC 3339 has no date for."""
+_BACKSLASH: Final = 0x5C
+_DELETE: Final = 0x7F
+_MIN_INT: Final = -(2**63)
+_MAX_INT: Final = 2**64
+
+_JSON = msgspec.Raw | msgspec.UnsetType
+
+
+class Row(msgspec.Struct, omit_defaults=True, gc=False):
+    """The members of an entry between ``format`` and ``integrity``; `hauberk.event.Event` says what they mean."""
+
+    time: str
+    code: str
+    id: str
+    category: str
+    severity: str
+    action: str
+    count: int
+    host: str = ""
+    server: str = ""
+    principal: str = ""
+    source: str = ""
+    method: str = ""
+    tool: str = ""
+    exchange: str = ""
+    digest: str = ""
+    rule: str = ""
+    plugin: str = ""
+    probe: bool = False
+    sizes: _JSON = msgspec.UNSET
+    details: _JSON = msgspec.UNSET
+
+
+_NAMES: Final = Row.__struct_fields__
+_encode: Final = msgspec.json.Encoder().encode
+
+
+def render(event: Event) -> bytes:
+    """Return an event as the beginning of an entry: JSON without its closing brace."""
+    try:
+        raw = _encode(_row(event, _strict))
+    except (TypeError, UnicodeEncodeError):
+        raw = b""
+    # No string is longer than the whole, and a control character would have brought a backslash.
+    if not (0 < len(raw) <= BOUNDS.text and raw.isascii() and _BACKSLASH not in raw and _DELETE not in raw):
+        raw = _encode(_visible_row(_row(event, _bounded)))
+    return b"".join((FORMAT, raw[1:-1]))
+
+
+def rfc3339(seconds: float) -> str:
+    """Return seconds since 1970 as a date and time in UTC; what no date has is 1970 itself."""
+    micros = int(seconds * 1_000_000 + 0.5) if 0 <= seconds < _YEAR_10000 else 0
+    whole = micros // 1_000_000
+    return "%s.%06dZ" % (_second(whole), micros - whole * 1_000_000)  # noqa: UP031 - half the time of an f-string
+
+
+def _row(event: Event, encode: Callable[[Any], msgspec.Raw]) -> Row:
+    return Row(
+        rfc3339(event.time),
+        event.code,
+        event.id,
+        event.category,
+        event.severity,
+        event.action,
+        event.count,
+        event.host,
+        event.server,
+        event.principal,
+        event.source,
+        event.method,
+        event.tool,
+        event.exchange,
+        event.digest,
+        event.rule,
+        event.plugin,
+        event.probe,
+        encode(event.sizes) if event.sizes else msgspec.UNSET,
+        encode(event.details) if event.details else msgspec.UNSET,
+    )
+
+
+def _visible_row(row: Row) -> Row:
+    texts = {name: visible(value) for name in _NAMES if isinstance(value := getattr(row, name), str)}
+    return msgspec.structs.replace(row, **texts)
+
+
+def visible(text: str) -> str:
+    """Return a string of bounded length in which every character can be seen."""
+    over = len(text) - BOUNDS.text
+    if over > 0:
+        text = text[: BOUNDS.text]
+    if not text.isprintable():
+        text = "".join([c if c.isprintable() else ascii(c)[1:-1] for c in text])
+    return f"{text}…[+{over} characters]" if over > 0 else text
+
+
+@functools.lru_cache(maxsize=4)
+def _second(whole: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(whole))
+
+
+def _strict(table: dict[str, Any]) -> msgspec.Raw:
+    """Return a table as JSON if it is JSON: msgspec would write bytes, keys that are equal as strings, and objects."""
+    return msgspec.Raw(orjson.dumps(table, option=_STRICT))
+
+
+def _bounded(table: dict[str, Any]) -> msgspec.Raw:
+    """Return a table as JSON of bounded size in which everything can be seen."""
+    raw = orjson.dumps(_Cleaner().value(table, BOUNDS.depth))
+    return msgspec.Raw(raw if len(raw) <= BOUNDS.details else orjson.dumps({"cut": visible(raw.decode())}))
+
+
+class _Cleaner:
+    """Makes plain, bounded JSON of one value."""
+
+    __slots__ = ("_left",)
+
+    def __init__(self) -> None:
+        self._left = BOUNDS.nodes
+
+    def value(self, value: Any, depth: int) -> Any:
+        self._left -= 1
+        if isinstance(value, str):
+            return visible(value)
+        if value is None or isinstance(value, bool):
+            return value
+        if isinstance(value, int):
+            return int(value) if _MIN_INT <= value < _MAX_INT else f"<integer of {value.bit_length()} bits>"
+        if isinstance(value, float):
+            return float(value)
+        return self._container(value, depth)
+
+    def _container(self, value: Any, depth: int) -> Any:
+        if isinstance(value, bytes | bytearray | memoryview):
+            return f"<{len(value)} bytes>"
+        if not isinstance(value, dict | list | tuple | set | frozenset):
+            return visible(f"<{type(value).__name__}>")
+        if depth == 0:
+            return "…"
+        return self._table(value, depth - 1) if isinstance(value, dict) else self._array(value, depth - 1)
+
+    def _table(self, table: dict[Any, Any], depth: int) -> dict[str, Any]:
+        clean: dict[str, Any] = {}
+        for count, (key, value) in enumerate(table.items()):
+            if self._left <= 0:
+                clean["…"] = f"+{len(table) - count}"
+                break
+            clean[_key(key)] = self.value(value, depth)
+        return clean
+
+    def _array(self, array: Any, depth: int) -> list[Any]:
+        clean: list[Any] = []
+        for count, value in enumerate(array):
+            if self._left <= 0:
+                clean.append(f"…[+{len(array) - count}]")
+                break
+            clean.append(self.value(value, depth))
+        return clean
+
+
+def _key(key: Any) -> str:
+    if isinstance(key, str):
+        return visible(key)
+    return str(key) if isinstance(key, bool | float | None) else visible(f"<{type(key).__name__}>")

@@ -1,0 +1,96 @@
+"""The hook: each event of the host becomes one entry of its log."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any, Final
+
+from hauberk.event import Event, Severity
+from hauberk.hookspecs import hookimpl
+from hauberk.layers import Layer
+from hauberk.refusals import ConfigError, PluginError
+from hauberk_audit import _options
+from hauberk_audit._chain import Chain
+from hauberk_audit._entry import render
+from hauberk_audit._log import Log
+
+if TYPE_CHECKING:
+    import click
+
+    from hauberk.guard import Guard
+
+logger = logging.getLogger("hauberk.audit")
+
+
+class Audit:
+    """A log in which what is changed, removed or moved shows (S3.1, S3.2)."""
+
+    name = "audit"
+    layer = Layer.ADMIT
+    Options = _options.Options
+    safe_default = _options.Options()
+
+    def __init__(self, options: _options.Options, guard: Guard) -> None:
+        """Settle where the log is; nothing is opened, made or read before `open`."""
+        settings = guard.config
+        for server in settings.servers:
+            if guard.options_for(self, server) != options:
+                raise ConfigError(
+                    f"{settings.name}: [server.{server}.audit]: a host has one log for all its servers",
+                    hint="write it into [audit], or into [host.NAME.audit] for one host",
+                )
+        self.path: Final = _options.log_path(options, settings)
+        self.key_file: Final = _options.key_path(options, settings)
+        self.required: Final = settings.production if options.required is None else options.required
+        self._sync: Final = bool(self.required) if options.sync is None else options.sync
+        self._guard: Final = guard
+        self._log: Log | None = None
+        self._failing = False
+
+    async def open(self) -> None:
+        """Go on with the chain of the log.
+
+        Raises:
+            ConfigError: The log or its key cannot be used.
+            PluginError: The chain cannot go on from what is there.
+        """
+        key = _options.key_for(self.key_file, self.path, production=self._guard.config.production)
+        self._log = log = Log.open(self.path, Chain(key), sync=self._sync)
+        if not log.sequence:
+            self._note("audit.chain_started", {"file": log.path.name})
+        if log.torn is not None:
+            self._note("audit.recovered", {"bytes": log.torn.size, "file": log.torn.path.name}, "warning")
+
+    async def close(self) -> None:
+        """Bring the log to the disk and let go of it."""
+        if self._log is not None:
+            self._log.close()
+            self._log = None
+
+    @hookimpl
+    def on_audit(self, event: Event) -> None:
+        """Record an event."""
+        if self._log is None:
+            raise PluginError("audit log is not open", hint="use the guard as an async context manager")
+        try:
+            self._log.append(render(event))
+        except PluginError as error:
+            if not self._failing:
+                logger.error("%s", error)  # noqa: TRY400 - the traceback tells nothing more
+            self._failing = True
+            raise
+        self._failing = False
+
+    def _note(self, code: str, details: dict[str, Any], severity: Severity = "info") -> None:
+        g = self._guard
+        event = Event(
+            code=code, id=g.next_id(), time=g.now(), category="system", severity=severity, host=g.host, details=details
+        )
+        self.on_audit(event)
+
+    @staticmethod
+    def commands() -> click.Group:
+        """Return the commands under ``hauberk audit``."""
+        from hauberk_audit._commands import audit
+
+        return audit

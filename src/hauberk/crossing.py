@@ -88,10 +88,9 @@ class Crossing(msgspec.Struct, eq=False):
                 yield from answers.cross(self, message)
         except Stopped:
             self.flush()
-        except Refused as refused:
-            return (yield from refusing.read(self, refused, raw, data))
-        except HookError as error:
-            reply = yield from refusing.read(self, error.refusal(), raw, data)
+        except (Refused, HookError) as error:
+            refused = error.refusal() if isinstance(error, HookError) else error
+            reply = yield from refusing.read(self, refused, raw, data)
             if isinstance(error.__cause__, KeyboardInterrupt):
                 raise KeyboardInterrupt from None
             return reply

@@ -158,7 +158,7 @@ class Guard:
         self.chains = Chains(steps)
         required = {one.name: getattr(one.plugin, "required", False) for one in loaded}
         sinks = (Sink(step, required[step.plugin]) for step in steps if step.hook == "on_audit")
-        self.recorder = Recorder(sinks, self.bounds, self._complete)
+        self.recorder = Recorder(sinks, self.bounds, self._complete, self.clock)
         self.approvers = tuple(self._approver(name) for name in self.config.core.approvers)
         self.asks = bool(self.approvers)
         self.decides = bool(self.recorder) or self.config.production
@@ -256,26 +256,24 @@ class Guard:
         )
         try:
             await pipeline.connect(self.chains.connect, connection, self.bounds.deadline, self.clock)
-        except HookError as error:
-            self._note(*self._connected(connection, error.code, "blocked", error.plugin))
+            events = [self._complete(event) for event in self._connected(connection, "core.connected", "allowed", "")]
+            if (waiting := self.recorder.barrier(events)) is not None:
+                await waiting
+        except (Refused, HookError) as error:
+            self._note(*self._connected(connection, error.code, "blocked", error.plugin or ""))
             if isinstance(error.__cause__, KeyboardInterrupt):
                 raise KeyboardInterrupt from None
-            raise error.refusal() from None
-        except Refused as refused:
-            self._note(*self._connected(connection, refused.code, "blocked", refused.plugin or ""))
-            raise
-        events = [self._complete(event) for event in self._connected(connection, "core.connected", "allowed", "")]
-        if (waiting := self.recorder.barrier(events)) is not None:
-            await waiting
+            raise (error.refusal() if isinstance(error, HookError) else error) from None
         return connection
 
     def _connected(self, connection: Connection, code: str, action: Action, plugin: str) -> list[Event]:
-        """Return the event of a connection, after what ``on_connect`` noted."""
+        """Return what ``on_connect`` noted, then the event of the connection."""
+        notes, connection.notes = connection.notes, []
         severity: Severity = "info" if action == "allowed" else "warning"
         role = {"role": connection.role}
         made = Event(code=code, category="connection", severity=severity, action=action, plugin=plugin, details=role)
         where = {"server": connection.server, "exchange": connection.id}
-        return [msgspec.structs.replace(event, **where) for event in (*connection.notes, made)]
+        return [msgspec.structs.replace(event, **where) for event in (*notes, made)]
 
     def session(self, connection: Connection, near: Port, far: Port) -> Session:
         """Stand between two ports of a connection that was allowed."""

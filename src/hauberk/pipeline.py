@@ -65,7 +65,7 @@ async def walk_async(
     try:
         async with asyncio.timeout(seconds) as timer:
             for step in chain.steps:
-                answer = await _answer(step, item, connection)
+                answer = await answered(step, item, connection)
                 if answer is not None:
                     item = accept(step, item, answer)
                 if timer.expired() or clock() > until:
@@ -83,7 +83,7 @@ async def connect(chain: Chain, connection: Connection, seconds: float, clock: C
     try:
         async with asyncio.timeout(seconds) as timer:
             for step in chain.steps:
-                answer = await _answer(step, connection)
+                answer = await answered(step, connection)
                 if answer is not None:
                     raise nonsense(step, answer)
                 if timer.expired() or clock() > until:
@@ -92,7 +92,7 @@ async def connect(chain: Chain, connection: Connection, seconds: float, clock: C
         raise late(chain, step) from None
 
 
-async def _answer(step: Step, *args: Any) -> Any:
+async def answered(step: Step, *args: Any) -> Any:
     """Call one hook, plain or async, and turn whatever it raises into a refusal."""
     try:
         answer = step.call(*args)
@@ -193,7 +193,8 @@ def judge(
         raise failure(chain.at(operator.length_hint(calls)), error) from error
     if clock() > until:
         raise late(chain)
-    untouched(chain, call)
+    if call.read:
+        untouched(chain, call)
     return strictest
 
 
@@ -206,7 +207,7 @@ async def judge_async(
     try:
         async with asyncio.timeout(seconds) as timer:
             for step in chain.steps:
-                verdict = await _answer(step, call, connection)
+                verdict = await answered(step, call, connection)
                 if timer.expired() or clock() > until:
                     raise late(chain, step)
                 if verdict is not None:

@@ -2,7 +2,7 @@
 
 A sink marked ``required`` is awaited before a message that carries a decision goes on; what it cannot record does not
 pass. The others are behind a bounded queue each, and never hold up a message. A sink that fails is reported to the
-other sinks and to standard error, once until it works again.
+other sinks and to standard error, once until it works again; so is one that is so slow that events are lost.
 """
 
 from __future__ import annotations
@@ -13,10 +13,11 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any, Final
 
+from hauberk import pipeline
 from hauberk.bounds import Bounds
 from hauberk.chains import Step
 from hauberk.event import Event
-from hauberk.refusals import FAILED_HOOK, Refused
+from hauberk.refusals import FAILED_HOOK, HookError, Refused
 
 logger = logging.getLogger("hauberk")
 
@@ -24,11 +25,11 @@ logger = logging.getLogger("hauberk")
 class Sink:
     """One plugin's ``on_audit``, and what waits for it."""
 
-    __slots__ = ("both", "call", "failing", "is_async", "lost", "name", "queue", "required", "task")
+    __slots__ = ("both", "failing", "is_async", "lost", "name", "queue", "required", "step", "task")
 
     def __init__(self, step: Step, required: Any) -> None:
+        self.step: Final = step
         self.name: Final = step.plugin
-        self.call: Final = step.call
         self.is_async: Final = step.is_async
         self.required: Final = bool(required)
         self.both: Final = required == "both"
@@ -38,17 +39,40 @@ class Sink:
         self.failing = False
         self.task: asyncio.Task[None] | None = None
 
+    def record(self, event: Event) -> None:
+        """Give a plain sink one event.
+
+        Raises:
+            Refused: It could not be recorded.
+            HookError: The sink answered, which a sink does not.
+        """
+        answer = self.step.call(event)
+        if answer is not None:
+            raise pipeline.nonsense(self.step, answer)
+
+    async def record_async(self, event: Event) -> None:
+        """Give an async sink one event, as `record`; whatever it raises comes out as one of these two."""
+        answer = await pipeline.answered(self.step, event)
+        if answer is not None:
+            raise pipeline.nonsense(self.step, answer)
+
 
 class Recorder:
     """The sinks of one guard."""
 
-    def __init__(self, sinks: Iterable[Sink], bounds: Bounds, complete: Callable[[Event], Event]) -> None:
+    def __init__(
+        self,
+        sinks: Iterable[Sink],
+        bounds: Bounds,
+        complete: Callable[[Event], Event],
+        clock: Callable[[], float],
+    ) -> None:
         self._sinks: Final = tuple(sinks)
         self._bounds: Final = bounds
         self._complete: Final = complete
-        self._required: Final = tuple(sink for sink in self._sinks if sink.required)
+        self._clock: Final = clock
         self._draining = False
-        self.waits: Final = any(sink.is_async for sink in self._required)
+        self.waits: Final = any(sink.is_async for sink in self._sinks if sink.required)
         """Whether a decision may have to wait for a sink."""
         self.both: Final = any(sink.both for sink in self._sinks)
 
@@ -66,30 +90,39 @@ class Recorder:
         Raises:
             Refused: ``core.unrecorded``: a required sink cannot record.
         """
+        plain: list[Sink] = []
         waiting: list[Sink] = []
         for sink in self._sinks:
             if not sink.required or (results and not sink.both):
                 self._queue(sink, events)
-            elif sink.is_async:
-                waiting.append(sink)
             else:
-                self._record_plain(sink, events)
+                (waiting if sink.is_async else plain).append(sink)
+        refused = self._record_plain(plain, events) if plain else None
+        if refused is not None:
+            for sink in waiting:
+                self._queue(sink, events)
+            raise refused
         return self._record_all(waiting, events) if waiting else None
 
-    def _record_plain(self, sink: Sink, events: Sequence[Event]) -> None:
-        self._drain(sink)
-        for event in events:
+    def _record_plain(self, sinks: Sequence[Sink], events: Sequence[Event]) -> Refused | None:
+        """Record in every plain sink, whatever the others do; return the first refusal."""
+        until = self._clock() + self._bounds.sink_deadline
+        refused: Refused | None = None
+        for sink in sinks:
+            self._drain(sink)
             try:
-                sink.call(event)
-            except KeyboardInterrupt:
-                raise
+                for event in events:
+                    sink.record(event)
             except BaseException as error:  # noqa: BLE001 - it refuses
-                self._failed(sink, error)
-                raise unrecorded(sink.name) from None
-        sink.failing = False
+                refused = refused or self._unrecorded(sink, error)
+            else:
+                sink.failing = False
+                if self._clock() > until:
+                    refused = refused or self._unrecorded(sink, TimeoutError())
+        return refused
 
     async def _record_all(self, sinks: Sequence[Sink], events: Sequence[Event]) -> None:
-        tasks = [asyncio.ensure_future(self._record_one(sink, events)) for sink in sinks]
+        tasks = [asyncio.ensure_future(_record_one(sink, events)) for sink in sinks]
         try:
             _, late = await asyncio.wait(tasks, timeout=self._bounds.sink_deadline)
         except asyncio.CancelledError:
@@ -98,31 +131,36 @@ class Recorder:
             raise
         for task in late:
             task.cancel()
+        refused: Refused | None = None
         for sink, task in zip(sinks, tasks, strict=True):
-            if task in late or task.cancelled():
-                self._failed(sink, TimeoutError())
-                raise unrecorded(sink.name)
-            if (error := task.exception()) is not None:
-                self._failed(sink, error)
-                raise unrecorded(sink.name)
-            sink.failing = False
+            error = TimeoutError() if task in late or task.cancelled() else task.result()
+            if error is None:
+                sink.failing = False
+            else:
+                refused = refused or self._unrecorded(sink, error)
+        if refused is not None:
+            raise refused
 
-    async def _record_one(self, sink: Sink, events: Sequence[Event]) -> None:
-        for event in events:
-            await sink.call(event)
+    def _unrecorded(self, sink: Sink, error: BaseException) -> Refused:
+        """Report a required sink, and return the refusal of what it could not record."""
+        self._failed(sink, error)
+        refused = unrecorded(sink.name)
+        refused.__cause__ = error if isinstance(error, KeyboardInterrupt) else error.__cause__
+        return refused
+
+    # --- the queues ---
 
     def _queue(self, sink: Sink, events: Sequence[Event]) -> None:
-        for event in events:
-            if len(sink.queue) >= self._bounds.events:
-                sink.lost += 1
-            else:
-                sink.queue.append(event)
+        room = self._bounds.events - len(sink.queue)
+        sink.queue.extend(events[: max(room, 0)])
         if sink.is_async:
             if sink.task is None or sink.task.done():
                 sink.task = asyncio.get_running_loop().create_task(self._work(sink))
         elif not self._draining:
             self._draining = True
             asyncio.get_running_loop().call_soon(self._drain_all)
+        if room < len(events):
+            self._lose(sink, len(events) - max(room, 0))
 
     def _drain_all(self) -> None:
         self._draining = False
@@ -134,11 +172,11 @@ class Recorder:
         while sink.queue:
             event = sink.queue.popleft()
             try:
-                sink.call(event)
+                sink.record(event)
                 sink.failing = False
             except KeyboardInterrupt:
                 raise
-            except BaseException as error:  # noqa: BLE001 - it is reported; this sink is not required
+            except BaseException as error:  # noqa: BLE001 - it is reported; no message waits for it
                 self._failed(sink, error)
         self._report_lost(sink)
 
@@ -147,51 +185,70 @@ class Recorder:
             event = sink.queue.popleft()
             try:
                 async with asyncio.timeout(self._bounds.sink_deadline):
-                    await sink.call(event)
+                    await sink.record_async(event)
                 sink.failing = False
             except asyncio.CancelledError:
                 sink.queue.appendleft(event)
                 raise
-            except BaseException as error:  # noqa: BLE001 - it is reported; this sink is not required
+            except (Refused, HookError, TimeoutError) as error:
                 self._failed(sink, error)
+                if isinstance(error.__cause__, KeyboardInterrupt):
+                    raise KeyboardInterrupt from None
         self._report_lost(sink)
+
+    # --- what is said of a sink ---
+
+    def _lose(self, sink: Sink, count: int) -> None:
+        """Count what a full queue does not take; that it happens is reported at once, the sum when the sink is done."""
+        sink.lost += count
+        if sink.lost == count:
+            self._report(sink, "core.events_lost", "was too slow and loses events", count=count)
 
     def _report_lost(self, sink: Sink) -> None:
         if sink.lost:
             lost, sink.lost = sink.lost, 0
-            logger.warning("sink %r was too slow and lost %d events", sink.name, lost)
-            self._tell_others(sink, Event(code="core.events_lost", severity="critical", count=lost, plugin=sink.name))
+            self._report(sink, "core.events_lost", f"was too slow and lost {lost} events", count=lost)
 
     def _failed(self, sink: Sink, error: BaseException) -> None:
-        if sink.failing:
-            return
-        sink.failing = True
-        logger.error("sink %r failed (%s)", sink.name, type(error).__name__)
-        self._tell_others(
-            sink,
-            Event(
-                code="core.sink_failed",
-                category="system",
-                severity="critical",
-                plugin=sink.name,
-                details={"error": type(error).__name__},
-            ),
-        )
+        if not sink.failing:
+            sink.failing = True
+            kind = type(error.__cause__ or error).__name__
+            self._report(sink, "core.sink_failed", f"failed ({kind})", error=kind)
 
-    def _tell_others(self, sink: Sink, event: Event) -> None:
+    def _report(self, sink: Sink, code: str, text: str, *, count: int = 1, **details: str) -> None:
+        """Tell the other sinks and standard error about a sink."""
+        logger.error("sink %r %s", sink.name, text)
+        event = Event(
+            code=code, category="system", severity="critical", plugin=sink.name, count=count, details=dict(details)
+        )
         complete = (self._complete(event),)
         for other in self._sinks:
             if other is not sink:
                 self._queue(other, complete)
 
     async def close(self) -> None:
-        """Record what waits, then stop."""
+        """Record what waits, for as long as a sink may take for one decision; what is left is reported as lost."""
+        for _ in range(2):  # what one sink has to say of another comes second
+            working = [sink.task for sink in self._sinks if sink.task is not None and not sink.task.done()]
+            if working:
+                await asyncio.wait(working, timeout=self._bounds.sink_deadline)
+            self._drain_all()
         for sink in self._sinks:
-            if not sink.is_async:
-                self._drain(sink)
-            elif sink.task is not None and not sink.task.done():
-                await asyncio.wait([sink.task], timeout=self._bounds.sink_deadline)
+            if sink.task is not None and not sink.task.done():
                 sink.task.cancel()
+                await asyncio.wait([sink.task], timeout=self._bounds.sink_deadline)
+            if sink.queue:
+                logger.error("sink %r was too slow and lost %d events at the end", sink.name, len(sink.queue))
+                sink.queue.clear()
+
+
+async def _record_one(sink: Sink, events: Sequence[Event]) -> BaseException | None:
+    try:
+        for event in events:
+            await sink.record_async(event)
+    except (Refused, HookError) as error:
+        return error
+    return None
 
 
 def unrecorded(sink: str) -> Refused:

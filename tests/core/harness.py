@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import AsyncIterator, Awaitable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
@@ -58,8 +58,10 @@ class Port:
         self.unanswered_tickets: list[Any] = []
         self.held: asyncio.Event | None = None
         """Set it to an event, and each write waits for it."""
+        self.on_deliver: Callable[[Any], object] = lambda _: None
 
     def deliver(self, data: Any, ticket: Any) -> Awaitable[None] | None:
+        self.on_deliver(data)
         self.raw.append(data)
         self.tickets.append(ticket)
         return None if self.held is None or self.held.is_set() else self._room(self.held)
@@ -183,7 +185,7 @@ class Rig:
     async def settle(self) -> None:
         """Wait until no message waits and every event is recorded."""
         await self.session.quiet()
-        for _ in range(3):
+        for _ in range(10):
             await asyncio.sleep(0)
 
     async def call(self, name: str = "ls", arguments: Any = None, *, id: Any = 1, **params: Any) -> None:

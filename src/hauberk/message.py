@@ -149,7 +149,6 @@ class ToolCall:
         "asks",
         "dry",
         "exchange",
-        "frozen",
         "message",
         "name",
         "read",

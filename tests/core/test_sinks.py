@@ -106,7 +106,11 @@ async def test_sink_that_answers_has_not_recorded(answer: Any, waits: bool) -> N
 async def test_plain_sink_that_returns_a_coroutine_has_not_recorded() -> None:
     """A plain on_audit that hands on an async function's coroutine records nothing, so it refuses (V14)."""
     log = Log()
-    made = make_rig([ring("sink", on_audit=lambda event: log.asynchronous(event), required=True)])
+
+    def on_audit(event: Event) -> Any:
+        return log.asynchronous(event)
+
+    made = make_rig([ring("sink", on_audit=on_audit, required=True)])
     async with made.guard:
         with pytest.raises(Refused, match="could not be recorded"):
             await made.start()

@@ -120,7 +120,7 @@ def test_no_member_of_an_event_is_forgotten() -> None:
     assert set(Row.__struct_fields__) == set(Event.__struct_fields__)
 
 
-@given(st.integers(0, 253_402_300_799), st.integers(0, 999_999))
+@given(st.integers(0, 2**34), st.integers(0, 999_999))
 def test_time_is_rfc_3339_in_utc(seconds: int, micros: int) -> None:
     """A time is written as the date and time in UTC, to the microsecond as far as a float tells it."""
     written = rfc3339(seconds + micros / 1e6)
@@ -129,7 +129,7 @@ def test_time_is_rfc_3339_in_utc(seconds: int, micros: int) -> None:
     assert parsed.utcoffset() == dt.timedelta()
     epoch = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
     exact = epoch + dt.timedelta(seconds=seconds, microseconds=micros)
-    assert abs(parsed - exact) <= dt.timedelta(microseconds=32)
+    assert abs(parsed - exact) <= dt.timedelta(microseconds=4)  # a double tells no more at 2**34 seconds
 
 
 @pytest.mark.parametrize("seconds", [-1.0, float("nan"), float("inf"), -float("inf"), 1e18])

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
 from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
 
 from hauberk import embedded
-from hauberk.event import Event
 from hauberk.exchange import Exchange, Outcome
 from hauberk.message import Message
 from hauberk.methods import CACHEABLE_METHODS
@@ -19,53 +19,66 @@ if TYPE_CHECKING:
 def cross(crossing: Crossing, message: Message) -> Walk:
     """Take an answer that was matched to its request to the asker."""
     exchange, session = crossing.asked, crossing.session
-    if not (crossing.chains.idle_out and crossing.chains.idle_in):
+    inward = crossing.chains.inward
+    if crossing.way.outward:
         message = yield from crossing.hooks(message)
-    result = message.result
-    if result is not None:
-        if "inputRequests" in result or "requestState" in result:
-            passed = yield from embedded.requests(crossing, message, result)
-            if passed is not result:
-                message = message.with_result(passed)
-        if message.method in CACHEABLE_METHODS:
-            message = _uncached(crossing, message, result)
-        elif exchange.tool:
-            session.tasks.remember(exchange, result, crossing.way.opposite.exchanges)
-        elif message.method == "initialize":
-            session.learn(result)
+    elif inward.steps:
+        message = crossing.walk(inward, message) if inward.plain else (yield from crossing.through(inward, message))
+    if message.result is not None:
+        if "inputRequests" in message.result or "requestState" in message.result:
+            passed = yield from embedded.requests(crossing, message, message.result)
+            message = message if passed is message.result else message.with_result(passed)
+        message = _settled(crossing, exchange, message)
     outcome: Outcome = "answered" if message.kind == "result" else "error"
-    if exchange.tool and session.guard.recorder:
-        yield from _record(crossing, exchange, message, outcome)
-    else:
+    if exchange.tool and session.guard.recorder.used:
+        recorded = _record(crossing, exchange, message, outcome)
+        if recorded is not None:
+            yield recorded
+            crossing.alive()
+    elif crossing.notes:
         crossing.flush()
     if exchange.resolve is not None:
         exchange.resolve(message.data)
     else:
-        yield from crossing.leave(message, None)
+        left = (
+            (yield from crossing.leave(message, None))
+            if crossing.after
+            else crossing.write(message, None, message.data)
+        )
+        if left is not None:
+            yield left
     exchange.end(outcome)
 
 
-def _record(crossing: Crossing, exchange: Exchange, message: Message, outcome: Outcome) -> Walk:
+def _settled(crossing: Crossing, exchange: Exchange, message: Message) -> Message:
+    """Take from a result what the session has to know, and return what the asker gets."""
+    result, session = message.result or {}, crossing.session
+    if message.method in CACHEABLE_METHODS:
+        return _uncached(crossing, message, result)
+    if exchange.tool:
+        session.tasks.remember(exchange, result, crossing.way.opposite.exchanges)
+    elif message.method == "initialize":
+        session.learn(result)
+    return message
+
+
+def _record(crossing: Crossing, exchange: Exchange, message: Message, outcome: Outcome) -> Awaitable[None] | None:
     """Record how a tool call ended; only a sink that asks for ``both`` is awaited."""
     details = {"seconds": round(crossing.session.guard.clock() - exchange.started, 6)}
     if message.result is not None and message.result.get("isError") is True:
         details["isError"] = True
     sizes = {"request": exchange.size, "result": message.size}
-    crossing.note(Event(code=f"core.{outcome}", category="outcome", action="allowed", sizes=sizes, details=details))
+    made = crossing.session.reports.event(crossing, f"core.{outcome}", "outcome", sizes=sizes, details=details)
+    events = [*crossing.completed(), made]
     recorder = crossing.session.guard.recorder
-    if not recorder.both:
-        crossing.flush()
-        return
-    events = [crossing.session.reports.complete(event, crossing) for event in crossing.notes]
-    crossing.notes.clear()
-    if (waiting := recorder.barrier(events, results=True)) is not None:
-        yield waiting
-        crossing.alive()
+    if recorder.both:
+        return recorder.barrier(events, results=True)
+    recorder.note(events)
+    return None
 
 
 def _uncached(crossing: Crossing, message: Message, result: dict[str, Any]) -> Message:
     """Let no client keep a list: what a rule hides later must not be shown from a cache (SEP-2549)."""
-    result = message.result or result
     if message.toward != "client":
         return message
     if result.get("ttlMs", 0) == 0 and result.get("cacheScope", "private") == "private":

@@ -196,42 +196,43 @@ class Crossing(msgspec.Struct, eq=False):
         chains = self.chains
         first = chains.shape_out if self.way.outward else chains.inward
         if first.steps:
-            message = yield from self.through(first, message)
+            message = self.walk(first, message) if first.plain else (yield from self.through(first, message))
         if "inputResponses" in message.params:
             message = yield from embedded.responses(self, message)
         call: ToolCall | None = None
-        decision: list[Event] = []
+        decision: Event | None = None
         if message.method == "tools/call" and (self.encoded is None or self.session.guard.decides):
             judgement = Judgement(self, message)
             decision = yield from judgement.run()
             call = judgement.call
         if self.way.outward and chains.admit_out.steps:
             message = yield from self.through(chains.admit_out, message)
-        if decision or self.notes:
-            yield from self._record(decision)
-        yield from self.leave(message, call)
-
-    def _record(self, decision: list[Event]) -> Walk:
-        """Wait until the decision is recorded, as durably as the sinks say."""
-        events, self.notes[:] = [*self.notes, *decision], []
-        recorder = self.session.guard.recorder
-        if not recorder:
-            return
-        events = [self.session.reports.complete(event, self) for event in events]
-        if not decision:
-            recorder.note(events)
-        elif (waiting := recorder.barrier(events)) is not None:
-            yield waiting
-            self.alive()
+        if decision is not None:
+            recorded = self.session.guard.recorder.barrier([*self.completed(), decision])
+            if recorded is not None:
+                yield recorded
+                self.alive()
+        elif self.notes:
+            self.flush()
+        if self.after is None and (call is None or not call.holds_secrets):
+            left = self.write(message, call, message.data)
+        else:
+            left = yield from self.leave(message, call)
+        if left is not None:
+            yield left
 
     # --- out: one step ---
 
     def leave(self, message: Message, call: ToolCall | None) -> Walk:
-        """Write: secrets put in, the call compared once more, SEAL, GATE, WIRE, all in one step."""
+        """Wait for secrets and for the message's turn, then `write`."""
         data = message.data
-        if call is not None and b"\n" in call.frozen:
+        if call is not None and call.holds_secrets:
             data = yield from self._with_secrets(message, call)
         yield from self.turn()
+        return self.write(message, call, data)
+
+    def write(self, message: Message, call: ToolCall | None, data: dict[str, Any]) -> Awaitable[None] | None:
+        """Write in one step: the call compared once more, SEAL, GATE, WIRE; return what is still to be awaited."""
         self.message = message
         if call is not None:
             data = self._compared(message, call, data)
@@ -246,12 +247,9 @@ class Crossing(msgspec.Struct, eq=False):
             if self.kind == "request":
                 self.asked.sent = False
             raise
-        if waiting is None:
-            return
         if self.returns_reply:
-            self.writing = waiting
-        else:
-            yield waiting
+            self.writing, waiting = waiting, None
+        return waiting
 
     def _compared(self, message: Message, call: ToolCall, data: dict[str, Any]) -> dict[str, Any]:
         """Refuse a call that is not the one that was judged; return it built round the very bytes."""
@@ -286,18 +284,23 @@ class Crossing(msgspec.Struct, eq=False):
         chains = self.chains
         for chain in (chains.shape_out, chains.admit_out) if self.way.outward else (chains.inward,):
             if chain.steps:
-                message = yield from self.through(chain, message)
+                message = self.walk(chain, message) if chain.plain else (yield from self.through(chain, message))
         return message
 
+    def walk(self, chain: Chain, item: Any) -> Any:
+        """Take a message or frame through one plain chain."""
+        session = self.session
+        clock = session.guard.clock
+        return pipeline.walk(chain, item, session.connection, clock() + session.bounds.deadline, clock)
+
     def through(self, chain: Chain, item: Any) -> Walk:
-        """Take a message or frame through one chain."""
+        """Take a message or frame through one chain, plain or not."""
         if not chain.steps:
             return item
-        guard, connection = self.session.guard, self.session.connection
-        seconds = self.session.bounds.deadline
         if chain.plain:
-            return pipeline.walk(chain, item, connection, guard.clock() + seconds, guard.clock)
-        item = yield pipeline.walk_async(chain, item, connection, seconds, guard.clock)
+            return self.walk(chain, item)
+        session = self.session
+        item = yield pipeline.walk_async(chain, item, session.connection, session.bounds.deadline, session.guard.clock)
         self.alive()
         return item
 
@@ -325,8 +328,14 @@ class Crossing(msgspec.Struct, eq=False):
 
     def flush(self) -> None:
         """Record what was noted, without waiting."""
-        if self.notes:
-            events, self.notes[:] = list(self.notes), []
-            recorder = self.session.guard.recorder
-            if recorder:
-                recorder.note([self.session.reports.complete(event, self) for event in events])
+        if self.notes and (events := self.completed()):
+            self.session.guard.recorder.note(events)
+
+    def completed(self) -> list[Event]:
+        """Take what was noted, with who, where and when; nothing where nobody records."""
+        if not self.notes:
+            return []
+        events, self.notes[:] = list(self.notes), []
+        if not self.session.guard.recorder.used:
+            return []
+        return [self.session.reports.complete(event, self) for event in events]

@@ -43,19 +43,21 @@ class Judgement:
         self.call.exchange.tool = self.call.name[:SHOWN]
 
     def run(self) -> Walk:
-        """Judge; return the event of the decision.
+        """Judge; return the event of the decision, or None where nobody records.
 
         Raises:
             Refused: The call may not be sent.
             HookError: A plugin could not tell.
         """
         call, chains = self.call, self.crossing.chains
-        if self.guard.recorder:
+        recorded = self.guard.recorder.used
+        if recorded:
             call.exchange.digest = call.digest
-        repeated = self._repeated()
+        repeated = call.exchange.revision is not None and self._repeated()
         answer: Answer = None
-        if chains.judges.steps:
-            answer = yield from self._round(chains.judges)
+        judges = chains.judges
+        if judges.steps:
+            answer = self._plain(judges) if judges.plain else (yield from self._round(judges))
         if chains.charges.steps and not repeated:
             answer = _stricter(answer, (yield from self._round(chains.charges)))
         if answer is not None and type(answer[1]) is Ask and not repeated:
@@ -64,26 +66,21 @@ class Judgement:
                 yield from self._round(chains.charges)
         if answer is None and self.guard.config.production:
             raise Refused("core.unjudged", "no plugin allowed this call", hint="name it in an allow rule")
-        if not self.guard.recorder:
-            return []
-        rule = "" if answer is None else getattr(answer[1], "rule", None) or ""
-        return [
-            Event(
-                code="core.allowed",
-                category="decision",
-                action="allowed",
-                plugin="" if answer is None else answer[0],
-                rule=rule,
-                sizes={"request": call.message.size},
-                details={"round": call.round} if call.round else {},
-            )
-        ]
+        if not recorded:
+            return None
+        return self.crossing.session.reports.event(
+            self.crossing,
+            "core.allowed",
+            "decision",
+            plugin="" if answer is None else answer[0],
+            rule="" if answer is None else getattr(answer[1], "rule", None) or "",
+            sizes={"request": call.message.size},
+            details={"round": call.round} if call.round else {},
+        )
 
     def _repeated(self) -> bool:
         """Whether this is the retry of a call that was judged, charged and approved before."""
         call = self.call
-        if call.exchange.revision is None:
-            return False
         state = call.message.params.get("requestState")
         call.exchange.digest = call.digest
         if state is None:
@@ -92,17 +89,18 @@ class Judgement:
         call.exchange.round = call.round
         return call.round > 0
 
+    def _plain(self, chain: Chain) -> Answer:
+        clock = self.guard.clock
+        until = clock() + self.guard.bounds.deadline
+        return _not_denied(pipeline.judge(chain, self.call, self.connection, until, clock))
+
     def _round(self, chain: Chain) -> Walk:
-        seconds = self.crossing.session.bounds.deadline
         if chain.plain:
-            clock = self.guard.clock
-            answer = pipeline.judge(chain, self.call, self.connection, clock() + seconds, clock)
-        else:
-            answer = yield pipeline.judge_async(chain, self.call, self.connection, seconds, self.guard.clock)
-            self.crossing.alive()
-        if answer is not None and type(answer[1]) is Deny:
-            raise denied(answer[0], answer[1])
-        return answer
+            return self._plain(chain)
+        seconds = self.guard.bounds.deadline
+        answer = yield pipeline.judge_async(chain, self.call, self.connection, seconds, self.guard.clock)
+        self.crossing.alive()
+        return _not_denied(answer)
 
     def _approve(self) -> Walk:
         """Ask the approvers until one answers.
@@ -149,6 +147,12 @@ class Judgement:
             return await pipeline.ask(name, "approve", approver.approve, self.call, self.connection, seconds=seconds)
         except TimeoutError:
             return None
+
+
+def _not_denied(answer: Answer) -> Answer:
+    if answer is not None and type(answer[1]) is Deny:
+        raise denied(answer[0], answer[1])
+    return answer
 
 
 def _stricter(first: Answer, second: Answer) -> Answer:

@@ -203,6 +203,11 @@ class ToolCall:
         """Leave an event for the record."""
         self.message.notes.append(event)
 
+    @property
+    def holds_secrets(self) -> bool:
+        """Whether a reference stands somewhere in the arguments."""
+        return b"\n" in self.frozen
+
     def changed(self) -> bool:
         """Whether the arguments are no longer those that were frozen."""
         return freeze(self._arguments) != self._frozen

@@ -34,7 +34,9 @@ def cross(crossing: Crossing, message: Message) -> Walk:
     crossing.flush()
     if cancelled is not None:
         message = _cancel(crossing, message, cancelled)
-    yield from crossing.leave(message, None)
+    left = yield from crossing.leave(message, None)
+    if left is not None:
+        yield left
 
 
 def _expect(crossing: Crossing, message: Message) -> None:

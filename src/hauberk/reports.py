@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from msgspec.structs import replace
 
-from hauberk.event import Event
+from hauberk.event import Category, Event
 from hauberk.exchange import Exchange, RequestId
 from hauberk.refusals import FAILED_HOOK, INVALID_REQUEST, PARSE_ERROR, Refused
 
@@ -35,6 +35,27 @@ class Reports:
         """Fill in who, where and when, of an event that a message caused."""
         speaker = crossing.session.speaker(crossing.way)
         return self.about(event, crossing.exchange, speaker, crossing.method)
+
+    def event(self, crossing: Crossing, code: str, category: Category, **known: Any) -> Event:
+        """Return an event of the core's own about a tool call, with who, where and when."""
+        exchange, connection = crossing.asked, self._connection
+        principal = exchange.principal
+        return Event(
+            code=code,
+            id=self._guard.next_id(),
+            time=self._guard.now(),
+            category=category,
+            action="allowed",
+            host=self._guard.host,
+            server=connection.server,
+            principal=principal.id,
+            source=principal.method or "",
+            method=crossing.method,
+            tool=exchange.tool,
+            exchange=f"{connection.id}.{exchange.number}",
+            digest=exchange.digest,
+            **known,
+        )
 
     def about(self, event: Event, exchange: Exchange | None, principal: Principal, method: str = "") -> Event:
         """Fill in who, where and when."""

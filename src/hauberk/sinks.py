@@ -75,6 +75,8 @@ class Recorder:
         self.waits: Final = any(sink.is_async for sink in self._sinks if sink.required)
         """Whether a decision may have to wait for a sink."""
         self.both: Final = any(sink.both for sink in self._sinks)
+        self.used: Final = bool(self._sinks)
+        """Whether anybody records at all."""
 
     def __bool__(self) -> bool:
         return bool(self._sinks)

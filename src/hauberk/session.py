@@ -187,6 +187,8 @@ class Session:
         """
         if method.endswith("/list"):
             await self._one_list_a_second()
+        if self.closed:
+            raise _gone("closed")
         id = f"hauberk:{secrets.token_hex(8)}"
         way = self.out
         exchange = way.exchanges.open(id, method, self.guard.principal, self.guard.clock())

@@ -7,9 +7,11 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
+import anyio
 from mcp.client.stdio import StdioServerParameters
 
 from hauberk.carriers.stdio import GRACE, Child, Reader, Writer
+from hauberk.hosts._ending import to_the_end
 from hauberk.hosts.proxy import take
 from hauberk.hosts.sdk import AHEAD, GuardedRead, GuardedWrite, Inbox, Streams
 from hauberk.refusals import ConfigError
@@ -52,16 +54,25 @@ async def run_child(guard: Guard, connection: Connection, params: StdioServerPar
     env = guard.config.child_env(connection.server) | (params.env or {})
     child = Child(params.command, params.args, env=env, cwd=params.cwd)
     inbox = _Tap()
-    drained = asyncio.Event()
+    loop, drained = asyncio.get_running_loop(), asyncio.Event()
     drained.set()
-    far = Writer(child.stdin, limit=guard.bounds.buffer_bytes, on_full=drained.clear, on_drained=drained.set)
-    session = guard.session(connection, inbox, far)
+    ending: list[asyncio.Task[None] | asyncio.TimerHandle] = []
 
     def ended() -> None:
-        task = asyncio.get_running_loop().create_task(_end(session, inbox))
-        ending.append(task)
+        ending.append(loop.create_task(_end(session, inbox)))
 
-    ending: list[asyncio.Task[None]] = []
+    def broken() -> None:
+        # What it still has to say may come; what was not written yet is lost, and its callers must not wait for ever.
+        ending.append(loop.call_later(GRACE, ended))
+
+    far = Writer(
+        child.stdin,
+        limit=guard.bounds.buffer_bytes,
+        on_full=drained.clear,
+        on_drained=drained.set,
+        on_broken=broken,
+    )
+    session = guard.session(connection, inbox, far)
     reader = Reader(child.stdout, lambda frame: take(session, session.inn, frame), ended, bounds=guard.bounds)
     inbox.source = reader
     reader.start()
@@ -70,12 +81,19 @@ async def run_child(guard: Guard, connection: Connection, params: StdioServerPar
         await _flush(far)
         child.close_input()
 
+    async def room() -> None:
+        await drained.wait()
+        if far.broken:
+            raise anyio.BrokenResourceError
+
     try:
-        yield GuardedRead(session, inbox), GuardedWrite(session, inbox, close_input, drained.wait)
+        yield GuardedRead(session, inbox), GuardedWrite(session, inbox, close_input, room)
     finally:
-        await asyncio.shield(_shut(child, far, reader, session))
-        for task in ending:
-            task.cancel()
+        try:
+            await to_the_end(_shut(child, far, reader, session, drained))
+        finally:
+            for one in ending:
+                one.cancel()
 
 
 async def _end(session: Any, inbox: Inbox) -> None:
@@ -88,9 +106,10 @@ async def _flush(far: Writer) -> None:
         await asyncio.wait_for(far.flushed(), GRACE / 4)
 
 
-async def _shut(child: Child, far: Writer, reader: Reader, session: Any) -> None:
+async def _shut(child: Child, far: Writer, reader: Reader, session: Any, drained: asyncio.Event) -> None:
     await _flush(far)
     far.close(close_fd=False)
+    drained.set()
     child.close_input()
     if not await child.waited(GRACE):
         await child.end()

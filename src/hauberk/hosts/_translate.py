@@ -13,6 +13,7 @@ from mcp.shared.inbound import (
     MCP_PARAM_HEADER_PREFIX,
     NAME_BEARING_METHODS,
     encode_header_value,
+    find_invalid_x_mcp_header,
     mcp_param_headers,
     x_mcp_header_map,
 )
@@ -108,7 +109,9 @@ class Headers:
             return
         for tool in tools:
             if type(tool) is dict and type(tool.get("name")) is str:
-                self._maps[tool["name"]] = x_mcp_header_map(tool.get("inputSchema"))
+                schema = tool.get("inputSchema")
+                bad = find_invalid_x_mcp_header(schema)
+                self._maps[tool["name"]] = {} if bad else x_mcp_header_map(schema)
                 if len(self._maps) > self._limit:
                     self._maps.popitem(last=False)
 

@@ -12,17 +12,18 @@ from collections import deque
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import AsyncExitStack, asynccontextmanager
 from contextvars import Context
+from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
 
 import anyio
 from mcp.client.stdio import StdioServerParameters
-from mcp.server import Server
-from mcp.server.mcpserver import MCPServer
 from mcp.shared.exceptions import MCPError
 from mcp.shared.message import ServerMessageMetadata, SessionMessage
 from mcp_types import JSONRPCRequest
 
+from hauberk.hosts._ending import to_the_end
+from hauberk.hosts._targets import opened, shown, usable
 from hauberk.hosts._translate import Headers, from_sdk, headers_of, to_sdk
 from hauberk.message import NO_HEADERS
 from hauberk.refusals import ConfigError
@@ -141,15 +142,26 @@ class GuardedWrite:
             raise anyio.ClosedResourceError
         message = item.message
         headers = NO_HEADERS if item.metadata is None else headers_of(item)
-        reply = await session.pass_object(session.out, from_sdk(message), ticket=(item, None), headers=headers)
-        if self._room is not None:
-            await self._room()
-        if reply is None:
-            return
+        try:
+            reply = await session.pass_object(session.out, from_sdk(message), ticket=(item, None), headers=headers)
+            if reply is None:
+                if self._room is not None:
+                    await self._room()
+                return
+        except Exception:
+            self._lose(message)
+            raise
         if isinstance(message, JSONRPCRequest) and "error" in reply:
             error = reply["error"]
             raise MCPError(code=error["code"], message=error["message"], data=error.get("data"))
         self._inbox.deliver(reply, None)
+
+    def _lose(self, message: Any) -> None:
+        """End the exchange of a request that the transport did not take."""
+        way = self._session.out
+        exchange = way.exchanges.find(message.id) if isinstance(message, JSONRPCRequest) else None
+        if exchange is not None:
+            self._session.end(exchange, way, "closed", tombstone=True)
 
     async def aclose(self) -> None:
         """Close the transport's own stream."""
@@ -206,6 +218,8 @@ class GuardedRead:
         if isinstance(item, Exception):
             session.noise()  # it holds the peer's raw text, and goes no further
             return
+        if type(item.metadata) is ServerMessageMetadata:
+            item = _once(item)
         context = getattr(self._inner, "last_context", None)
         if self._headers is not None and self._headers.used:
             self._headers.learn(item)
@@ -261,11 +275,28 @@ class GuardedRead:
         await self.aclose()
 
 
+def _once(item: SessionMessage) -> SessionMessage:
+    """Return the item with a word for its transport that is said at most once: the SDK's server says it too."""
+    metadata = item.metadata
+    if not isinstance(metadata, ServerMessageMetadata) or metadata.on_request_unanswered is None:
+        return item
+    words = [metadata.on_request_unanswered]
+
+    async def unanswered() -> None:
+        if words:
+            await words.pop()()
+
+    return SessionMessage(item.message, replace(metadata, on_request_unanswered=unanswered))
+
+
 Streams = tuple[GuardedRead, GuardedWrite]
 
 
 class GuardedTransport:
-    """A transport for the SDK's ``Client``; the guard is opened with the first of them and closed with the last."""
+    """A transport for the SDK's ``Client``; the guard is opened with the first of them and closed with the last.
+
+    It can be entered again once it was left.
+    """
 
     def __init__(self, guard: Guard, target: Any, server: str) -> None:
         self._guard: Final = guard
@@ -274,16 +305,18 @@ class GuardedTransport:
         self._stack: AsyncExitStack | None = None
 
     async def __aenter__(self) -> Streams:
+        if self._stack is not None:
+            raise RuntimeError(f"the transport to {self._server!r} is in use; wrap the target once for each client")
         async with AsyncExitStack() as stack:
-            await stack.enter_async_context(self._guard)
-            connection = await self._guard.connect(self._server, "client", target=_shown(self._target))
+            await stack.enter_async_context(_open(self._guard))
+            connection = await self._guard.connect(self._server, "client", target=shown(self._target))
             connection.proved(None)
             if isinstance(self._target, StdioServerParameters):
                 from hauberk.hosts._child import run_child
 
                 streams = await stack.enter_async_context(run_child(self._guard, connection, self._target))
             else:
-                read, write = await stack.enter_async_context(_opened(self._target, connection))
+                read, write = await stack.enter_async_context(opened(self._target, connection))
                 streams = await stack.enter_async_context(around(self._guard, connection, read, write))
             self._stack = stack.pop_all()
             return streams
@@ -296,6 +329,16 @@ class GuardedTransport:
 
 
 @asynccontextmanager
+async def _open(guard: Guard) -> AsyncIterator[None]:
+    """Hold the guard open; closing it records what happened, so it is done to its end."""
+    await guard.__aenter__()
+    try:
+        yield
+    finally:
+        await to_the_end(guard.__aexit__(None, None, None))
+
+
+@asynccontextmanager
 async def around(guard: Guard, connection: Connection, read: Any, write: Any) -> AsyncIterator[Streams]:
     """Put the guard around two streams of an SDK transport."""
     inbox, headers = Inbox(), Headers(guard.bounds.embedded * 64)
@@ -304,7 +347,13 @@ async def around(guard: Guard, connection: Connection, read: Any, write: Any) ->
     try:
         yield reader, GuardedWrite(session, inbox, write.aclose)
     finally:
+        await to_the_end(_close(reader, session))
+
+
+async def _close(reader: GuardedRead, session: Session) -> None:
+    try:
         await reader.aclose()
+    finally:
         await session.close()
 
 
@@ -314,8 +363,7 @@ def wrap(guard: Guard, target: Any, server: str) -> GuardedTransport:
     Raises:
         ConfigError: The target is nothing that can be connected to.
     """
-    usable = isinstance(target, str | StdioServerParameters | Server | MCPServer) or hasattr(target, "__aenter__")
-    if not usable:
+    if not usable(target):
         raise ConfigError(
             f"cannot connect to {type(target).__name__}",
             hint="give StdioServerParameters, a URL, a Transport, or a Server",
@@ -327,30 +375,8 @@ def wrap(guard: Guard, target: Any, server: str) -> GuardedTransport:
 async def serve(guard: Guard, read: Any, write: Any, server: str) -> AsyncIterator[Streams]:
     """Stand in front of an SDK ``Server``: take the streams of its transport, give it guarded ones."""
     role: Role = "server"
-    async with guard:
+    async with _open(guard):
         connection = await guard.connect(server, role)
         connection.proved(None)
         async with around(guard, connection, read, write) as streams:
             yield streams
-
-
-def _opened(target: Any, connection: Connection) -> Any:
-    if isinstance(target, Server | MCPServer):
-        from mcp.client._memory import InMemoryTransport
-
-        return InMemoryTransport(target)
-    if isinstance(target, str):
-        from mcp.client.streamable_http import streamable_http_client
-        from mcp.shared._httpx_utils import create_mcp_http_client
-
-        return streamable_http_client(target, http_client=create_mcp_http_client(headers=connection.headers or None))
-    return target
-
-
-def _shown(target: Any) -> str:
-    """Return what is dialled, without anything that may be a secret."""
-    if isinstance(target, StdioServerParameters):
-        return target.command
-    if isinstance(target, str):
-        return target.split("?", 1)[0].rpartition("@")[2]
-    return str(getattr(target, "name", type(target).__name__))

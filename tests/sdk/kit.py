@@ -1,0 +1,228 @@
+"""Guards, targets and clients for the tests with the SDK.
+
+Use it so::
+
+    async with target("http-sse", everything) as where, guarded(where, seen) as client:
+        ...
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import socket
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import mcp_types as mt
+import uvicorn
+from mcp import Client, StdioServerParameters
+from mcp.client._memory import InMemoryTransport
+from starlette.types import ASGIApp
+from tests.sdk.everything import Everything, small
+
+from hauberk.config import Config, Options
+from hauberk.connection import Connection
+from hauberk.event import Event
+from hauberk.guard import Guard
+from hauberk.hookspecs import hookimpl
+from hauberk.layers import Layer
+from hauberk.message import Message
+from hauberk.session import Session
+
+MODES: Final = ("auto", "legacy", "2026-07-28")
+KINDS: Final = ("child", "http-json", "http-sse", "transport", "server", "mcpserver")
+PROGRAM: Final = StdioServerParameters(
+    command=sys.executable, args=[str(Path(__file__).with_name("everything.py"))], cwd=Path(__file__).parents[2]
+)
+
+
+class Seen:
+    """A plugin that remembers each message and each event."""
+
+    name = "seen"
+    layer = Layer.POLICY
+    Options = Options
+
+    def __init__(self) -> None:
+        self.sent: list[Message] = []
+        self.received: list[Message] = []
+        self.events: list[Event] = []
+
+    @hookimpl
+    def on_send(self, message: Message, connection: Connection) -> None:
+        self.sent.append(message)
+
+    @hookimpl
+    def on_receive(self, message: Message, connection: Connection) -> None:
+        self.received.append(message)
+
+    @hookimpl
+    def on_audit(self, event: Event) -> None:
+        self.events.append(event)
+
+    def out(self, kind: str = "request") -> list[str]:
+        """Return the methods of what the host sent."""
+        return [message.method for message in self.sent if message.kind == kind and message.embedded is None]
+
+    def back(self, kind: str = "result") -> list[str]:
+        """Return the methods of what came to the host."""
+        return [message.method for message in self.received if message.kind == kind and message.embedded is None]
+
+    @property
+    def codes(self) -> list[str]:
+        return [event.code for event in self.events]
+
+
+def guard(*plugins: Any, toml: str = "") -> Guard:
+    """Return a guard of these plugins."""
+    return Guard(Config.from_toml(toml), plugins)
+
+
+def session_of(guard: Guard) -> Session:
+    """Return the only session of a guard."""
+    (session,) = guard._sessions
+    return session
+
+
+# --- where to connect to ---
+
+
+@asynccontextmanager
+async def target(kind: str, everything: Everything | None = None) -> AsyncIterator[Any]:
+    """Give what `Client` takes: of each kind one that serves everything, or the small server."""
+    served = (everything or Everything()).server
+    if kind == "child":
+        yield PROGRAM
+    elif kind == "transport":
+        yield InMemoryTransport(served)
+    elif kind == "server":
+        yield served
+    elif kind == "mcpserver":
+        yield small()
+    else:
+        async with listening(served.streamable_http_app(json_response=kind == "http-json")) as url:
+            yield url + "/mcp"
+
+
+class _Server(uvicorn.Server):
+    @contextlib.contextmanager
+    def capture_signals(self) -> Any:
+        yield
+
+
+@asynccontextmanager
+async def listening(app: ASGIApp) -> AsyncIterator[str]:
+    """Serve an application on a port of the loopback interface; give its URL."""
+    config = uvicorn.Config(app, log_level="error", ws="none", lifespan="on", timeout_graceful_shutdown=1)
+    server = _Server(config)
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        serving = asyncio.create_task(server.serve(sockets=[bound]))
+        while not server.started:
+            await asyncio.sleep(0)
+            if serving.done():
+                serving.result()
+        try:
+            yield f"http://127.0.0.1:{bound.getsockname()[1]}"
+        finally:
+            server.should_exit = True
+            server.force_exit = True
+            await serving
+
+
+# --- clients ---
+
+
+class Told:
+    """What a client's callbacks were told, and what they answer."""
+
+    def __init__(self) -> None:
+        self.logs: list[Any] = []
+        self.messages: list[Any] = []
+        self.asked: list[Any] = []
+        self.steps: list[Any] = []
+
+    async def log(self, params: mt.LoggingMessageNotificationParams) -> None:
+        self.logs.append(params.model_dump(mode="json", by_alias=True))
+
+    async def handle(self, message: Any) -> None:
+        self.messages.append(
+            message if isinstance(message, Exception) else message.model_dump(mode="json", by_alias=True)
+        )
+
+    async def sample(self, context: Any, params: mt.CreateMessageRequestParams) -> mt.CreateMessageResult:
+        self.asked.append(params.model_dump(mode="json", by_alias=True))
+        content = mt.TextContent(type="text", text="answer", _meta={"most": 2**64 - 1})
+        return mt.CreateMessageResult(role="assistant", content=content, model="m", stop_reason="endTurn")
+
+    async def elicit(self, context: Any, params: mt.ElicitRequestParams) -> mt.ElicitResult:
+        self.asked.append(params.model_dump(mode="json", by_alias=True))
+        return mt.ElicitResult(action="accept", content={"age": 2**53 + 1})
+
+    async def roots(self, context: Any) -> mt.ListRootsResult:
+        self.asked.append("roots")
+        return mt.ListRootsResult(roots=[mt.Root.model_validate({"uri": "file:///a", "name": "a"})])
+
+    async def step(self, progress: float, total: float | None, message: str | None) -> None:
+        # On the wire the SDK's client makes floats of both; with a server in process, without a guard, it does not.
+        self.steps.append([float(progress), None if total is None else float(total), message])
+
+
+def client(where: Any, mode: str = "auto", told: Told | None = None, **more: Any) -> Client:
+    """Return a client with every callback."""
+    told = told or Told()
+    options: dict[str, Any] = {
+        "sampling_callback": told.sample,
+        "elicitation_callback": told.elicit,
+        "list_roots_callback": told.roots,
+        "logging_callback": told.log,
+        "message_handler": told.handle,
+        "log_level": "debug",
+    }
+    return Client(where, mode=mode, **options | more)
+
+
+@asynccontextmanager
+async def guarded(
+    where: Any, *plugins: Any, mode: str = "auto", toml: str = "", told: Told | None = None, **more: Any
+) -> AsyncIterator[tuple[Client, Guard]]:
+    """Give a client whose transport is guarded by these plugins, and the guard."""
+    made = guard(*plugins, toml=toml)
+    async with client(made.wrap(where, server="s"), mode, told, **more) as connected:
+        yield connected, made
+
+
+def exact(value: Any) -> str:
+    """Return a value as text that tells integers from floats and keeps every digit; keys are sorted."""
+    return json.dumps(value, sort_keys=True, ensure_ascii=True)
+
+
+def plain(model: Any) -> Any:
+    """Return a model of the SDK as JSON values, with what was set and nothing else."""
+    return model.model_dump(mode="json", by_alias=True, exclude_unset=True)
+
+
+async def until(true: Callable[[], Any], turns: int = 20_000) -> None:
+    """Give the loop turns until something is true."""
+    for _ in range(turns):
+        if true():
+            return
+        await asyncio.sleep(0)
+    raise AssertionError("it did not come true")
+
+
+async def settled(turns: int = 20) -> None:
+    """Let everything happen that waits for nothing but its turn: the SDK gives each callback a task."""
+    for _ in range(turns):
+        await asyncio.sleep(0)
+
+
+async def within(awaitable: Awaitable[Any], seconds: float = 5.0) -> Any:
+    """Await something that must not hang."""
+    async with asyncio.timeout(seconds):
+        return await awaitable

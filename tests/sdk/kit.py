@@ -18,10 +18,15 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
 
+import anyio
 import mcp_types as mt
 import uvicorn
 from mcp import Client, StdioServerParameters
 from mcp.client._memory import InMemoryTransport
+from mcp.shared.jsonrpc_dispatcher import JSONRPCDispatcher
+from mcp.shared.memory import create_client_server_memory_streams
+from mcp.shared.message import SessionMessage
+from mcp_types.jsonrpc import jsonrpc_message_adapter
 from starlette.types import ASGIApp
 from tests.sdk.everything import Everything, small
 
@@ -226,3 +231,88 @@ async def within(awaitable: Awaitable[Any], seconds: float = 5.0) -> Any:
     """Await something that must not hang."""
     async with asyncio.timeout(seconds):
         return await awaitable
+
+
+# --- a server that says what a test wants ---
+
+
+def item(metadata: Any = None, **members: Any) -> SessionMessage:
+    """Return one message of the SDK's streams."""
+    return SessionMessage(jsonrpc_message_adapter.validate_python({"jsonrpc": "2.0", **members}), metadata)
+
+
+class Scripted:
+    """A transport whose other end is written by a test: hostile, slow or silent.
+
+    ``reply`` gets each request and returns the ``result`` object, an exception item for the stream, or None to leave it
+    unanswered.
+    """
+
+    def __init__(self, reply: Callable[[mt.JSONRPCRequest], Any] = lambda request: None) -> None:
+        self.reply = reply
+        self.got: list[SessionMessage] = []
+        """What reached this end."""
+        self._arrived = asyncio.Event()
+
+    @asynccontextmanager
+    async def _connected(self) -> AsyncIterator[Any]:
+        async with create_client_server_memory_streams() as (near, (read, write)), asyncio.TaskGroup() as group:
+            self._write = write
+            serving = group.create_task(self._serve(read))
+            try:
+                yield near
+            finally:
+                serving.cancel()
+
+    async def __aenter__(self) -> Any:
+        self._context = self._connected()
+        return await self._context.__aenter__()
+
+    async def __aexit__(self, *error: object) -> bool | None:
+        return await self._context.__aexit__(*error)
+
+    async def _serve(self, read: Any) -> None:
+        async for item in read:
+            self.got.append(item)
+            if isinstance(item.message, mt.JSONRPCRequest):
+                answer = self.reply(item.message)
+                if isinstance(answer, Exception):
+                    await self._write.send(answer)
+                elif answer is not None:
+                    await self.say(id=item.message.id, result=answer)
+
+    async def say(self, **members: Any) -> None:
+        """Send one message."""
+        await self._write.send(item(**members))
+
+    async def fail(self, error: Exception) -> None:
+        """Put an exception on the stream, as the SDK's transports do with what they cannot parse."""
+        await self._write.send(error)
+
+    async def end(self) -> None:
+        """Close this end."""
+        await self._write.aclose()
+
+    @property
+    def methods(self) -> list[str]:
+        """Return the methods of what reached this end."""
+        return [getattr(item.message, "method", "") for item in self.got]
+
+
+@asynccontextmanager
+async def dispatching(
+    streams: tuple[Any, Any], answer: Callable[[str, Any], Any] = lambda method, params: {}
+) -> AsyncIterator[JSONRPCDispatcher[Any]]:
+    """Give the SDK's dispatcher on two streams: the layer below its client, which sends and returns plain JSON."""
+
+    async def on_request(context: Any, method: str, params: Any) -> Any:
+        return answer(method, params)
+
+    async def on_notify(context: Any, method: str, params: Any) -> None:
+        pass
+
+    dispatcher: JSONRPCDispatcher[Any] = JSONRPCDispatcher(*streams)
+    async with anyio.create_task_group() as group:
+        await group.start(dispatcher.run, on_request, on_notify)
+        yield dispatcher
+        group.cancel_scope.cancel()

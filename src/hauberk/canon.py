@@ -1,0 +1,173 @@
+"""Canonical JSON: one value, one sequence of bytes (RFC 8785), for digests and signatures.
+
+As RFC 8785 says: no blanks, keys sorted by their UTF-16 code units, strings with the shortest escapes, numbers as
+ECMAScript writes them. One difference: an integer between -2**63 and 2**64 - 1 is written exactly, beyond 2**53 too,
+where the RFC knows doubles only. So 1 and 1.0 are one value, and 2**53 + 1 is not 2**53.
+
+The serialiser's sorted output is that already, but for doubles and for keys in which two sort orders differ. So it is
+asked first, and its output is searched for both; a search that finds too much costs time and nothing else.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import re
+from typing import Any, Final
+
+import orjson
+
+from hauberk.refusals import MEDIATION, Refused
+
+_OPTIONS: Final = orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME
+_SORTED: Final = _OPTIONS | orjson.OPT_SORT_KEYS
+
+_DOUBLE: Final = re.compile(rb"-?[0-9]++(?:\.[0-9]+(?:e[-+]?[0-9]+)?|e[-+]?[0-9]+)")
+_ENDS: Final = rb"[0-9]*(?:e[-+][0-9]+)?(?:[,\]}]|\Z)"
+_TRACES: Final = (
+    (b".", re.compile(rb"\.[0-9](?<=[0-9]\.[0-9])" + _ENDS)),
+    (b"+", re.compile(rb"\+[0-9](?<=[0-9]e\+[0-9])" + _ENDS)),
+    (b"-", re.compile(rb"-[0-9](?<=[0-9]e-[0-9])" + _ENDS)),
+)
+"""What shows a double in the output, each by a character that is rare in text; a string may hold the like."""
+_TRACEABLE: Final = orjson.dumps([1.0, 0.1, 1e300, 1e-300, 1.5e300]) == b"[1.0,0.1,1e+300,1e-300,1.5e+300]"
+"""Whether the serialiser that is installed writes doubles in the form that the traces expect."""
+_ABOVE_SURROGATES: Final = (b"\xee", b"\xef")
+_SUPPLEMENTARY: Final = (b"\xf0", b"\xf1", b"\xf2", b"\xf3", b"\xf4")
+
+_FIXED_BELOW: Final = 21
+_FIXED_ABOVE: Final = -7
+
+
+def dumps(value: Any) -> bytes:
+    """Write a JSON value in canonical form.
+
+    Args:
+        value: Dicts with string keys, lists, tuples (as lists), strings, integers, floats, booleans, None.
+
+    Returns:
+        UTF-8.
+
+    Raises:
+        Refused: ``core.not_json`` for what JSON does not carry: NaN, infinities, integers out of range, lone
+            surrogates, keys that are no strings, other types.
+    """
+    out = _written(value, _SORTED)
+    if b"null" in out and orjson.loads(out) != value:
+        _refuse_infinite(value)
+    if not _one_order(out):
+        out = _written(_in_order(value), _OPTIONS)
+    return _with_numbers(out) if _has_doubles(out) else out
+
+
+def digest(label: str, value: Any) -> str:
+    r"""Return ``sha256:<hex>`` over ``label``, a line feed, and the canonical form of ``value``.
+
+    Args:
+        label: What the digest is for, with a version, as in ``"hauberk/call/v1"``: digests of different kinds never
+            meet. It holds no line feed.
+        value: As `dumps` takes it.
+
+    Raises:
+        Refused: As `dumps`.
+        ValueError: The label holds a line feed.
+    """
+    if "\n" in label:
+        raise ValueError("a label holds no line feed")
+    return "sha256:" + hashlib.sha256(label.encode() + b"\n" + dumps(value)).hexdigest()
+
+
+def _written(value: Any, options: int) -> bytes:
+    try:
+        return orjson.dumps(value, option=options)
+    except TypeError:
+        raise _refused() from None
+
+
+def _refused() -> Refused:
+    return Refused(
+        "core.not_json",
+        "no canonical form: the value holds what JSON does not carry",
+        rule="objects, arrays, strings, finite numbers within 64 bits, booleans and null",
+        jsonrpc=MEDIATION,
+    )
+
+
+def _refuse_infinite(value: Any) -> None:
+    """Refuse NaN and the infinities, for which the serialiser writes null."""
+    rest = [value]
+    while rest:
+        item = rest.pop()
+        if isinstance(item, float) and not math.isfinite(item):
+            raise _refused()
+        if isinstance(item, dict):
+            rest.extend(item.values())
+        elif isinstance(item, list | tuple):
+            rest.extend(item)
+
+
+# --- keys: RFC 8785, section 3.2.3 ---
+
+
+def _one_order(out: bytes) -> bool:
+    """Whether sorting by code points, as was done, is sorting by UTF-16 code units.
+
+    The orders differ between a character beyond U+FFFF, whose first unit is a surrogate, and one above the surrogates.
+    """
+    if out.isascii():
+        return True
+    return not (any(lead in out for lead in _ABOVE_SURROGATES) and any(lead in out for lead in _SUPPLEMENTARY))
+
+
+def _in_order(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _in_order(value[key]) for key in sorted(value, key=_utf16)}
+    if isinstance(value, list | tuple):
+        return [_in_order(item) for item in value]
+    return value
+
+
+def _utf16(key: str) -> bytes:
+    return key.encode("utf-16-be")
+
+
+# --- numbers: RFC 8785, section 3.2.2.3 ---
+
+
+def _has_doubles(out: bytes) -> bool:
+    if not _TRACEABLE:
+        return True
+    return any(char in out and trace.search(out) for char, trace in _TRACES)
+
+
+def _with_numbers(out: bytes) -> bytes:
+    """Rewrite the doubles of a JSON text.
+
+    Every second part between quotes is outside of strings. Control characters cannot stand in JSON, so two of them can
+    stand for escaped backslashes and quotes.
+    """
+    parts = out.replace(b"\\\\", b"\0").replace(b'\\"', b"\1").split(b'"')
+    structure = b'"'.join(parts[::2])
+    parts[::2] = _DOUBLE.sub(_rewritten, structure).split(b'"')
+    return b'"'.join(parts).replace(b"\0", b"\\\\").replace(b"\1", b'\\"')
+
+
+def _rewritten(double: re.Match[bytes]) -> bytes:
+    return _number(float(double[0])).encode()
+
+
+def _number(value: float) -> str:
+    """Write a double as ECMAScript's ``Number::toString`` does (ECMA-262, section 6.1.6.1.20).
+
+    Python's `repr` gives the same digits, the shortest that read back as the same double. What differs is where the
+    exponent begins: here from 1e21 up and below 1e-6.
+    """
+    text = repr(value)
+    if "e" not in text:
+        return text.removesuffix(".0") if value else "0"
+    mantissa, _, exponent = text.partition("e")
+    power = int(exponent)
+    if not _FIXED_ABOVE < power < _FIXED_BELOW:
+        return f"{mantissa}e{power:+d}"
+    sign, digits = ("-" if value < 0 else ""), mantissa.lstrip("-").replace(".", "")
+    return sign + (digits.ljust(power + 1, "0") if power > 0 else "0." + "0" * (-power - 1) + digits)

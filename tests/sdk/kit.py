@@ -16,6 +16,7 @@ import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from types import TracebackType
 from typing import Any, Final
 
 import anyio
@@ -236,6 +237,56 @@ async def within(awaitable: Awaitable[Any], seconds: float = 5.0) -> Any:
 # --- a server that says what a test wants ---
 
 
+class Tapped:
+    """A transport that writes down what crosses it, on the wire's side of the guard."""
+
+    def __init__(self, inner: Any) -> None:
+        self._inner = inner
+        self.out: list[SessionMessage] = []
+        self.back: list[SessionMessage] = []
+
+    async def __aenter__(self) -> Any:
+        read, write = await self._inner.__aenter__()
+        return _TappedRead(read, self.back), _TappedWrite(write, self.out)
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool | None:
+        closed: bool | None = await self._inner.__aexit__(kind, error, trace)
+        return closed
+
+
+class _TappedRead:
+    def __init__(self, inner: Any, seen: list[SessionMessage]) -> None:
+        self._inner = inner
+        self._seen = seen
+
+    async def receive(self) -> Any:
+        received = await self._inner.receive()
+        self._seen.append(received)
+        return received
+
+    async def aclose(self) -> None:
+        await self._inner.aclose()
+
+    @property
+    def last_context(self) -> Any:
+        return self._inner.last_context
+
+
+class _TappedWrite:
+    def __init__(self, inner: Any, seen: list[SessionMessage]) -> None:
+        self._inner = inner
+        self._seen = seen
+
+    async def send(self, sent: SessionMessage) -> None:
+        self._seen.append(sent)
+        await self._inner.send(sent)
+
+    async def aclose(self) -> None:
+        await self._inner.aclose()
+
+
 def item(metadata: Any = None, **members: Any) -> SessionMessage:
     """Return one message of the SDK's streams."""
     return SessionMessage(jsonrpc_message_adapter.validate_python({"jsonrpc": "2.0", **members}), metadata)
@@ -268,8 +319,10 @@ class Scripted:
         self._context = self._connected()
         return await self._context.__aenter__()
 
-    async def __aexit__(self, *error: object) -> bool | None:
-        return await self._context.__aexit__(*error)
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool | None:
+        return await self._context.__aexit__(kind, error, trace)
 
     async def _serve(self, read: Any) -> None:
         async for item in read:

@@ -166,6 +166,11 @@ class Config:
         """Whether any table for this host configures the plugin, for one server or for all."""
         return any(place.word == word and place.host in {None, self.host} for place in self._tables)
 
+    def servers_of(self, word: str) -> tuple[str, ...]:
+        """Return the servers for which a plugin has a table of its own, on this host."""
+        places = (place for place in self._tables if place.word == word and place.host in {None, self.host})
+        return tuple(dict.fromkeys(place.server for place in places if place.server is not None))
+
     def resolve(self, path: Path) -> Path:
         """Return an absolute path: ``~`` is the user's home, and what is relative starts at the file's directory.
 

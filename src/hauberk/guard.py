@@ -7,10 +7,12 @@ cannot open stops the host from starting. A plugin without a table in the config
 
 from __future__ import annotations
 
+import asyncio
 import os
 import secrets
 import time
 from collections.abc import Awaitable, Callable, Generator, Iterable, Mapping
+from contextlib import AsyncExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
@@ -67,11 +69,11 @@ class Guard:
         self.roster: tuple[loading.Standing, ...] = ()
         self._registry: Final = Registry()
         self._sessions: Final[set[Session]] = set()
-        self._opened: list[Any] = []
+        self._opened = AsyncExitStack()
+        self._changing: Final = asyncio.Lock()
         self._is_open = False
         self._users = 0
-        for plugin in objects:
-            self._registry.add(plugin, mode=getattr(plugin, "mode", "enforce"))
+        self._add(objects)
         self._freeze()
 
     @classmethod
@@ -100,21 +102,20 @@ class Guard:
         if not isinstance(config, Config):
             config = Config.read(None if config is None else Path(config), host=host)
         guard = cls(config)
-        guard._load(disable, discover=discover)
-        for plugin in objects:
-            guard._registry.add(plugin)
-        guard._freeze()
+        guard._load(disable, tuple(objects), discover=discover)
         return guard
 
     # --- loading ---
 
-    def _load(self, disable: Iterable[str], *, discover: bool) -> None:
+    def _add(self, objects: Iterable[Any]) -> None:
+        for plugin in objects:
+            self._registry.add(plugin, mode=getattr(plugin, "mode", "enforce"))
+
+    def _load(self, disable: Iterable[str], objects: tuple[Any, ...], *, discover: bool) -> None:
         config = self.config
-        sources = plugins.installed() if discover else {}
-        if config.plugins.policy:
-            sources["policy"] = plugins.policy_source(config.resolve(config.plugins.policy))
+        sources = loading.sources(config, discover=discover)
         disabled = config.disabled(disable)
-        loading.all_there(config, sources, disabled)
+        loading.all_there(config, [*sources, *(getattr(plugin, "name", "") for plugin in objects)], disabled)
         classes = {name: plugins.load_class(source) for name, source in sources.items() if name not in disabled}
         config.check({name: found.Options for name, found in classes.items()} | dict.fromkeys(disabled))
         roster = []
@@ -130,7 +131,11 @@ class Guard:
                 loaded = self._make(sources[name], classes[name])
                 roster.append(loading.standing(sources[name], "", loaded))
         self.roster = tuple(roster)
+        self._add(objects)
         loading.exactly_required(config, self._registry.loaded)
+        self._freeze()
+        for name in config.core.approvers:
+            self._approver(name)
 
     def _make(self, source: Source, cls: Any) -> Loaded:
         options = self.options_for(cls)
@@ -159,7 +164,7 @@ class Guard:
         required = {one.name: getattr(one.plugin, "required", False) for one in loaded}
         sinks = (Sink(step, required[step.plugin]) for step in steps if step.hook == "on_audit")
         self.recorder = Recorder(sinks, self.bounds, self._complete, self.clock)
-        self.approvers = tuple(self._approver(name) for name in self.config.core.approvers)
+        self.approvers = tuple(self._approver(name) for name in self.config.core.approvers) if loaded else ()
         self.asks = bool(self.approvers)
         self.decides = bool(self.recorder) or self.config.production
         """Whether a call that meets no hook is still to be judged or recorded."""
@@ -172,8 +177,6 @@ class Guard:
 
     def _approver(self, name: str) -> tuple[str, Any]:
         loaded = self._registry.loaded.get(name)
-        if loaded is None and not self._registry.loaded:
-            return name, None
         if loaded is None or not hasattr(loaded.plugin, "approve"):
             raise ConfigError(
                 f"core.approvers names {name!r}, which is no active plugin that approves",
@@ -194,46 +197,47 @@ class Guard:
         Raises:
             PluginError: One cannot open; those before it are closed again.
         """
-        if self._is_open:
-            return
-        for loaded in self._registry.loaded.values():
-            opener = getattr(loaded.plugin, "open", None)
-            try:
-                if opener is not None:
-                    await opener()
-            except Exception as error:
-                await self.close()
-                if isinstance(error, ConfigError | PluginError):
-                    raise
-                raise PluginError(
-                    f"plugin {loaded.name!r} cannot open ({type(error).__name__}: {error})",
-                    hint="the host does not start without it",
-                ) from error
-            self._opened.append(loaded.plugin)
-        self._is_open = True
+        async with self._changing:
+            if self._is_open:
+                return
+            async with AsyncExitStack() as opened:
+                for loaded in self._registry.loaded.values():
+                    await _open(loaded)
+                    if hasattr(loaded.plugin, "close"):
+                        opened.push_async_callback(loaded.plugin.close)
+                self._opened = opened.pop_all()
+            self._is_open = True
         self._note(Event(code="core.started", category="system", details=self._describe()))
 
     def _describe(self) -> dict[str, Any]:
         active = sorted(self._registry.loaded)
-        return {"policy": self.config.version, "profile": self.config.profile, "plugins": active}
+        described = {"policy": self.config.version, "profile": self.config.profile, "plugins": active}
+        local = self._registry.loaded.get("policy")
+        return described | ({} if local is None else {"policy_file": local.version})
 
     async def close(self) -> None:
-        """Close each session, record what waits, and close each plugin."""
-        for session in list(self._sessions):
-            await session.close()
-        if self._is_open:
-            self._note(Event(code="core.stopped", category="system"))
+        """Close each session, record what waits, and close each plugin, the last opened first.
+
+        What a plugin raises on the way is raised once all of them are closed.
+        """
+        async with self._changing:
+            if not self._is_open:
+                return
             self._is_open = False
-        await self.recorder.close()
-        for plugin in reversed(self._opened):
-            closer = getattr(plugin, "close", None)
-            if closer is not None:
-                await closer()
-        self._opened.clear()
+            opened, self._opened = self._opened, AsyncExitStack()
+            async with opened:
+                for session in list(self._sessions):
+                    await session.close()
+                self._note(Event(code="core.stopped", category="system"))
+                await self.recorder.close()
 
     async def __aenter__(self) -> Self:
         self._users += 1
-        await self.open()
+        try:
+            await self.open()
+        except BaseException:
+            self._users -= 1
+            raise
         return self
 
     async def __aexit__(
@@ -250,7 +254,10 @@ class Guard:
 
         Raises:
             Refused: A plugin refused the connection, or it could not be recorded.
+            PluginError: The guard is not open.
         """
+        if not self._is_open:
+            raise PluginError("the guard is not open: its plugins cannot work", hint="use it in 'async with guard:'")
         connection = Connection(
             id=secrets.token_hex(6), host=self.host, server=server, role=role, target=target, peer=peer
         )
@@ -338,3 +345,22 @@ class Guard:
         from hauberk.hosts import sdk
 
         return sdk.serve(self, read, write, server)
+
+
+async def _open(loaded: Loaded) -> None:
+    """Open one plugin.
+
+    Raises:
+        PluginError: It cannot open.
+    """
+    if not hasattr(loaded.plugin, "open"):
+        return
+    try:
+        await loaded.plugin.open()
+    except (ConfigError, PluginError):
+        raise
+    except Exception as error:
+        raise PluginError(
+            f"plugin {loaded.name!r} cannot open ({type(error).__name__}: {error})",
+            hint="the host does not start without it",
+        ) from error

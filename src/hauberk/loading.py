@@ -11,6 +11,8 @@ from typing import Any, Final
 
 import msgspec
 
+from hauberk import plugins
+from hauberk._document import FIRST_PARTY
 from hauberk.config import Config
 from hauberk.methods import REVISIONS, Method
 from hauberk.plugins import Loaded, Source
@@ -39,15 +41,32 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def idle(config: Config, name: str, cls: Any) -> str:
-    """Return why a plugin does not run, or nothing if it does."""
+    """Return why a plugin does not run, or nothing if it does.
+
+    Raises:
+        ConfigError: It has different modes for different servers.
+    """
     if config.has_table(name):
-        return "mode = 'off'" if config.options(name, cls.Options).mode == "off" else ""
+        mode = config.options(name, cls.Options).mode
+        _one_mode(config, cls, mode)
+        return "mode = 'off'" if mode == "off" else ""
     if name in config.plugins.require or name == "policy" or getattr(cls, "safe_default", None) is not None:
         return ""
     flag = FEATURES.get(name)
     if flag is None:
         return f"no table [{name}] in the configuration"
     return "" if getattr(config.features, flag) else f"features.{flag} is false, and there is no table [{name}]"
+
+
+def _one_mode(config: Config, plugin: Any, mode: str) -> None:
+    """Check that a plugin has one mode: its hooks are frozen once, for every server."""
+    for server in config.servers_of(plugin.name):
+        other = config.options(plugin.name, plugin.Options, server).mode
+        if other != mode:
+            raise ConfigError(
+                f"plugin {plugin.name!r} has mode {other!r} for server {server!r} and {mode!r} for others",
+                hint=f"write mode in [{plugin.name}], or give that server a host of its own",
+            )
 
 
 def declared(config: Config) -> dict[str, Method]:
@@ -61,31 +80,58 @@ def declared(config: Config) -> dict[str, Method]:
 def listed(config: Config, sources: Mapping[str, Source]) -> list[str]:
     """Return the names in listed order: as required, then by name; in ADMIT auth is first inwards, so last here."""
     required = [name for name in config.plugins.require if name in sources]
-    rest = sorted((name for name in sources if name not in required), key=lambda name: (name == "auth", name))
-    return [*required, *rest]
+    rest = sorted(name for name in sources if name not in required)
+    return sorted([*required, *rest], key=lambda name: name == "auth")
 
 
-def all_there(config: Config, sources: Mapping[str, Source], disabled: Iterable[str]) -> None:
-    """Check that what is required, or switched on, is installed.
+def sources(config: Config, *, discover: bool) -> dict[str, Source]:
+    """Return every plugin that there is: those of installed packages, and the local ``policy.py``.
+
+    Raises:
+        PluginError: Two of them have one name.
+    """
+    found = plugins.installed() if discover else {}
+    if config.plugins.policy:
+        if "policy" in found:
+            raise PluginError(
+                f"plugin 'policy' is there twice, in {found['policy'].distribution!r} and as plugins.policy",
+                hint="uninstall the package, or take plugins.policy out",
+            )
+        found["policy"] = plugins.policy_source(config.resolve(config.plugins.policy))
+    return found
+
+
+def all_there(config: Config, names: Iterable[str], disabled: Iterable[str]) -> None:
+    """Check that what is required, or switched on, is installed and not disabled.
 
     Raises:
         ConfigError: It is also disabled.
         PluginError: It is not installed.
     """
+    known = set(names)
     for name in config.plugins.require:
         if name in disabled:
             raise ConfigError(f"plugin {name!r} is required and disabled", hint="take it out of one of the two lists")
-        if name not in sources:
-            there = ", ".join(sorted(sources)) or "none"
+        if name not in known:
+            there = ", ".join(sorted(known)) or "none"
             raise PluginError(
                 f"plugin {name!r} is not installed (installed: {there})",
-                hint=f"pip install hauberk-{name}, or remove {name!r} from plugins.require",
+                hint=f"{_install(name)}, or remove {name!r} from plugins.require",
             )
     for name, flag in FEATURES.items():
-        if getattr(config.features, flag) and name not in sources:
+        if not getattr(config.features, flag):
+            continue
+        if name in disabled:
+            raise ConfigError(f"features.{flag} needs plugin {name!r}, which is disabled", hint="turn one of them off")
+        if name not in known:
             raise PluginError(
                 f"features.{flag} needs plugin {name!r}, which is not installed", hint=f"pip install hauberk-{name}"
             )
+
+
+def _install(name: str) -> str:
+    """Say how to get a plugin; only the project's own are named as packages, a mistyped word may be anybody's."""
+    return f"pip install hauberk-{name}" if name in FIRST_PARTY else "install the package that brings it"
 
 
 def exactly_required(config: Config, loaded: Mapping[str, Loaded]) -> None:
@@ -95,8 +141,13 @@ def exactly_required(config: Config, loaded: Mapping[str, Loaded]) -> None:
         PluginError: One is missing, or one is extra.
     """
     required = set(config.plugins.require)
-    for name in required - set(loaded):
+    for name in sorted(required - set(loaded)):
         raise PluginError(f"plugin {name!r} is required and does not run", hint=f"see mode in [{name}]")
+    for name, flag in FEATURES.items():
+        if getattr(config.features, flag) and name not in loaded:
+            raise PluginError(
+                f"features.{flag} needs plugin {name!r}, which does not run", hint=f"see mode in [{name}]"
+            )
     if config.production and (extra := sorted(set(loaded) - required)):
         raise PluginError(
             f"plugin {extra[0]!r} runs and is not in plugins.require",

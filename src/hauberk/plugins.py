@@ -7,10 +7,11 @@ order, two plugins of one name.
 
 from __future__ import annotations
 
+import hashlib
 import importlib.metadata
-import importlib.util
 import inspect
 import re
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import ModuleType
@@ -20,6 +21,7 @@ import msgspec
 import pluggy
 
 from hauberk import files, hookspecs
+from hauberk._document import WORDS
 from hauberk.chains import HookName, Step
 from hauberk.config import Options
 from hauberk.layers import Layer
@@ -29,6 +31,7 @@ from hauberk.refusals import PluginError
 GROUP: Final = "hauberk.plugins"
 HOOKS: Final[tuple[HookName, ...]] = ("on_connect", "on_send", "on_receive", "on_tool_call", "on_audit")
 _ARGUMENTS: Final = {hook: tuple(inspect.signature(getattr(hookspecs, hook)).parameters) for hook in HOOKS}
+_PLUGGY_OPTIONS: Final = ("wrapper", "hookwrapper", "tryfirst", "trylast", "optionalhook", "specname")
 _WORD: Final = re.compile(r"[a-z][a-z0-9_]*\Z")
 
 
@@ -63,11 +66,7 @@ def installed() -> dict[str, Source]:
         distribution = entry.dist.name if entry.dist else "?"
         version = entry.dist.version if entry.dist else "?"
         source = Source(entry.name, distribution, version, entry.load)
-        if not _WORD.match(entry.name):
-            raise PluginError(
-                f"plugin name {entry.name!r} of {distribution!r} is not a plain word",
-                hint="use lower-case letters, digits and underscores",
-            )
+        _check_name(entry.name, f"of {distribution!r}")
         other = found.get(entry.name)
         if other is not None and other.distribution != distribution:
             raise PluginError(
@@ -78,6 +77,15 @@ def installed() -> dict[str, Source]:
     return found
 
 
+def _check_name(name: str, whose: str) -> None:
+    if not _WORD.match(name):
+        raise PluginError(
+            f"plugin name {name!r} {whose} is not a plain word", hint="use lower-case letters, digits and underscores"
+        )
+    if name in WORDS:
+        raise PluginError(f"plugin name {name!r} {whose} is a word of the core's own", hint="give it another name")
+
+
 def load_class(source: Source) -> Any:
     """Import a plugin's class and check its shape.
 
@@ -86,10 +94,12 @@ def load_class(source: Source) -> Any:
     """
     try:
         cls = source.load()
-    except Exception as error:
+    except (KeyboardInterrupt, PluginError):
+        raise
+    except BaseException as error:
         raise PluginError(
             f"plugin {source.name!r} of {source.distribution!r} does not import ({type(error).__name__}: {error})",
-            hint=f"reinstall {source.distribution}, or turn it off with plugins.disable in development",
+            hint=f"repair {source.distribution}, or turn it off with plugins.disable in development",
         ) from error
     return check_class(source.name, cls)
 
@@ -126,10 +136,12 @@ def policy_source(path: Path) -> Source:
         PluginError: It defines no plugin, or more than one.
     """
     text = files.read_trusted(path)
+    version = f"sha256:{hashlib.sha256(text).hexdigest()}"
 
     def load() -> Any:
         module = ModuleType("hauberk_policy")
         module.__file__ = str(path)
+        sys.modules[module.__name__] = module  # annotations of Options and dataclasses are looked up there
         exec(compile(text, str(path), "exec"), module.__dict__)  # noqa: S102 - the operator's own file, checked above
         classes = [v for v in vars(module).values() if isinstance(v, type) and getattr(v, "name", None) == "policy"]
         if len(classes) != 1:
@@ -139,7 +151,7 @@ def policy_source(path: Path) -> Source:
             )
         return classes[0]
 
-    return Source("policy", str(path), "", load)
+    return Source("policy", str(path), version, load)
 
 
 class Registry:
@@ -157,15 +169,18 @@ class Registry:
             PluginError: Its name is taken, or a hook of it breaks the contract.
         """
         name = str(getattr(plugin, "name", ""))
-        if not _WORD.match(name):
-            raise PluginError(f"plugin {type(plugin).__name__} has no usable name: {name!r}", hint="set name = 'word'")
+        _check_name(name, f"of {type(plugin).__name__}")
+        if mode not in ("enforce", "audit"):
+            raise PluginError(f"plugin {name!r} has mode {mode!r}", hint="use 'enforce' or 'audit', or leave it out")
         if name in self._loaded:
             raise PluginError(f"plugin {name!r} is there twice", hint="load it once")
+        _check_promises(name, plugin)
         _check_hooks(name, plugin)
         try:
             self._manager.register(plugin, name)
             self._manager.check_pending()
         except pluggy.PluginValidationError as error:
+            self._manager.unregister(plugin)
             raise PluginError(f"plugin {name!r} breaks a hook: {error}", hint="see the hook reference") from None
         steps = tuple(self._steps(name, plugin, mode))
         loaded = Loaded(name, plugin, mode, steps, distribution, version)
@@ -211,12 +226,30 @@ def _step(name: str, plugin: Any, hook: HookName, function: Callable[..., Any], 
 
 def layer_of(plugin: Any, hook: HookName) -> Layer:
     """Return the layer of one hook of a plugin: ``layers[hook]``, else ``layer``, else POLICY."""
-    layers = getattr(plugin, "layers", {})
-    return Layer(layers.get(hook, getattr(plugin, "layer", Layer.POLICY)))
+    value = getattr(plugin, "layers", {}).get(hook, getattr(plugin, "layer", Layer.POLICY))
+    try:
+        return Layer(value)
+    except ValueError:
+        raise PluginError(
+            f"plugin {plugin.name!r} has {hook} in layer {value!r}",
+            hint=f"the layers are {', '.join(Layer.__members__)}",
+        ) from None
 
 
 def _must_be_plain(layer: Layer, hook: HookName) -> bool:
     return layer in (Layer.WIRE, Layer.SEAL) or (layer is Layer.GATE and hook == "on_send")
+
+
+def _check_promises(name: str, plugin: Any) -> None:
+    """Check what a class says of its hooks, where a slip would change nothing and be seen by nobody."""
+    for hook in getattr(plugin, "layers", {}):
+        if hook not in HOOKS:
+            raise PluginError(f"plugin {name!r} gives {hook!r} a layer, which is no hook", hint=_nearest(str(hook)))
+    if getattr(plugin, "must_judge", False) and not _is_hook(plugin, "on_tool_call"):
+        raise PluginError(f"plugin {name!r} must judge and has no on_tool_call", hint="give it one, or drop must_judge")
+    for attribute, value in getattr(plugin, "__dict__", {}).items():
+        if attribute in HOOKS or hasattr(value, "hauberk_impl"):
+            raise PluginError(f"plugin {name!r} has {attribute} in the object", hint="write hooks in the class")
 
 
 def _check_hooks(name: str, plugin: Any) -> None:
@@ -232,10 +265,7 @@ def _check_hooks(name: str, plugin: Any) -> None:
             continue
         if attribute not in HOOKS:
             raise PluginError(f"plugin {name!r} marks {attribute}, which is no hook", hint=_nearest(attribute))
-        if any(
-            marks.get(option)
-            for option in ("wrapper", "hookwrapper", "tryfirst", "trylast", "optionalhook", "specname")
-        ):
+        if any(marks.get(option) for option in _PLUGGY_OPTIONS):
             raise PluginError(
                 f"plugin {name!r} puts an option on {attribute}",
                 hint="use hauberk.hookimpl, without options; order comes from the layer",

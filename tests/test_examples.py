@@ -1,0 +1,183 @@
+"""The examples and what stands in README.md, run as they are by a user who has nothing but what they say."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import re
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from tests.prose import EXAMPLES, README, ROOT, Place, block, blocks, call
+
+PAGES = [README, ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md", *(ROOT / "docs").glob("*.md")]
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    return Place(tmp_path)
+
+
+@pytest.fixture
+def ruled(place: Place) -> Place:
+    """Return a place with the rules of the README."""
+    place.write("hauberk.toml", block(README, "toml", "[sieve]"))
+    return place
+
+
+def settings(place: Place) -> list[str]:
+    """Return the command of the README's client settings, for a user whose home this is."""
+    server = json.loads(block(README, "json", "mcpServers"))["mcpServers"]["files"]
+    return [server["command"], *(word.replace("/home/you", str(place.home)) for word in server["args"])]
+
+
+# --- the README ---
+
+
+def test_readme_begins_with_what_is_stopped() -> None:
+    """The first words say what hauberk stops, and within ten lines a command's output shows what was refused."""
+    lines = README.read_text(encoding="utf-8").splitlines()
+    assert lines[2].startswith("Stops ")
+    assert "$ make demo" in lines[:10]
+    assert any("hidden:" in line for line in lines[:12])
+
+
+def test_readme_names_commands_that_are_there(place: Place) -> None:
+    """Each ``make`` target and each ``hauberk`` command of the README exists."""
+    text = README.read_text(encoding="utf-8")
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    targets = {name for line in re.findall(r"(?m)^\.PHONY: (.*)$", makefile) for name in line.split()}
+    assert {"demo", "test"} <= set(re.findall(r"[`$] ?make (\w+)", text)) <= targets
+    named = set(re.findall(r"[`$] ?hauberk ([a-z]+)", text))
+    assert {"run", "audit", "plugins", "config"} <= named
+    for word in named:
+        assert place.run(["hauberk", word, "--help"]).status == 0
+
+
+def test_first_command_guards_and_says_with_what(place: Place) -> None:
+    """Without a configuration the README's command runs the server, and says in one line what holds."""
+    line, said = block(README, "console", "npx").splitlines()
+    done = place.run(line.removeprefix("$ "), {"jsonrpc": "2.0", "id": 1, "method": "ping"})
+    assert done.status == 0
+    assert done.err.splitlines() == [said]
+    assert json.loads(done.out)["id"] == 1
+
+
+def test_rules_of_the_readme_let_a_host_start(ruled: Place) -> None:
+    """The README's rules are a configuration without a fault."""
+    assert ruled.run(["hauberk", "config", "check", "--config", "hauberk.toml"]).status == 0
+
+
+def test_settings_of_a_client_guard_its_server(ruled: Place) -> None:
+    """With the README's rules and client settings a model sees what is allowed, and can call it."""
+    answers = ruled.answers(settings(ruled), {"method": "tools/list"}, call("read_note", name="milk"))
+    assert [tool["name"] for tool in answers[1]["result"]["tools"]] == ["list_notes", "read_note"]
+    assert answers[2]["result"]["content"][0]["text"] == "buy milk"
+
+
+def test_refused_call_reads_as_the_readme_says(ruled: Place) -> None:
+    """A call that no rule allows gets, to the letter, the error that the README shows."""
+    answers = ruled.answers(settings(ruled), {"method": "ping"}, {"method": "ping"}, call("write_file"))
+    assert answers[3] == json.loads(block(README, "json", "error"))
+
+
+def test_agent_of_the_readme_sees_what_is_allowed(ruled: Place) -> None:
+    """The README's agent runs as it stands and prints the tools that the rules allow."""
+    program = block(README, "python", "asyncio.run")
+    done = ruled.run([sys.executable, ruled.write("agent.py", program)])
+    assert done.out == "['list_notes', 'read_note']\n", done.err
+
+
+def test_log_verifies_as_the_readme_says(ruled: Place) -> None:
+    """After a guarded session ``hauberk audit verify`` says what the README shows, but for the numbers."""
+    ruled.answers(settings(ruled), call("read_note", name="milk"))
+    line, said = block(README, "console", "audit verify").splitlines()
+    done = ruled.run(line.removeprefix("$ "))
+    assert done.status == 0, done.err
+    assert without_numbers(done.out.splitlines()[0]) == without_numbers(said)
+
+
+def without_numbers(text: str) -> str:
+    return re.sub(r"\b[0-9a-f]{16}\b|\d+", "#", text)
+
+
+def test_plugin_of_the_readme_denies(place: Place) -> None:
+    """The README's plugin has twenty lines at most, loads with its table, and denies what the table names."""
+    program = block(README, "python", "hookimpl")
+    assert len(program.splitlines()) <= 20
+    place.write("policy.py", program)
+    place.write("hauberk.toml", block(README, "toml", "policy.py"))
+    command = "hauberk run --config hauberk.toml -- npx"
+    answers = place.answers(command, call("read_note", name=".aws/key"), call("read_note", name="milk"))
+    assert answers[1]["error"]["data"] == {"code": "policy.private", "plugin": "policy", "rule": ".aws"}
+    assert "result" in answers[2]
+
+
+def test_every_block_of_the_readme_is_run() -> None:
+    """The README has no block but those that the tests here, and of the demonstration, run."""
+    counts = {language: len(blocks(README, language)) for language in ("console", "toml", "json", "python", "sh")}
+    assert counts == {"console": 3, "toml": 2, "json": 2, "python": 2, "sh": 1}
+
+
+def test_readme_installs_what_is_here() -> None:
+    """What the README has pip install are folders of this repository, and an extra of the core."""
+    *_, core, sieve, audit = block(README, "sh", "pip install").split()
+    assert core == "'.[sdk]'"
+    assert all((ROOT / folder / "pyproject.toml").exists() for folder in (sieve, audit))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    """Each link within the repository leads to a file or a folder."""
+    links = re.findall(r"\]\(([^)#:]+)\)", page.read_text(encoding="utf-8"))
+    assert [link for link in links if not (page.parent / link).exists()] == []
+
+
+# --- the examples ---
+
+
+def test_agent_runs_as_it_stands(place: Place) -> None:
+    """The example of an agent shows two tools, calls one, and is refused the third."""
+    done = place.run([sys.executable, EXAMPLES / "agent.py", place.home / "notes"])
+    assert done.status == 0, done.err
+    assert done.out.splitlines() == [
+        "tools: list_notes read_note",
+        "notes: {'result': ['milk']}",
+        "refused: sieve.denied: tool 'delete_all' of server 'notes' is not allowed",
+    ]
+    assert (place.home / "notes" / "milk.txt").exists()
+
+
+def loaded(name: str) -> Any:
+    """Import an example."""
+    spec = importlib.util.spec_from_file_location(name, EXAMPLES / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize(("hour", "denied"), [(8, True), (9, False), (16, False), (17, True)])
+def test_business_hours_deny_by_the_clock(hour: int, denied: bool) -> None:
+    """The example of a policy denies calls out of hours, and has no opinion within them."""
+    policy = loaded("business_hours").BusinessHours
+    moment = time.mktime((2026, 11, 20, hour, 30, 0, 0, 0, -1))
+    made = policy(policy.Options(), SimpleNamespace(now=lambda: moment))
+    verdict = made.on_tool_call(SimpleNamespace(name="read_note"), SimpleNamespace(server="notes"))
+    assert (verdict is not None) == denied
+    assert not denied or verdict.code == "policy.closed"
+
+
+def test_business_hours_load_with_their_configuration(place: Place) -> None:
+    """The example of a policy is active under its own configuration, with the hours that this sets."""
+    for name in ("business_hours.py", "business_hours.toml"):
+        place.write(name, (EXAMPLES / name).read_text(encoding="utf-8"))
+    shown = place.run(["hauberk", "config", "show", "--config", "business_hours.toml", "--json"])
+    assert json.loads(shown.out)["policy"] == {"opens": 8, "closes": 18, "mode": "enforce"}
+    listed = json.loads(place.run(["hauberk", "plugins", "--config", "business_hours.toml", "--json"]).out)
+    assert {plugin["name"] for plugin in listed if plugin["active"]} == {"sieve", "audit", "policy"}

@@ -250,14 +250,13 @@ class Guard:
     # --- sessions ---
 
     async def connect(self, server: str, role: Role, *, target: str = "", peer: str = "") -> Connection:
-        """Run ``on_connect`` for a new connection.
+        """Run ``on_connect`` for a new connection; the first one opens the guard, if nothing else has.
 
         Raises:
             Refused: A plugin refused the connection, or it could not be recorded.
-            PluginError: The guard is not open.
+            PluginError: The guard was not open, and a plugin cannot open.
         """
-        if not self._is_open:
-            raise PluginError("the guard is not open: its plugins cannot work", hint="use it in 'async with guard:'")
+        await self.open()
         connection = Connection(
             id=secrets.token_hex(6), host=self.host, server=server, role=role, target=target, peer=peer
         )

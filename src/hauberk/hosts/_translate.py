@@ -11,7 +11,9 @@ from mcp.shared.inbound import (
     MCP_METHOD_HEADER,
     MCP_NAME_HEADER,
     MCP_PARAM_HEADER_PREFIX,
+    MCP_PROTOCOL_VERSION_HEADER,
     NAME_BEARING_METHODS,
+    decode_header_value,
     encode_header_value,
     find_invalid_x_mcp_header,
     mcp_param_headers,
@@ -21,6 +23,9 @@ from mcp.shared.message import ClientMessageMetadata, SessionMessage
 from mcp_types import ErrorData, JSONRPCError, JSONRPCNotification, JSONRPCRequest, JSONRPCResponse
 
 from hauberk.message import NO_HEADERS
+from hauberk.methods import revision_of
+
+_PARAM_PREFIX: Final = MCP_PARAM_HEADER_PREFIX.lower()
 
 
 def from_sdk(message: Any) -> dict[str, Any]:
@@ -116,22 +121,33 @@ class Headers:
                     self._maps.popitem(last=False)
 
     def renewed(self, item: SessionMessage) -> SessionMessage:
-        """Return the item with headers that equal its body."""
+        """Return the item with headers that equal its body, its revision included: one request, one wire."""
         metadata, message = item.metadata, item.message
         if not (isinstance(metadata, ClientMessageMetadata) and metadata.headers and type(message) is JSONRPCRequest):
             return item
-        if MCP_METHOD_HEADER not in metadata.headers:
+        params = message.params or {}
+        revision = revision_of(params)
+        if MCP_METHOD_HEADER not in metadata.headers and revision is None:
             return item
         self.used = True
-        params = message.params or {}
-        headers = {k: v for k, v in metadata.headers.items() if not k.startswith(MCP_PARAM_HEADER_PREFIX)}
+        headers = {k: v for k, v in metadata.headers.items() if not k.lower().startswith(_PARAM_PREFIX)}
         headers[MCP_METHOD_HEADER] = message.method
-        key = NAME_BEARING_METHODS.get(message.method)
-        if key is not None and isinstance(name := params.get(key), str):
-            headers[MCP_NAME_HEADER] = encode_header_value(name)
+        if revision is not None:
+            headers[MCP_PROTOCOL_VERSION_HEADER] = revision
+        self._rename(headers, message.method, params)
         if message.method == "tools/call" and (known := self._maps.get(params["name"])):
             # Where the map is not known no such header leaves; the server then asks for a new list.
             headers.update(mcp_param_headers(known, params.get("arguments") or {}))
         if headers == metadata.headers:
             return item
         return SessionMessage(message, replace(metadata, headers=headers))
+
+    def _rename(self, headers: dict[str, str], method: str, params: dict[str, Any]) -> None:
+        """Make ``Mcp-Name`` anew; of a method of an extension, whose rule is the host's, keep what the body holds."""
+        key = NAME_BEARING_METHODS.get(method)
+        if key is not None and isinstance(name := params.get(key), str):
+            headers[MCP_NAME_HEADER] = encode_header_value(name)
+        elif (stated := headers.get(MCP_NAME_HEADER)) is not None:
+            named = decode_header_value(stated)
+            if not any(value == named for value in params.values() if type(value) is str):
+                del headers[MCP_NAME_HEADER]

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import mcp_types as mt
 import pytest
 from mcp.client.caching import CacheConfig, InMemoryResponseCacheStore
 from mcp.server import Server
 from mcp.server.caching import CacheHint
+from mcp_types.methods import CACHEABLE_METHODS
 from tests.core.harness import ring
 from tests.sdk.kit import Scripted, dispatching, guard, guarded, within
 

@@ -336,7 +336,7 @@ _LEGACY: Final[dict[tuple[str, ...], str]] = {
     ("agent_security",): f"write [features] agent_security_enabled = true; {_SEAL}",
     ("agent_security", "rate_limiting"): f"write [features] agent_rate_limit_enabled = true; {_RATE}",
     ("mcp_servers",): _SERVER,
-    ("mcpServers",): f"{_SERVER}; hauberk wrap FILE guards the servers of a client's JSON",
+    ("mcpServers",): f"{_SERVER}; in a client's own JSON, put `hauberk run --` before each server's command",
     ("servers",): _SERVER,
     ("hosts",): "hosts are tables [host.NAME]",
     ("profiles",): "write profile = 'production' or profile = 'development' at the top",

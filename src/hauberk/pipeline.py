@@ -14,8 +14,11 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import logging
 import operator
+import traceback
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Final
 
 import msgspec
@@ -27,6 +30,7 @@ from hauberk.message import Frame, Message, ToolCall, freeze
 from hauberk.refusals import HookError, Refused
 from hauberk.verdict import Allow, Ask, Deny, Verdict
 
+logger = logging.getLogger("hauberk")
 PROTOCOL_META: Final = ("io.modelcontextprotocol/", "mcp/")
 
 
@@ -277,7 +281,15 @@ def failure(step: Step, error: BaseException) -> HookError:
 
 
 def failed(plugin: str, hook: str, error: BaseException) -> HookError:
-    """Return the refusal for a plugin that raised; the exception's text stays out of it, it may hold a secret."""
+    """Return the refusal for a plugin that raised, and log where it did.
+
+    The exception's text stays out of both, it may hold a secret (X.14).
+    """
+    places = [
+        f"{Path(frame.filename).name}:{frame.lineno} in {frame.name}"
+        for frame in traceback.extract_tb(error.__traceback__)
+    ]
+    logger.error("plugin %r failed in %s with %s at %s", plugin, hook, type(error).__name__, ", ".join(places[-3:]))
     return HookError(f"plugin {plugin!r} failed in {hook} ({type(error).__name__})", plugin=plugin, hook=hook)
 
 

@@ -251,7 +251,7 @@ def test_check_of_a_plugin_that_was_not_imported() -> None:
         ("[security.rate_limiting]\nenabled = true", "[ratelimit]"),
         ("[security.something]\nenabled = true", "[features]"),
         ("[mcp_servers.x]\ncommand = 'x'", "[server.NAME]"),
-        ("[mcpServers.x]\ncommand = 'x'", "hauberk wrap"),
+        ("[mcpServers.x]\ncommand = 'x'", "hauberk run --"),
         ("[agent_security]\nsigning_enabled = true", "agent_security_enabled"),
         ("[agent_security.rate_limiting]\nmax_messages_per_sec = 5.0", "agent_rate_limit_enabled"),
         ("[mcp]\nallow = []", "[sieve]"),

@@ -213,6 +213,13 @@ def plain(model: Any) -> Any:
     return model.model_dump(mode="json", by_alias=True, exclude_unset=True)
 
 
+def leaf(error: BaseException) -> BaseException:
+    """Return the one error in the groups that the SDK's task groups make of what leaves them."""
+    while isinstance(error, BaseExceptionGroup):
+        (error,) = error.exceptions
+    return error
+
+
 async def until(true: Callable[[], Any], turns: int = 20_000) -> None:
     """Give the loop turns until something is true."""
     for _ in range(turns):

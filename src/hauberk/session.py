@@ -305,17 +305,14 @@ class Session:
 
     def _left(self, crossing: Crossing) -> None:
         """Let go on what waited for this message."""
-        way, done = crossing.way, crossing.done
-        way.waiting -= 1
-        if done is not None and not done.done():
-            done.set_result(None)
-        if way.tail is done:
-            way.tail = None
+        crossing.way.waiting -= 1
+        if crossing.done is not None:
+            crossing.way.release(crossing.done, crossing.after)
 
     def let_pass(self, crossing: Crossing, exchange: Exchange) -> None:
         """Hold nothing up behind a message that turned out to be a request, once it had to wait as a frame."""
-        if crossing.done is not None and not crossing.done.done():
-            crossing.done.set_result(None)
+        if crossing.done is not None:
+            crossing.way.release(crossing.done, crossing.after)
         task = asyncio.current_task()
         if task is not None and not crossing.returns_reply:
             stop_with(exchange, task)

@@ -50,6 +50,16 @@ class Way:
         """The last notification or answer that waits; what comes later leaves after it."""
         self.waiting = 0
 
+    def release(self, done: asyncio.Future[None], after: asyncio.Future[None] | None) -> None:
+        """Let go on what waits for ``done``, but not before ``after``: a message may end before those ahead of it."""
+        if after is not None and not after.done():
+            after.add_done_callback(lambda _: self.release(done, None))
+            return
+        if not done.done():
+            done.set_result(None)
+        if self.tail is done:
+            self.tail = None
+
 
 async def drive(walk: Walk, waiting: Awaitable[Any], *, full: bool) -> dict[str, Any] | None:
     """Await what a walk yields until it ends."""

@@ -209,6 +209,29 @@ async def test_a_refused_message_lets_the_next_one_go() -> None:
         assert names(r.replies) == ["c", "d"]
 
 
+@pytest.mark.parametrize("refuse", [False, True])
+async def test_one_that_ends_early_lets_nothing_overtake(refuse: bool) -> None:
+    """A message that is refused, or dropped, while an earlier one still waits lets no later one pass before that."""
+    gates = Gates()
+    middle = note("b") if refuse else result(99)
+
+    def no(message: Message, _connection: Any) -> None:
+        if message.params.get("data") == "b":
+            raise Refused("no.b", "no")
+
+    async with rig(*gates.plugins, ring("no", on_receive=no)) as r:
+        for data in (note("a"), middle, note("c")):
+            r.post(r.from_server, data)
+        gates.open("b", "c")
+        for _ in range(5):
+            await asyncio.sleep(0)
+        assert r.replies == []
+        gates.open("a")
+        await r.settle()
+        assert names(r.replies) == ["a", "c"]
+        assert r.session.inn.tail is None
+
+
 async def test_the_two_directions_do_not_wait_for_each_other() -> None:
     """What waits on its way in holds up nothing on its way out."""
     gates = Gates(held=lambda message: message.toward == "client")

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+from hauberk import plugins
+from hauberk.config import Config
+from hauberk.guard import Guard
+from hauberk_sieve import Sieve
 
 _HERE = Path(__file__).parent
 _IGNORED = "ignore::mcp.shared.exceptions.MCPDeprecationWarning"
@@ -18,3 +25,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.filterwarnings(_IGNORED))
             if item.get_closest_marker("timeout") is None:
                 item.add_marker(pytest.mark.timeout(20))
+
+
+@pytest.fixture
+def sieved(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Guard]:
+    """Return a function that loads a guard with the real sieve from the text of a configuration."""
+    source = plugins.Source("sieve", "hauberk-sieve", "0", lambda: Sieve)
+    monkeypatch.setattr(plugins, "installed", lambda: {"sieve": source})
+
+    def load(text: str, *objects: Any) -> Guard:
+        return Guard.load(Config.from_toml(text), objects=objects)
+
+    return load

@@ -24,6 +24,7 @@ import mcp_types as mt
 import uvicorn
 from mcp import Client, StdioServerParameters
 from mcp.client._memory import InMemoryTransport
+from mcp.server import Server
 from mcp.shared.jsonrpc_dispatcher import JSONRPCDispatcher
 from mcp.shared.memory import create_client_server_memory_streams
 from mcp.shared.message import SessionMessage
@@ -376,3 +377,43 @@ async def dispatching(
         await group.start(dispatcher.run, on_request, on_notify)
         yield dispatcher
         group.cancel_scope.cancel()
+
+
+# --- the guard in front of a server ---
+
+
+class Streams:
+    """Two streams as the transport that a client takes."""
+
+    def __init__(self, streams: tuple[Any, Any]) -> None:
+        self._streams = streams
+
+    async def __aenter__(self) -> Any:
+        return self._streams
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Leave them to whoever made them."""
+
+
+@asynccontextmanager
+async def behind(server: Server[Any], made: Guard, name: str = "s") -> AsyncIterator[tuple[Any, Any]]:
+    """Serve behind a guard; give the remote client's two streams, raw."""
+    async with create_client_server_memory_streams() as (near, (read, write)), asyncio.TaskGroup() as group:
+        ended = asyncio.Event()
+
+        async def serve() -> None:
+            try:
+                async with made.serve(read, write, server=name) as (guarded_read, guarded_write):
+                    await server.run(guarded_read, guarded_write, server.create_initialization_options())
+            finally:
+                ended.set()
+
+        serving = group.create_task(serve())
+        try:
+            yield near
+            await near[1].aclose()
+            await within(ended.wait())
+        finally:
+            serving.cancel()

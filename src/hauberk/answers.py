@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from msgspec.structs import replace
 
 from hauberk import embedded
+from hauberk.event import Event
 from hauberk.exchange import Exchange, Outcome
 from hauberk.message import Message
 from hauberk.methods import CACHEABLE_METHODS
@@ -30,24 +31,36 @@ def cross(crossing: Crossing, message: Message) -> Walk:
             message = message if passed is message.result else message.with_result(passed)
         message = _settled(crossing, exchange, message)
     outcome: Outcome = "answered" if message.kind == "result" else "error"
-    if exchange.tool and session.guard.recorder.used:
-        recorded = _record(crossing, exchange, message, outcome)
-        if recorded is not None:
-            yield recorded
-            crossing.alive()
-    elif crossing.notes:
-        crossing.flush()
-    if exchange.resolve is not None:
-        exchange.resolve(message.data)
-    else:
-        left = (
-            (yield from crossing.leave(message, None))
-            if crossing.after
-            else crossing.write(message, None, message.data)
-        )
-        if left is not None:
-            yield left
+    both = session.guard.recorder.both
+    if both and (recorded := _record(crossing, message, outcome)) is not None:
+        yield recorded
+        crossing.alive()
+    if crossing.after is not None:
+        yield from crossing.turn()
+    left = _leave(crossing, message)
+    if not both:
+        _ = _record(crossing, message, outcome)
+    if left is not None:
+        yield left
     exchange.end(outcome)
+
+
+def _record(crossing: Crossing, message: Message, outcome: Outcome) -> Awaitable[None] | None:
+    """Record what was noted, and how a tool call ended; return what is to be awaited for a sink that wants both."""
+    recorder = crossing.session.guard.recorder
+    if not (crossing.asked.tool and recorder.used):
+        crossing.flush()
+        return None
+    return recorder.barrier([*crossing.completed(), _event(crossing, message, outcome)], results=True)
+
+
+def _leave(crossing: Crossing, message: Message) -> Awaitable[None] | None:
+    """Give the asker its answer; the guard may be the asker."""
+    exchange = crossing.asked
+    if exchange.resolve is None:
+        return crossing.write(message, None, message.data)
+    exchange.resolve(message.data)
+    return None
 
 
 def _settled(crossing: Crossing, exchange: Exchange, message: Message) -> Message:
@@ -62,19 +75,14 @@ def _settled(crossing: Crossing, exchange: Exchange, message: Message) -> Messag
     return message
 
 
-def _record(crossing: Crossing, exchange: Exchange, message: Message, outcome: Outcome) -> Awaitable[None] | None:
-    """Record how a tool call ended; only a sink that asks for ``both`` is awaited."""
+def _event(crossing: Crossing, message: Message, outcome: Outcome) -> Event:
+    """Return the event of how a tool call ended."""
+    exchange = crossing.asked
     details = {"seconds": round(crossing.session.guard.clock() - exchange.started, 6)}
     if message.result is not None and message.result.get("isError") is True:
         details["isError"] = True
     sizes = {"request": exchange.size, "result": message.size}
-    made = crossing.session.reports.event(crossing, f"core.{outcome}", "outcome", sizes=sizes, details=details)
-    events = [*crossing.completed(), made]
-    recorder = crossing.session.guard.recorder
-    if recorder.both:
-        return recorder.barrier(events, results=True)
-    recorder.note(events)
-    return None
+    return crossing.session.reports.event(crossing, f"core.{outcome}", "outcome", sizes=sizes, details=details)
 
 
 def _uncached(crossing: Crossing, message: Message, result: dict[str, Any]) -> Message:

@@ -200,26 +200,34 @@ class Crossing(msgspec.Struct, eq=False):
         if "inputResponses" in message.params:
             message = yield from embedded.responses(self, message)
         call: ToolCall | None = None
-        decision: Event | None = None
+        judgement: Judgement | None = None
         if message.method == "tools/call" and (self.encoded is None or self.session.guard.decides):
             judgement = Judgement(self, message)
-            decision = yield from judgement.run()
+            yield from judgement.run()
             call = judgement.call
         if self.way.outward and chains.admit_out.steps:
             message = yield from self.through(chains.admit_out, message)
-        if decision is not None:
-            recorded = self.session.guard.recorder.barrier([*self.completed(), decision])
-            if recorded is not None:
-                yield recorded
-                self.alive()
-        elif self.notes:
-            self.flush()
+        first_recorded = judgement is not None and self.session.guard.recorder.required
+        if first_recorded and (recorded := self._record(judgement)) is not None:
+            yield recorded
+            self.alive()
         if self.after is None and (call is None or not call.holds_secrets):
             left = self.write(message, call, message.data)
         else:
             left = yield from self.leave(message, call)
+        if not first_recorded:
+            _ = self._record(judgement)
         if left is not None:
             yield left
+
+    def _record(self, judgement: Judgement | None) -> Awaitable[None] | None:
+        """Record what was noted, and the decision about a call; return what is to be awaited for a required sink."""
+        recorder = self.session.guard.recorder
+        if judgement is None or not recorder.used:
+            self.flush()
+            return None
+        decision = judgement.decision()  # first: what was noted is about the call that it names
+        return recorder.barrier([*self.completed(), decision])
 
     # --- out: one step ---
 
@@ -236,6 +244,8 @@ class Crossing(msgspec.Struct, eq=False):
         self.message = message
         if call is not None:
             data = self._compared(message, call, data)
+        if message.first is not None and not self.way.target.bytes_only:
+            encode(data)  # what a plugin made goes on as it stands, so it must be JSON here
         if self.kind == "request":
             self.asked.sent = True  # before it is written: the answer may come while it is
             self.asked.size = message.size

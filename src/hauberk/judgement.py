@@ -33,7 +33,7 @@ Answer = tuple[str, Verdict] | None
 class Judgement:
     """The judgement of one call."""
 
-    __slots__ = ("call", "connection", "crossing", "guard")
+    __slots__ = ("_answer", "call", "connection", "crossing", "guard")
 
     def __init__(self, crossing: Crossing, message: Message) -> None:
         self.crossing = crossing
@@ -41,18 +41,37 @@ class Judgement:
         self.connection = crossing.session.connection
         self.call = ToolCall(message, crossing.asked, self.connection.server)
         self.call.exchange.tool = self.call.name[:SHOWN]
+        self._answer: Answer = None
 
     def run(self) -> Walk:
-        """Judge; return the event of the decision, or None where nobody records.
+        """Judge; the call may be sent if this returns.
 
         Raises:
             Refused: The call may not be sent.
             HookError: A plugin could not tell.
         """
+        try:
+            self._answer = yield from self._rounds()
+        except (Refused, HookError):
+            self.call.exchange.digest = self.call.digest  # for the record of the refusal
+            raise
+
+    def decision(self) -> Event:
+        """Return the event of a call that may be sent; made when it is wanted, which may be after it was sent."""
+        call, answer = self.call, self._answer
+        call.exchange.digest = call.digest
+        return self.crossing.session.reports.event(
+            self.crossing,
+            "core.allowed",
+            "decision",
+            plugin="" if answer is None else answer[0],
+            rule="" if answer is None else getattr(answer[1], "rule", None) or "",
+            sizes={"request": call.message.size},
+            details={"round": call.round} if call.round else {},
+        )
+
+    def _rounds(self) -> Walk:
         call, chains = self.call, self.crossing.chains
-        recorded = self.guard.recorder.used
-        if recorded:
-            call.exchange.digest = call.digest
         repeated = call.exchange.revision is not None and self._repeated()
         answer: Answer = None
         judges = chains.judges
@@ -66,17 +85,7 @@ class Judgement:
                 yield from self._round(chains.charges)
         if answer is None and self.guard.config.production:
             raise Refused("core.unjudged", "no plugin allowed this call", hint="name it in an allow rule")
-        if not recorded:
-            return None
-        return self.crossing.session.reports.event(
-            self.crossing,
-            "core.allowed",
-            "decision",
-            plugin="" if answer is None else answer[0],
-            rule="" if answer is None else getattr(answer[1], "rule", None) or "",
-            sizes={"request": call.message.size},
-            details={"round": call.round} if call.round else {},
-        )
+        return answer
 
     def _repeated(self) -> bool:
         """Whether this is the retry of a call that was judged, charged and approved before."""

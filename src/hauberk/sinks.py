@@ -74,6 +74,8 @@ class Recorder:
         self._draining = False
         self.waits: Final = any(sink.is_async for sink in self._sinks if sink.required)
         """Whether a decision may have to wait for a sink."""
+        self.required: Final = any(sink.required for sink in self._sinks)
+        """Whether a decision has to be recorded before its message goes on."""
         self.both: Final = any(sink.both for sink in self._sinks)
         self.used: Final = bool(self._sinks)
         """Whether anybody records at all."""

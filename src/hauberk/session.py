@@ -90,16 +90,18 @@ class Session:
         if self.closed:
             return None
         crossing = Crossing(self, way, self.guard.chains, ticket, headers, way.tail, returns_reply=True)
-        walk = crossing.run(None, data)
+        walk, context = crossing.run(None, data), copy_context()
         try:
-            waiting = walk.send(None)
+            waiting = context.run(walk.send, None)
         except StopIteration as end:
             reply = reply_of(end)
         else:
             full = self._must_wait(crossing)
-            try:
-                reply = await drive(walk, waiting, full=full)
+            try:  # a task only for its context; the caller's cancellation goes through it
+                reply = await asyncio.get_running_loop().create_task(drive(walk, waiting, full=full), context=context)
             finally:
+                discard(waiting)
+                walk.close()
                 self._left(crossing)
         if crossing.writing is not None:
             await crossing.writing
@@ -255,10 +257,12 @@ class Session:
         frame = Frame(encoded, self.out.toward, self.connection.peer, kind, method, data.get("id"))
         clock = self.guard.clock
         until = clock() + self.bounds.deadline
-        sealed: Frame = pipeline.walk(self.guard.chains.frames_out, frame, self.connection, until, clock)
-        if frame.notes and self.guard.recorder:
-            principal = self.connection.principal
-            self.guard.recorder.note([self.reports.about(event, None, principal) for event in frame.notes])
+        try:
+            sealed: Frame = pipeline.walk(self.guard.chains.frames_out, frame, self.connection, until, clock)
+        finally:
+            if frame.notes and self.guard.recorder:
+                principal = self.connection.principal
+                self.guard.recorder.note([self.reports.about(event, None, principal) for event in frame.notes])
         return sealed.data
 
     # --- waiting ---

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import anyio
 from mcp.client.stdio import StdioServerParameters
 
-from hauberk.carriers.stdio import GRACE, Child, Reader, Writer
+from hauberk.carriers.child import GRACE, Child
+from hauberk.carriers.stdio import Reader, Writer
 from hauberk.hosts._ending import to_the_end
 from hauberk.hosts.proxy import take
 from hauberk.hosts.sdk import AHEAD, GuardedRead, GuardedWrite, Inbox, Streams

@@ -1,0 +1,22 @@
+"""The command line. Each command is a module of its own, imported only when it is called.
+
+Exit status: 0 fine, 1 the answer is no, 2 could not tell (usage, configuration, input and output). ``hauberk run``
+ends with the status of the server that it started; 125 is a failure of its own, 126 and 127 are a command that cannot
+be started.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Run a command line and return the exit status.
+
+    Args:
+        args: What stands after the program's name; None for the arguments of this process.
+    """
+    from hauberk.cli._app import App
+
+    return App().start(sys.argv[1:] if args is None else args)

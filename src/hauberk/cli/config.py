@@ -1,0 +1,129 @@
+"""``hauberk config``: whether a configuration is sound, and what is in force."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from hauberk.cli._shared import COULD_NOT_TELL, HELP, configured, print_json, printing, read
+from hauberk.refusals import HauberkError
+
+if TYPE_CHECKING:
+    from hauberk.config import Config, Options
+
+_CHECK_EPILOG = """\b
+Examples:
+  hauberk config check
+  hauberk config check --config hauberk.toml --json
+
+Exit status: 0 the host would start, 2 it would not.
+"""
+_SHOW_EPILOG = """\b
+Examples:
+  hauberk config show --config hauberk.toml
+  hauberk config show --host desktop --json
+"""
+
+
+@click.group("config", context_settings=HELP)
+def command() -> None:
+    """Check or show the configuration."""
+
+
+@command.command(epilog=_CHECK_EPILOG, context_settings=HELP)
+@configured
+@printing
+@click.pass_context
+def check(ctx: click.Context, /, *, config: Path | None, host: str, as_json: bool) -> None:
+    """Load configuration and plugins as a host does, and start nothing."""
+    from hauberk.guard import Guard
+
+    try:
+        found = read(config, host)
+        guard = Guard.load(found)
+    except HauberkError as error:
+        if not as_json:
+            raise
+        print_json({"ok": False, "error": error.message, "hint": error.hint})
+        ctx.exit(COULD_NOT_TELL)
+    active = [one.name for one in guard.roster if one.active]
+    if as_json:
+        print_json(_facts(found) | {"ok": True, "active": active, "warnings": list(found.warnings)})
+    else:
+        click.echo(f"{click.style('ok', fg='green')}: {found.name}, profile {found.profile}, host {found.host}")
+        click.echo(f"active: {', '.join(active) or 'no plugin'}")
+        click.echo(f"policy version: {found.version}")
+
+
+def _facts(config: Config) -> dict[str, Any]:
+    return {"file": config.name, "host": config.host, "profile": config.profile, "version": config.version}
+
+
+@command.command(epilog=_SHOW_EPILOG, context_settings=HELP)
+@configured
+@printing
+def show(*, config: Path | None, host: str, as_json: bool) -> None:
+    """Print the options in force, defaults included and secrets masked."""
+    found = read(config, host)
+    shown = _in_force(found)
+    if as_json:
+        print_json(shown)
+        return
+    for line in _lines(shown, ()):
+        click.echo(line)
+
+
+def _in_force(config: Config) -> dict[str, Any]:
+    """Return what holds: of a plugin without a table its safe defaults, of one that is idle nothing."""
+    from hauberk._options import plain
+    from hauberk.guard import Guard
+
+    shown = config.show(_kinds(config))
+    guard = Guard.load(config)
+    for one in guard.roster:
+        if one.active:
+            shown[one.name] = plain(guard.options_for(guard.loaded[one.name].plugin))
+        elif not config.has_table(one.name):
+            shown.pop(one.name, None)
+    return shown
+
+
+def _kinds(config: Config) -> dict[str, type[Options] | None]:
+    """Return the options type of each plugin that is there; of one that is disabled nothing is imported."""
+    from hauberk import plugins
+
+    sources = plugins.installed()
+    if config.plugins.policy:
+        sources["policy"] = plugins.policy_source(config.resolve(config.plugins.policy))
+    off = config.disabled()
+    return {name: None if name in off else plugins.load_class(source).Options for name, source in sources.items()}
+
+
+def _lines(table: Mapping[str, Any], path: tuple[str, ...]) -> Iterator[str]:
+    """Write plain data in the manner of TOML; what has no value is left out, as TOML has no null."""
+    from hauberk._options import quoted
+
+    values = {key: value for key, value in table.items() if not isinstance(value, dict) and value is not None}
+    if values and path:
+        yield ""
+        yield f"[{'.'.join(map(quoted, path))}]"
+    for key, value in values.items():
+        yield f"{quoted(key)} = {_value(value)}"
+    for key, value in table.items():
+        if isinstance(value, dict):
+            yield from _lines(value, (*path, key))
+
+
+def _value(value: Any) -> str:
+    import json
+
+    if isinstance(value, dict):
+        from hauberk._options import quoted
+
+        return "{ " + ", ".join(f"{quoted(key)} = {_value(item)}" for key, item in value.items()) + " }"
+    if isinstance(value, list):
+        return f"[{', '.join(map(_value, value))}]"
+    return json.dumps(value, ensure_ascii=False)

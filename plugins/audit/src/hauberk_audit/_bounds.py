@@ -25,6 +25,10 @@ class Bounds:
     """Numbered logs beside the first, each with a writer of its own."""
     breaks: int = 1000
     """Breaks that one report lists; the rest is counted."""
+    linger: float = 0.01
+    """Seconds that an event may wait for company where nobody waits for its record."""
+    batch: int = 256
+    """Events that are written at once."""
     chunk: int = 1024 * 1024
     """Bytes that verify reads at once."""
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 import errno
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Final, NamedTuple, NoReturn, Self, final
 
@@ -128,15 +128,25 @@ class Log:
         Raises:
             PluginError: It could not be written; the log is as it was before, or broken until it is opened anew.
         """
+        self.extend((body,))
+
+    def extend(self, bodies: Iterable[bytes]) -> None:
+        """Write some entries at once, or none of them, as `append`."""
         if self._failed is not None:
             self._cannot_write(self._failed)
-        at = self._at
-        line, digest = self._chain.seal(body, at.sequence + 1, at.hash)
+        sequence, digest, size = self._at
+        lines = []
+        for body in bodies:
+            sequence += 1
+            line, digest = self._chain.seal(body, sequence, digest)
+            lines.append(line)
+        data = b"".join(lines)
         try:
-            self._write(line)
+            _check_size(lines)
+            self._write(data)
             if self._sync:
                 self._disk.sync(self._fd)
-            self._at = _Position(at.sequence + 1, digest, at.size + len(line))
+            self._at = _Position(sequence, digest, size + len(data))
         except OSError as error:
             self._undo()
             self._cannot_write(error)
@@ -159,12 +169,10 @@ class Log:
         finally:
             os.close(fd)
 
-    def _write(self, line: bytes) -> None:
-        if len(line) > BOUNDS.line:
-            raise OSError(errno.EFBIG, f"an entry has at most {BOUNDS.line} bytes")
+    def _write(self, data: bytes) -> None:
         done = 0
-        while done < len(line):
-            count = self._disk.write(self._fd, line[done:])
+        while done < len(data):
+            count = self._disk.write(self._fd, data[done:] if done else data)
             if count <= 0:
                 raise OSError(errno.EIO, "nothing was written")
             done += count
@@ -223,6 +231,11 @@ class Log:
             hint=f"see hauberk audit verify {name}; name its key in [audit] key_file, or keep it and begin a new one: "
             f"mv {name} {shlex.quote(f'{self.path}.old')}",
         )
+
+
+def _check_size(lines: Iterable[bytes]) -> None:
+    if any(len(line) > BOUNDS.line for line in lines):
+        raise OSError(errno.EFBIG, f"an entry has at most {BOUNDS.line} bytes")
 
 
 def _locked(fd: int) -> bool:

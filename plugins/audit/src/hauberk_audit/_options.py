@@ -89,3 +89,16 @@ def _missing(path: Path, log: Path, *, written: bool) -> ConfigError:
         f"key file {str(path)!r} is missing, and in production none is made at start",
         hint=f"hauberk audit init --key-file {shlex.quote(str(path))}, and keep a copy where this host cannot write",
     )
+
+
+def same_for(server: str, options: Options, host: Options, settings: config.Config) -> None:
+    """Check that a server's own table says nothing else than the host's.
+
+    Raises:
+        ConfigError: It does.
+    """
+    if options != host:
+        raise ConfigError(
+            f"{settings.name}: [server.{server}.audit]: a host has one log for all its servers",
+            hint="write it into [audit], or into [host.NAME.audit] for one host",
+        )

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any, Final
 from hauberk.event import Event, Severity
 from hauberk.hookspecs import hookimpl
 from hauberk.layers import Layer
-from hauberk.refusals import ConfigError, PluginError
+from hauberk.refusals import PluginError
 from hauberk_audit import _options
+from hauberk_audit._batch import Batch
 from hauberk_audit._chain import Chain
 from hauberk_audit._entry import render
 from hauberk_audit._log import Log
@@ -34,17 +35,14 @@ class Audit:
         """Settle where the log is; nothing is opened, made or read before `open`."""
         settings = guard.config
         for server in settings.servers:
-            if guard.options_for(self, server) != options:
-                raise ConfigError(
-                    f"{settings.name}: [server.{server}.audit]: a host has one log for all its servers",
-                    hint="write it into [audit], or into [host.NAME.audit] for one host",
-                )
+            _options.same_for(server, guard.options_for(self, server), options, settings)
         self.path: Final = _options.log_path(options, settings)
         self.key_file: Final = _options.key_path(options, settings)
         self.required: Final = settings.production if options.required is None else options.required
         self._sync: Final = bool(self.required) if options.sync is None else options.sync
         self._guard: Final = guard
         self._log: Log | None = None
+        self._batch: Batch | None = None
         self._failing = False
 
     async def open(self) -> None:
@@ -56,16 +54,24 @@ class Audit:
         """
         key = _options.key_for(self.key_file, self.path, production=self._guard.config.production)
         self._log = log = Log.open(self.path, Chain(key), sync=self._sync)
+        self._batch = None if self.required or self._sync else Batch(log)
         if not log.sequence:
-            self._note("audit.chain_started", {"file": log.path.name})
+            self._note(log, "audit.chain_started", {"file": log.path.name})
         if log.torn is not None:
-            self._note("audit.recovered", {"bytes": log.torn.size, "file": log.torn.path.name}, "warning")
+            self._note(log, "audit.recovered", {"bytes": log.torn.size, "file": log.torn.path.name}, "warning")
 
     async def close(self) -> None:
         """Bring the log to the disk and let go of it."""
-        if self._log is not None:
-            self._log.close()
-            self._log = None
+        log, self._log = self._log, None
+        if log is None:
+            return
+        try:
+            if self._batch is not None:
+                self._batch.close()
+        except PluginError as error:
+            self._say(error)
+        finally:
+            log.close()
 
     @hookimpl
     def on_audit(self, event: Event) -> None:
@@ -73,20 +79,26 @@ class Audit:
         if self._log is None:
             raise PluginError("audit log is not open", hint="use the guard as an async context manager")
         try:
-            self._log.append(render(event))
+            if self._batch is None:
+                self._log.append(render(event))
+            else:
+                self._batch.add(event)
         except PluginError as error:
-            if not self._failing:
-                logger.error("%s", error)  # noqa: TRY400 - the traceback tells nothing more
-            self._failing = True
+            self._say(error)
             raise
         self._failing = False
 
-    def _note(self, code: str, details: dict[str, Any], severity: Severity = "info") -> None:
+    def _say(self, error: PluginError) -> None:
+        if not self._failing:
+            logger.error("%s", error)
+        self._failing = True
+
+    def _note(self, log: Log, code: str, details: dict[str, Any], severity: Severity = "info") -> None:
         g = self._guard
         event = Event(
             code=code, id=g.next_id(), time=g.now(), category="system", severity=severity, host=g.host, details=details
         )
-        self.on_audit(event)
+        log.append(render(event))
 
     @staticmethod
     def commands() -> click.Group:

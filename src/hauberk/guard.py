@@ -192,7 +192,7 @@ class Guard:
     # --- life ---
 
     async def open(self) -> None:
-        """Open each plugin, in listed order.
+        """Open each plugin: those that record first, so that nothing the others say is lost, then in listed order.
 
         Raises:
             PluginError: One cannot open; those before it are closed again.
@@ -201,7 +201,7 @@ class Guard:
             if self._is_open:
                 return
             async with AsyncExitStack() as opened:
-                for loaded in self._registry.loaded.values():
+                for loaded in sorted(self._registry.loaded.values(), key=_records_nothing):
                     await _open(loaded)
                     if hasattr(loaded.plugin, "close"):
                         opened.push_async_callback(loaded.plugin.close)
@@ -344,6 +344,10 @@ class Guard:
         from hauberk.hosts import sdk
 
         return sdk.serve(self, read, write, server)
+
+
+def _records_nothing(loaded: Loaded) -> bool:
+    return all(step.hook != "on_audit" for step in loaded.steps)
 
 
 async def _open(loaded: Loaded) -> None:

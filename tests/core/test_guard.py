@@ -10,11 +10,13 @@ import pytest
 from tests.core.harness import Port, Recorder, call_params, make_rig, request, rig, ring
 from tests.core.house import House, empty_house, source
 
-from hauberk.config import Config
+from hauberk.config import Config, Options
 from hauberk.connection import Connection
 from hauberk.event import Event
 from hauberk.guard import Guard
+from hauberk.hookspecs import hookimpl
 from hauberk.layers import Layer
+from hauberk.message import Message
 from hauberk.principal import ANONYMOUS, Principal
 from hauberk.refusals import ConfigError, PluginError, Refused
 from hauberk.verdict import Allow
@@ -530,3 +532,36 @@ async def test_sessions_of_one_guard_are_apart() -> None:
         assert (near.raw, made.replies) == ([], [])
         await made.answer()
         assert len(made.replies) == 1
+
+
+Nothing = Options
+
+
+async def test_sinks_open_first() -> None:
+    """What a plugin says while it opens is recorded, although the sink is listed after it."""
+    opened: list[str] = []
+
+    class Early:
+        name = "early"
+        Options = Nothing
+
+        async def open(self) -> None:
+            opened.append("early")
+
+        @hookimpl
+        def on_send(self, message: Message) -> None:
+            """Look."""
+
+    class Late:
+        name = "late"
+        Options = Nothing
+
+        async def open(self) -> None:
+            opened.append("late")
+
+        @hookimpl
+        def on_audit(self, event: Event) -> None:
+            """Record."""
+
+    async with Guard(Config.default(), [Early(), Late()]):
+        assert opened == ["late", "early"]

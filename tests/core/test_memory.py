@@ -10,7 +10,7 @@ exchanges = 64
 tombstones = 32
 tasks = 32
 rounds = 32
-events = 256
+events = 1024
 """
 
 

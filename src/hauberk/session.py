@@ -97,8 +97,17 @@ class Session:
             reply = reply_of(end)
         else:
             full = self._must_wait(crossing)
-            try:  # a task only for its context; the caller's cancellation goes through it
-                reply = await asyncio.get_running_loop().create_task(drive(walk, waiting, full=full), context=context)
+            # A task for its context, and so that the end of the exchange stops it; a cancellation goes through it.
+            task = asyncio.get_running_loop().create_task(drive(walk, waiting, full=full), context=context)
+            if crossing.exchange is not None and crossing.kind == "request":
+                stop_with(crossing.exchange, task)
+            try:
+                reply = await task
+            except asyncio.CancelledError:
+                caller = asyncio.current_task()
+                if caller is None or caller.cancelling():
+                    raise
+                reply = None  # timed out, cancelled or closed meanwhile: whoever ended it tells the caller
             finally:
                 discard(waiting)
                 walk.close()

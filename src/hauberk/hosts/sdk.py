@@ -145,6 +145,8 @@ class GuardedWrite:
         try:
             reply = await session.pass_object(session.out, from_sdk(message), ticket=(item, None), headers=headers)
             if reply is None:
+                if session.closed:
+                    raise anyio.ClosedResourceError
                 if self._room is not None:
                     await self._room()
                 return

@@ -2,7 +2,8 @@
 
 As RFC 8785 says: no blanks, keys sorted by their UTF-16 code units, strings with the shortest escapes, numbers as
 ECMAScript writes them. One difference: an integer between -2**63 and 2**64 - 1 is written exactly, beyond 2**53 too,
-where the RFC knows doubles only. So 1 and 1.0 are one value, and 2**53 + 1 is not 2**53.
+where the RFC knows doubles only. So 1 and 1.0 are one value, and 2**53 + 1 is not 2**53. Beyond 2**53 the RFC pads the
+shortest digits of a double with zeros: there a double has the form of an integer that reads back as this double.
 
 The serialiser's sorted output is that already, but for doubles and for keys in which two sort orders differ. So it is
 asked first, and its output is searched for both; a search that finds too much costs time and nothing else.
@@ -23,13 +24,13 @@ _OPTIONS: Final = orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATE
 _SORTED: Final = _OPTIONS | orjson.OPT_SORT_KEYS
 
 _DOUBLE: Final = re.compile(rb"-?[0-9]++(?:\.[0-9]+(?:e[-+]?[0-9]+)?|e[-+]?[0-9]+)")
-_ENDS: Final = rb"[0-9]*(?:e[-+][0-9]+)?(?:[,\]}]|\Z)"
+_ENDS: Final = rb"[0-9]*(?:[,\]}]|\Z)"
 _TRACES: Final = (
     (b".", re.compile(rb"\.[0-9](?<=[0-9]\.[0-9])" + _ENDS)),
     (b"+", re.compile(rb"\+[0-9](?<=[0-9]e\+[0-9])" + _ENDS)),
     (b"-", re.compile(rb"-[0-9](?<=[0-9]e-[0-9])" + _ENDS)),
 )
-"""What shows a double in the output, each by a character that is rare in text; a string may hold the like."""
+"""Of each double in the output one is found, by a character that is rare in text; a string may hold the like."""
 _TRACEABLE: Final = orjson.dumps([1.0, 0.1, 1e300, 1e-300, 1.5e300]) == b"[1.0,0.1,1e+300,1e-300,1.5e+300]"
 """Whether the serialiser that is installed writes doubles in the form that the traces expect."""
 _ABOVE_SURROGATES: Final = (b"\xee", b"\xef")
@@ -43,14 +44,15 @@ def dumps(value: Any) -> bytes:
     """Write a JSON value in canonical form.
 
     Args:
-        value: Dicts with string keys, lists, tuples (as lists), strings, integers, floats, booleans, None.
+        value: Dicts with string keys, lists, tuples (as lists), strings, integers, floats, booleans, None; what orjson
+            writes of its own accord, a UUID or the value of an enumeration, as that.
 
     Returns:
         UTF-8.
 
     Raises:
         Refused: ``core.not_json`` for what JSON does not carry: NaN, infinities, integers out of range, lone
-            surrogates, keys that are no strings, other types.
+            surrogates, keys that are no strings, dates, dataclasses, other types.
     """
     out = _written(value, _SORTED)
     if b"null" in out and orjson.loads(out) != value:

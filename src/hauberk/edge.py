@@ -224,14 +224,15 @@ def _parts(text: bytes) -> tuple[bytes, list[bytes]]:
 def _compare_structures(structure: bytes, own: bytes) -> None:
     if structure.count(b":") != own.count(b":"):
         raise _DUPLICATE.refused()
+    if structure.translate(None, _NUMERALS) != own.translate(None, _NUMERALS):
+        raise _DISAGREE.refused()
     scalars, ours = structure.translate(_SEPARATED).split(b","), own.translate(_SEPARATED).split(b",")
     changed = [*map(operator.ne, scalars, ours)]
     numbers = [*itertools.compress(scalars, changed)]
     # An integer that is carried is written as it came, but for -0, which is 0.
     if any(number.lstrip(b"-").isdigit() and number != b"-0" for number in numbers):
         raise _NUMBER.refused()
-    same = [*map(float, numbers)] == [*map(float, itertools.compress(ours, changed))]
-    if not same or structure.translate(None, _NUMERALS) != own.translate(None, _NUMERALS):
+    if [*map(float, numbers)] != [*map(float, itertools.compress(ours, changed))]:
         raise _DISAGREE.refused()
 
 

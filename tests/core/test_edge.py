@@ -261,11 +261,30 @@ def test_a_key_twice_anywhere(value: dict[str, Any], data: st.DataObject) -> Non
     assert refusal(data.draw(st.sampled_from(texts)).encode()).code == "core.duplicate_key"
 
 
-@pytest.mark.parametrize("lost", ['{"a":1,"b":"x"}', '{"a":1.5,"c":"x"}', '{"a":1.25,"b":"y"}', '{"a":1.5,"b":"x "}'])
+@pytest.mark.parametrize("size", [0, 5000])
+def test_a_line_as_long_as_its_serialisation_is_not_equal_to_it(size: int) -> None:
+    """A number that grows by as much as a lost key took does not hide the loss."""
+    line = b'{"a":1,"a":1e6,"x":"' + b"x" * size + b'"}'
+    assert len(orjson.dumps(orjson.loads(line))) == len(line)
+    assert refusal(line).code == "core.duplicate_key"
+
+
+@pytest.mark.parametrize(
+    "lost",
+    [
+        '{"a":1,"b":"x","c":true}',
+        '{"a":1.5,"d":"x","c":true}',
+        '{"a":1.25,"b":"x","c":true}',
+        '{"a":1.5,"b":"x ","c":true}',
+        '{"a":1.5,"b":"x","c":false}',
+        '{"a":1.5,"b":"x","c":[]}',
+        '{"a":1.5,"b":"x","c":null}',
+    ],
+)
 def test_a_parser_that_errs_is_caught(lost: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """If the parser gives another key, number or string than the text has, the line is refused, not changed."""
     erring = types.SimpleNamespace(**{name: getattr(orjson, name) for name in ("dumps", "JSONDecodeError")})
-    line = b'{"a" : 1.50, "b" : "x"}'
+    line = b'{"a" : 1.50, "b" : "x", "c" : true}'
     erring.loads = lambda text: orjson.loads(lost if text == line else text)
     monkeypatch.setattr(edge, "orjson", erring)
     assert refusal(line).code in {"core.not_json", "core.number"}
@@ -363,6 +382,12 @@ def test_a_limit_that_cannot_be_used_is_walked(limit: Callable[[Any], bool], mon
 
     monkeypatch.setattr(edge, "orjson", types.SimpleNamespace(dumps=dumps))
     assert edge._gauge.__wrapped__().pad == 0
+
+
+def test_this_orjson_has_a_gauge() -> None:
+    """With the orjson that is installed, depth is not walked."""
+    assert edge._gauge().pad > 0
+    assert edge._gauge()._wrapped(orjson.loads(nested(120, "[{"))) is not None
 
 
 def test_gauge_is_shared_by_threads() -> None:

@@ -279,6 +279,8 @@ def _check_signature(name: str, hook: HookName, function: Any) -> None:
         raise PluginError(
             f"plugin {name!r} takes *args, **kwargs or keyword-only arguments in {hook}", hint=_usage(hook)
         )
+    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+        raise PluginError(f"plugin {name!r} has a generator for {hook}", hint="return the answer; nothing wraps a hook")
     names = tuple(p.name for p in parameters)
     if names != _ARGUMENTS[hook][: len(names)]:
         raise PluginError(f"plugin {name!r} has {hook}({', '.join(names)})", hint=_usage(hook))

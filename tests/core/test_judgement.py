@@ -684,6 +684,24 @@ async def test_reference_outside_the_arguments_of_a_call_is_refused(bytes_only: 
         assert r.codes == ["core.not_json"]
 
 
+async def test_digest_names_the_reference_and_not_its_value() -> None:
+    """The digest of a call stands for the reference: another version is another call, another value is the same."""
+    digests: list[str] = []
+
+    async def digest(version: int, value: str) -> None:
+        vault = ring("vault", Layer.CONTENT, on_send=refer("a", version=version), resolve=lambda *_: value)
+        async with rig(vault, ring("p", on_tool_call=lambda call, _: said(digests, call.digest))) as r:
+            await r.call("ls", {"a": 1})
+            assert r.reached[0]["params"]["arguments"] == {"a": value}
+            assert r.recorder.of("core.allowed")[0].digest == digests[-1]
+
+    await digest(1, "x")
+    await digest(1, "y")
+    await digest(2, "x")
+    first, again, other = digests
+    assert first == again != other
+
+
 @given(st.data())
 def test_frozen_bytes_tell_every_reference(data: Any) -> None:
     """Two arguments with equal frozen bytes are equal, references included: no place and no name is lost."""

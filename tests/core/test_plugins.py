@@ -70,6 +70,20 @@ def test_wrapper_is_refused_at_load(option: str) -> None:
     assert error.hint == "use hauberk.hookimpl, without options; order comes from the layer"
 
 
+@pytest.mark.parametrize("waits", [False, True])
+def test_generator_is_refused_at_load(waits: bool) -> None:
+    """A hook that yields, as an old wrapper does, would answer a generator that nobody runs (V11)."""
+
+    def wraps(self: Any, call: Any, connection: Any) -> Any:
+        yield
+
+    async def wraps_async(self: Any, call: Any, connection: Any) -> Any:
+        yield
+
+    error = refused(made(on_tool_call=hookimpl(wraps_async if waits else wraps)))
+    assert error.message == "plugin 'made' has a generator for on_tool_call"
+
+
 @pytest.mark.parametrize("option", [{"tryfirst": True}, {"trylast": True}])
 def test_option_of_order_is_refused_at_load(option: dict[str, Any]) -> None:
     """Trap 2: tryfirst would outrun the others, so order is no option of a hook (A69)."""

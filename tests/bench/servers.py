@@ -1,0 +1,35 @@
+"""Servers to measure with. As a program: one of the SDK's own over stdio."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from mcp.server import Server
+from mcp.server.stdio import stdio_server
+from mcp_types import CallToolResult, ListToolsResult, TextContent, Tool
+
+
+async def _list(_context: Any, _params: Any) -> ListToolsResult:
+    return ListToolsResult(tools=[Tool(name="echo", input_schema={"type": "object"})])
+
+
+async def _call(_context: Any, params: Any) -> CallToolResult:
+    text = (params.arguments or {}).get("text", "")
+    return CallToolResult(content=[TextContent(type="text", text=text)])
+
+
+def echo() -> Server[Any]:
+    """Return a server with one tool, which gives back its argument ``text``."""
+    return Server("echo", on_list_tools=_list, on_call_tool=_call)
+
+
+async def main() -> None:
+    """Serve over standard input and output."""
+    server = echo()
+    async with stdio_server() as (read, write):
+        await server.run(read, write, server.create_initialization_options())
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

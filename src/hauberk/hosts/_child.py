@@ -78,6 +78,13 @@ async def run_child(guard: Guard, connection: Connection, params: StdioServerPar
     inbox.source = reader
     reader.start()
 
+    async def watch() -> None:
+        """End when the server has, though something that it started may hold its output open."""
+        await child.wait()
+        reader.drain()
+
+    ending.append(loop.create_task(watch()))
+
     async def close_input() -> None:
         await _flush(far)
         child.close_input()
@@ -112,8 +119,8 @@ async def _shut(child: Child, far: Writer, reader: Reader, session: Any, drained
     far.close(close_fd=False)
     drained.set()
     child.close_input()
-    if not await child.waited(GRACE):
-        await child.end()
+    await child.waited(GRACE)
+    await child.end()  # also what it started, if it has gone itself
     reader.stop()
     await session.close()
     child.close()

@@ -287,9 +287,9 @@ def failed(plugin: str, hook: str, error: BaseException) -> HookError:
     """
     places = [
         f"{Path(frame.filename).name}:{frame.lineno} in {frame.name}"
-        for frame in traceback.extract_tb(error.__traceback__)
+        for frame in traceback.extract_tb(error.__traceback__, limit=-3)
     ]
-    logger.error("plugin %r failed in %s with %s at %s", plugin, hook, type(error).__name__, ", ".join(places[-3:]))
+    logger.error("plugin %r failed in %s with %s at %s", plugin, hook, type(error).__name__, ", ".join(places))
     return HookError(f"plugin {plugin!r} failed in {hook} ({type(error).__name__})", plugin=plugin, hook=hook)
 
 

@@ -118,13 +118,14 @@ class Rounds:
 
     def __init__(self, bounds: Bounds) -> None:
         self._bounds: Final = bounds
-        self._minted: OrderedDict[tuple[bytes, str], int] = OrderedDict()
+        self._minted: OrderedDict[tuple[bytes, str, str], tuple[int, bool]] = OrderedDict()
         self._methods: OrderedDict[bytes, dict[str, str]] = OrderedDict()
 
     def mint(self, state: str, exchange: Exchange) -> None:
         """Remember that this state was given in answer to this call."""
         if exchange.digest:
-            self._minted[_hash("state", state), exchange.digest] = exchange.round
+            key = _hash("state", state), exchange.digest, exchange.principal.id
+            self._minted[key] = exchange.round, exchange.approved
             if len(self._minted) > self._bounds.rounds:
                 self._minted.popitem(last=False)
 
@@ -140,16 +141,20 @@ class Rounds:
         return self._methods.get(_hash(name, value), {}) if type(value) is str else {}
 
     def claim(self, state: Any, call: ToolCall) -> int:
-        """Return the number of this retry, or 0 where the state was not minted for this very call.
+        """Return the number of this retry, or 0 where the state was not minted for this very call and caller.
+
+        What was approved stays approved; nothing else is.
 
         Raises:
             Refused: ``core.rounds``: the call has been retried too often.
         """
         if not isinstance(state, str):
             return 0
-        before = self._minted.pop((_hash("state", state), call.digest), None)
-        if before is None:
+        exchange = call.exchange
+        minted = self._minted.pop((_hash("state", state), call.digest, exchange.principal.id), None)
+        if minted is None:
             return 0
+        before, exchange.approved = minted
         if before >= self._bounds.retries:
             raise Refused(
                 "core.rounds",

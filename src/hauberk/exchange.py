@@ -46,6 +46,8 @@ class Exchange(msgspec.Struct, eq=False):
     digest: str = ""
     size: int = 0
     round: int = 0
+    approved: bool = False
+    """Whether an approver said yes to this call, or to the one that it is the retry of."""
     sent: bool = False
     """Set by the step that writes the request; a charge is given back where it is false at the end."""
     outcome: Outcome | None = None

@@ -6,7 +6,7 @@
    very call ADMIT takes its slots.
 
 A Deny in any round is final. No Allow and no Deny is a Deny in production. A retry of the same call, proved by the
-``requestState`` that was minted in answer to it, is judged again but neither charged nor asked again.
+``requestState`` that was minted in answer to it, is judged again; it is not charged again, and an approval holds.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ class Judgement:
             answer = self._plain(judges) if judges.plain else (yield from self._round(judges))
         if chains.charges.steps and not repeated:
             answer = _stricter(answer, (yield from self._round(chains.charges)))
-        if answer is not None and type(answer[1]) is Ask and not repeated:
+        if answer is not None and type(answer[1]) is Ask and not call.exchange.approved:
             yield from self._approve()
             if chains.charges.steps:
                 yield from self._round(chains.charges)
@@ -88,7 +88,7 @@ class Judgement:
         return answer
 
     def _repeated(self) -> bool:
-        """Whether this is the retry of a call that was judged, charged and approved before."""
+        """Whether this is the retry of a call that was judged and charged before."""
         call = self.call
         state = call.message.params.get("requestState")
         call.exchange.digest = call.digest
@@ -129,7 +129,7 @@ class Judgement:
             if type(answer) is Deny:
                 raise denied(name, answer)
             if type(answer) is Approved and answer.digest == digest:
-                call.approved = answer
+                call.approved, call.exchange.approved = answer, True
                 call.note(
                     Event(code="core.approved", category="decision", action="allowed", plugin=name, rule=ask.rule or "")
                 )

@@ -417,6 +417,35 @@ async def test_denied_retry_is_denied() -> None:
         assert r.codes == ["p.no"]
 
 
+async def test_retry_that_nobody_approved_is_asked() -> None:
+    """A call that passed without being asked about has no approval to hold: an Ask at its retry is asked."""
+    verdicts: list[Verdict] = [Allow(), Ask("?"), Ask("?")]
+    asked: list[str] = []
+    approver = person(lambda call, _: said(asked, call.name, Approved(call.digest)))
+    async with rig(ring("p", on_tool_call=lambda *_: verdicts.pop(0)), approver, toml=PERSON) as r:
+        await r.call("ls", _meta=META)
+        await r.answer(state_answer("s1"))
+        await r.call("ls", id=2, _meta=META, requestState="s1")
+        assert asked == ["ls"]
+        await r.answer(state_answer("s2"), id=2)
+        await r.call("ls", id=3, _meta=META, requestState="s2")
+        assert asked == ["ls"]
+        assert [message["id"] for message in r.reached] == [1, 2, 3]
+
+
+async def test_state_of_one_principal_is_none_for_another() -> None:
+    """A state that was minted for one caller is a new call from another: charged, and asked about."""
+    asked: list[str] = []
+    approver = person(lambda call, _: said(asked, call.principal.id, Approved(call.digest)))
+    async with rig(ring("p", on_tool_call=Ask("?")), approver, toml=PERSON, role="server") as r:
+        r.connection.principal = Principal(id="alice", kind="user")
+        await r.call("ls", _meta=META)
+        await r.answer(state_answer("s1"))
+        r.connection.principal = Principal(id="bob", kind="user")
+        await r.call("ls", id=2, _meta=META, requestState="s1")
+        assert asked == ["alice", "bob"]
+
+
 # --- charges that are given back ---
 
 

@@ -261,7 +261,7 @@ async def test_other_sinks_hold_up_nothing(fault: BaseException, waits: bool) ->
 
 async def test_call_leaves_before_a_sink_that_is_not_required_has_it() -> None:
     """A slow sink that is not required has the record later, and the call has left meanwhile."""
-    async with rig(ring("slow", on_audit=forever, required=False)) as r:
+    async with rig(ring("slow", on_audit=forever, required=False), toml=HASTE) as r:
         assert (
             r.post(r.from_client, {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "a"}}) is None
         )

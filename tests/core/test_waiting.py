@@ -14,6 +14,7 @@ from hauberk import Layer, Message, Refused
 from hauberk.connection import Role
 
 ROLES: tuple[Role, ...] = ("client", "server")
+WHO: contextvars.ContextVar[str] = contextvars.ContextVar("WHO", default="nobody")
 LISTEN = request("subscriptions/listen", {"notifications": {}})
 
 
@@ -459,6 +460,15 @@ async def test_a_request_without_an_answer_ends(role: Role) -> None:
         assert r.recorder.codes.count("core.timed_out") == 1
 
 
+async def test_a_request_that_timed_out_was_answered() -> None:
+    """The carrier of a request that times out is not told that it gets no answer: it got an error."""
+    async with rig(toml=TIMEOUT, bytes_only=False) as r:
+        r.post(r.from_client, call(1), ticket="t1")
+        fire(r, 1)
+        await r.settle()
+        assert (r.client.tickets, r.client.unanswered_tickets) == (["t1"], [])
+
+
 async def test_a_time_out_of_another_request_is_recorded_too() -> None:
     """A request that is no call and times out leaves an event."""
     async with rig(toml=TIMEOUT) as r:
@@ -629,6 +639,40 @@ async def test_a_caller_that_goes_away_leaves_nothing() -> None:
         assert (seen, r.session.busy, r.reached) == (["cancelled"] * 2, False, [])
 
 
+@pytest.mark.parametrize("end", ["cancel", "time out", "close"])
+async def test_the_end_of_an_exchange_stops_what_its_caller_waits_for(end: str) -> None:
+    """A request that waits in its caller's own task stops when it is cancelled, times out, or its session closes."""
+    gates = Gates()
+    async with rig(*gates.plugins, bytes_only=False, toml=TIMEOUT) as r:
+        task = asyncio.ensure_future(r.session.pass_object(r.session.out, call(1)))
+        for _ in range(3):
+            await asyncio.sleep(0)
+        if end == "cancel":
+            gates.open(None)
+            assert await r.session.pass_object(r.session.out, cancel(1)) is None
+        elif end == "time out":
+            fire(r, 1)
+        else:
+            await r.session.close()
+        assert await task is None
+        assert (gates.stopped, r.reached, r.codes) == ([1], [], ["core.timed_out"] if end == "time out" else [])
+
+
+async def test_context_variables_of_a_caller_are_its_own() -> None:
+    """What a hook sets while a message crosses in its caller's task does not reach the caller (A74)."""
+    seen: list[str] = []
+
+    def hook(_message: Message, _connection: Any) -> None:
+        seen.append(WHO.get())
+        WHO.set("hook")
+
+    async with rig(ring("who", on_send=hook), bytes_only=False) as r:
+        WHO.set("caller")
+        for id in (1, 2):
+            assert await r.session.pass_object(r.session.out, call(id)) is None
+        assert (seen, WHO.get()) == (["caller", "caller"], "caller")
+
+
 async def test_what_waits_for_its_write_is_written_in_order() -> None:
     """Notifications that wait for a slow port leave in order of arrival."""
     async with rig(bytes_only=False) as r:
@@ -688,8 +732,6 @@ async def test_a_request_that_cannot_be_written_is_refused_and_not_sent() -> Non
 
 
 # --- context variables ---
-
-WHO: contextvars.ContextVar[str] = contextvars.ContextVar("WHO", default="nobody")
 
 
 async def test_context_variables_stay_with_their_message() -> None:

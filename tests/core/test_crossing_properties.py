@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import json
 from collections import Counter
 from collections.abc import Callable
@@ -159,6 +160,46 @@ def test_no_line_is_lost_without_a_word(line: bytes) -> None:
             assert len(r.replies) <= len(refused)
 
     asyncio.run(cross())
+
+
+# --- whose context ---
+
+WHO: contextvars.ContextVar[Any] = contextvars.ContextVar("WHO", default=None)
+
+
+@settings(max_examples=200)
+@given(turns=st.lists(st.tuples(st.sampled_from(["client", "server"]), st.integers(0, 6)), min_size=2, max_size=12))
+def test_no_context_reaches_another_message(turns: list[tuple[str, int]]) -> None:
+    """However messages of two principals interleave at every await, none sees another's context variables (A74)."""
+    steps = 0
+
+    async def enter(message: Message, _connection: Any) -> None:
+        assert WHO.get() is None
+        WHO.set(message.id)
+
+    async def turn(item: Any, _connection: Any) -> None:
+        nonlocal steps
+        message = getattr(item, "message", item)
+        for _ in range(message.params["turns"]):
+            assert WHO.get() == message.id
+            await asyncio.sleep(0)
+            steps += 1
+        assert WHO.get() == message.id
+
+    async def cross() -> None:
+        ends = ring("enter", on_send=enter, on_receive=enter)
+        ends.layers = {"on_send": Layer.CONTENT, "on_receive": Layer.ADMIT}
+        async with rig(ends, ring("turn", on_send=turn, on_receive=turn, on_tool_call=turn)) as r:
+            for id, (side, count) in enumerate(turns, 1):
+                method, params = REQUESTS[side]
+                data = request(method, {**params, "turns": count}, id=id)
+                r.post(r.from_client if side == "client" else r.from_server, data)
+            await r.settle()
+            assert r.recorder.of("core.hook_failed") == []
+            assert len(r.reached) + len(r.replies) == len(turns)
+
+    asyncio.run(cross())
+    assert steps >= sum(count for _, count in turns)
 
 
 # --- any order of events ---

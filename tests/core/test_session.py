@@ -677,6 +677,15 @@ async def test_a_tool_result_may_say_what_it_likes() -> None:
         assert r.replies[0]["result"]["ttlMs"] == 5
 
 
+async def test_headers_are_part_of_a_message() -> None:
+    """What a carrier gives as headers stands on the message that came with them."""
+    seen: list[Any] = []
+    async with rig(ring("watch", on_receive=lambda message, _c: seen.append(dict(message.headers)))) as r:
+        r.session.receive_object(r.session.inn, notification("notifications/tools/list_changed"), headers={"A": "b"})
+        r.session.receive_object(r.session.inn, notification("notifications/tools/list_changed"))
+        assert seen == [{"A": "b"}, {}]
+
+
 # --- events ---
 
 

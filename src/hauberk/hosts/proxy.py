@@ -47,8 +47,10 @@ _ENDLESS: Final = "subscriptions/listen"
 class Proxy:
     """One client and one server, with the guard between."""
 
-    def __init__(self, guard: Guard, connection: Connection) -> None:
+    def __init__(self, guard: Guard, connection: Connection, stdin: int, stdout: int) -> None:
         self._guard: Final = guard
+        self._stdin: Final = stdin
+        self._stdout: Final = stdout
         self._connection: Final = connection
         self._input_ended: Final = asyncio.Event()
         self._over: Final = asyncio.Event()
@@ -99,14 +101,14 @@ class Proxy:
             on_broken=self._over.set,
         )
         self._near = Writer(
-            STDOUT,
+            self._stdout,
             limit=bounds.buffer_bytes,
             on_full=self._slow_client,
             on_drained=self._fast_client,
             on_broken=self._give_up,
         )
         self._session = self._guard.session(connection, self._near, self._far)
-        self._client = Reader(STDIN, self._from_client, self._input_ended.set, bounds=bounds)
+        self._client = Reader(self._stdin, self._from_client, self._input_ended.set, bounds=bounds)
         self._replies = Reader(child.stdout, self._from_server, self._over.set, bounds=bounds)
         self._near.watch_reader()
         self._far.watch_reader()
@@ -213,8 +215,20 @@ async def run(
     *,
     env: Mapping[str, str],
     cwd: str | Path | None = None,
+    stdin: int = STDIN,
+    stdout: int = STDOUT,
 ) -> int:
     """Start a server and stand in front of it; return the exit status (126: not executable, 127: no such command).
+
+    Args:
+        guard: The plugins; it is opened and closed.
+        server: The server's name in rules and events.
+        command: What to start.
+        args: Its arguments.
+        env: Its whole environment.
+        cwd: Its working directory.
+        stdin: Where the client writes (descriptor).
+        stdout: Where the client reads (descriptor).
 
     Raises:
         HauberkError: The command cannot be started for another reason.
@@ -229,7 +243,7 @@ async def run(
 
     with Watchdog(guard.bounds.watchdog, on_stuck=stuck):
         async with guard:
-            proxy = Proxy(guard, await guard.connect(server, "client", target=server))
+            proxy = Proxy(guard, await guard.connect(server, "client", target=server), stdin, stdout)
             with proxy.signals():
                 try:
                     child = Child(command, args, env=env, cwd=cwd)

@@ -191,6 +191,25 @@ def test_command_not_executable(tmp_path: Path, text: str, mode: int) -> None:
         assert guarded.status() == 126
 
 
+@pytest.mark.parametrize("descriptors", [6, 8, 10])
+def test_no_descriptor_left(tmp_path: Path, descriptors: int) -> None:
+    """Too few descriptors end it with 125 and a line, not with a traceback or a hang (A85)."""
+    command = [sys.executable, "-m", "hauberk", "run", *configure(tmp_path, policy=None), "--", "true"]
+    done = subprocess.run(
+        ["sh", "-c", f'ulimit -n {descriptors}; exec "$@"', "sh", *command],
+        env=environment(tmp_path),
+        input="",
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (125, "")
+    assert done.stderr.startswith("hauberk: ")
+    assert "too many open files" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_missing_working_directory_is_no_missing_command(tmp_path: Path) -> None:
     """A working directory that is not there is an error of the configuration."""
     options = configure(tmp_path, '[server.files]\ncommand = "true"\ncwd = "nowhere"')
@@ -391,6 +410,37 @@ def test_slow_client_gets_all(tmp_path: Path) -> None:
         assert len(guarded.receive()["result"]["x"]) == 3 * MIB
         assert guarded.status() == 0
     fifo.close()
+
+
+# --- what a plugin may do wrong ---
+
+
+@pytest.mark.parametrize("buffered", ["", "1"])
+def test_plugin_that_prints(tmp_path: Path, buffered: str) -> None:
+    """What a plugin prints, or a program that it starts, goes to standard error, and takes nothing of the input."""
+    policy = """
+import subprocess
+from hauberk import Options, hookimpl
+
+class Policy:
+    name = "policy"
+    Options = Options
+
+    def __init__(self, options, guard):
+        print("made")
+
+    @hookimpl
+    def on_send(self, message, connection):
+        print("printed")
+        subprocess.run(["sh", "-c", "cat; echo started"], check=True)
+"""
+    options = configure(tmp_path, policy=policy)
+    env = environment(tmp_path, PYTHONUNBUFFERED=buffered)
+    with running(tmp_path, server(tmp_path, ANSWERING), options=options, env=env) as guarded:
+        guarded.send(*(PING | {"id": number} for number in range(3)))
+        assert [guarded.receive()["id"] for _ in range(3)] == [0, 1, 2]
+        assert guarded.end() == 0
+        assert sorted(guarded.stderr().split()) == ["made", *["printed"] * 3, *["started"] * 3]
 
 
 # --- what a server may do wrong ---

@@ -17,6 +17,13 @@ def main(args: Sequence[str] | None = None) -> int:
     Args:
         args: What stands after the program's name; None for the arguments of this process.
     """
+    words = list(sys.argv[1:] if args is None else args)
+    if words[:1] == ["run"]:
+        from hauberk.cli import _boundary, _run
+
+        request = _run.plain(words[1:])
+        if request is not None:
+            return _boundary.bounded(lambda: _run.run(request), _boundary.Manner(_run.FAILED))
     from hauberk.cli._app import App
 
-    return App().start(sys.argv[1:] if args is None else args)
+    return App().start(words)

@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import errno
 import importlib
-import os
-import sys
 from collections.abc import Sequence
 from typing import Final
 
 import click
-from click.exceptions import Abort, Exit, UsageError
+from click.exceptions import Exit, UsageError
 
 from hauberk import __version__
-from hauberk.cli._shared import COULD_NOT_TELL, HELP, PROGRAM, complain
+from hauberk.cli._boundary import COULD_NOT_TELL, PROGRAM, Manner, bounded, complain
+from hauberk.cli._shared import HELP
 from hauberk.refusals import HauberkError
-
-INTERRUPTED: Final = 130
-BROKEN_PIPE: Final = 141
-"""As the shell reports a program that SIGPIPE has ended."""
 
 _OWN: Final = {name: f"hauberk.cli.{name}" for name in ("run", "plugins", "config", "completion")}
 _EPILOG: Final = """\b
@@ -43,8 +37,7 @@ class App(click.Group):
             context_settings=HELP,
         )
         click.version_option(__version__, prog_name=PROGRAM, message="%(prog)s %(version)s")(self)
-        self._failed = COULD_NOT_TELL
-        self._debug = False
+        self._manner: Final = Manner()
 
     # --- commands ---
 
@@ -71,12 +64,12 @@ class App(click.Group):
         Raises:
             HauberkError: There is none of that name.
         """
-        self._debug = ctx.params.get("debug", False)
+        self._manner.debug = ctx.params.get("debug", False)
         word = args[0]
         command = self.get_command(ctx, word)
         if command is None and not ctx.resilient_parsing:
             raise HauberkError(f"there is no command {word!r}", hint=self._nearest(ctx, word))
-        self._failed = getattr(command, "failed", COULD_NOT_TELL)
+        self._manner.failed = getattr(command, "failed", COULD_NOT_TELL)
         return word, command, args[1:]
 
     def _nearest(self, ctx: click.Context, word: str) -> str:
@@ -84,25 +77,9 @@ class App(click.Group):
 
         return suggestion(word, self.list_commands(ctx)) or f"{PROGRAM} --help lists the commands"
 
-    # --- the boundary ---
-
     def start(self, args: Sequence[str]) -> int:
-        """Run a command line; whatever happens becomes an exit status and at most a few lines."""
-        try:
-            return self._run(list(args))
-        except (KeyboardInterrupt, Abort):
-            return INTERRUPTED
-        except HauberkError as error:
-            complain(error.message, error.hint)
-        except click.ClickException as error:
-            _explain(error)
-        except OSError as error:
-            if error.errno == errno.EPIPE:
-                return _nobody_reads()
-            self._internal(error, os.strerror(error.errno or 0).lower())
-        except Exception as error:  # noqa: BLE001 - the last boundary: a line and a status, whatever it was
-            self._internal(error, type(error).__name__)
-        return self._failed
+        """Run a command line; return the exit status."""
+        return bounded(lambda: self._run(list(args)), self._manner)
 
     def _run(self, args: list[str]) -> int:
         self._main_shell_completion({}, PROGRAM)
@@ -111,15 +88,12 @@ class App(click.Group):
                 done = self.invoke(ctx)
         except Exit as end:
             done = end.exit_code
-        if sys.stdout is not None:  # closed by whoever started us
-            sys.stdout.flush()
+        except click.Abort:
+            raise KeyboardInterrupt from None
+        except click.ClickException as error:
+            _explain(error)
+            done = self._manner.failed
         return done if isinstance(done, int) else 0
-
-    def _internal(self, error: Exception, what: str) -> None:
-        # The text of an error that nobody foresaw may hold anything; what kind it is may be shown.
-        complain(f"internal error: {what}", None if self._debug else f"{PROGRAM} --debug … shows the traceback")
-        if self._debug:
-            sys.excepthook(type(error), error, error.__traceback__)
 
 
 @click.pass_context
@@ -131,15 +105,9 @@ def _no_command(ctx: click.Context, /, *, debug: bool) -> None:  # noqa: ARG001 
 
 def _explain(error: click.ClickException) -> None:
     text = error.format_message()
-    if not isinstance(error, UsageError) or error.ctx is None:
-        complain(text)
-    elif text.startswith("Usage:"):  # a group without a command
+    if text.startswith("Usage:"):  # a group without a command
         click.echo(text, err=True)
-    else:
-        complain((text[:1].lower() + text[1:]).rstrip("."), f"{error.ctx.command_path} --help")
-
-
-def _nobody_reads() -> int:
-    # Or the interpreter flushes again when it ends, and complains.
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-    return BROKEN_PIPE
+        return
+    context = error.ctx if isinstance(error, UsageError) else None
+    path = PROGRAM if context is None else context.command_path
+    complain((text[:1].lower() + text[1:]).rstrip("."), f"{path} --help")

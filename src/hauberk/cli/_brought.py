@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from hauberk import plugins
-from hauberk.cli._shared import complain
+from hauberk.cli._boundary import complain
 from hauberk.refusals import PluginError
 
 

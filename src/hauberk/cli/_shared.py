@@ -1,20 +1,13 @@
-"""What the commands share: options, exit statuses, and how they speak."""
+"""What the commands share: options, and how they print."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import Any, Final, TypeVar
 
 import click
-
-if TYPE_CHECKING:
-    from hauberk.config import Config
-
-PROGRAM: Final = "hauberk"
-COULD_NOT_TELL: Final = 2
-"""Exit status of usage, configuration, and input or output that failed."""
 
 HELP: Final = {"help_option_names": ["-h", "--help"]}
 """Context settings of every command."""
@@ -37,27 +30,6 @@ def configured(function: F) -> F:
 def printing(function: F) -> F:
     """Give a command ``--json``."""
     return click.option("--json", "as_json", is_flag=True, help="Print JSON.")(function)
-
-
-def complain(message: str, hint: str | None = None) -> None:
-    """Tell the operator what went wrong, and the one thing to do about it."""
-    click.echo(f"{click.style('hauberk:', fg='red')} {message}", err=True)
-    if hint:
-        click.echo(f"{click.style('hint:', fg='cyan')} {hint}", err=True)
-
-
-def read(config: Path | None, host: str) -> Config:
-    """Read the configuration; what it warns of goes to standard error.
-
-    Raises:
-        ConfigError: It cannot be read, or says something that nothing reads.
-    """
-    from hauberk.config import Config
-
-    found = Config.read(config, host=host)
-    for warning in found.warnings:
-        click.echo(f"{PROGRAM}: warning: {warning}", err=True)
-    return found
 
 
 def print_json(value: Any) -> None:

@@ -7,7 +7,8 @@ from typing import cast
 import click
 from click.shell_completion import ShellComplete, get_completion_class
 
-from hauberk.cli._shared import HELP, PROGRAM
+from hauberk.cli._boundary import PROGRAM
+from hauberk.cli._shared import HELP
 
 _EPILOG = """\b
 Examples:

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from hauberk.cli._shared import COULD_NOT_TELL, HELP, configured, print_json, printing, read
+from hauberk.cli._boundary import COULD_NOT_TELL
+from hauberk.cli._run import read
+from hauberk.cli._shared import HELP, configured, print_json, printing
 from hauberk.refusals import HauberkError
 
 if TYPE_CHECKING:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import secrets
 from collections.abc import Awaitable, Mapping
 from contextvars import Context, copy_context
 from typing import TYPE_CHECKING, Any, Final
@@ -15,12 +14,13 @@ from typing import TYPE_CHECKING, Any, Final
 import orjson
 
 from hauberk import pipeline, refusing
+from hauberk.asking import Asker, message_of
 from hauberk.crossing import Crossing
 from hauberk.embedded import Rounds, Tasks
 from hauberk.event import Event
 from hauberk.exchange import Exchange, Exchanges, Outcome, RequestId
 from hauberk.message import NO_HEADERS, Frame, Kind, encode
-from hauberk.refusals import LIMITS, HauberkError, Refused
+from hauberk.refusals import LIMITS, MEDIATION, HauberkError, Refused
 from hauberk.reports import Reports, refusal_event
 from hauberk.ways import Port, Walk, Way, discard, drive, reply_of, stop_with
 
@@ -60,7 +60,7 @@ class Session:
         self._near: Final = near
         self._far: Final = far
         self._running: Final[set[asyncio.Task[Any]]] = set()
-        self._listed = 0.0
+        self._asker: Final = Asker(self)
         self._known: Chains | None = None
         self._waits = True
 
@@ -122,7 +122,7 @@ class Session:
             "core.line_too_long",
             f"a frame of {size} bytes",
             rule=f"at most {self.bounds.line_bytes} bytes",
-            jsonrpc=LIMITS,
+            jsonrpc=MEDIATION,
             hint="raise core.bounds.line_bytes if this peer needs it",
         )
         crossing = Crossing(self, way, self.guard.chains, None, NO_HEADERS, way.tail)
@@ -187,52 +187,13 @@ class Session:
     # --- the guard as asker ---
 
     async def request(self, method: str, params: dict[str, Any] | None = None, *, seconds: float = 30.0) -> Any:
-        """Ask the peer something; the answer passes the chains and reaches nobody else.
-
-        Returns:
-            The result object.
-
-        Raises:
-            Refused: The answer was refused, or the peer answered with an error.
-            TimeoutError: No answer came in time.
-        """
-        if method.endswith("/list"):
-            await self._one_list_a_second()
-        if self.closed:
-            raise _gone("closed")
-        id = f"hauberk:{secrets.token_hex(8)}"
-        way = self.out
-        exchange = way.exchanges.open(id, method, self.guard.principal, self.guard.clock())
-        answer: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
-        exchange.resolve = lambda data: None if answer.done() else answer.set_result(data)
-        exchange.defer(lambda outcome: None if answer.done() else answer.set_exception(_gone(outcome)))
-        data = {"jsonrpc": "2.0", "id": id, "method": method} | ({} if params is None else {"params": params})
-        try:
-            waiting = self.emit(way.target, data)
-            exchange.sent = True
-            if waiting is not None:
-                await waiting
-            async with asyncio.timeout(seconds):
-                reply = await answer
-        finally:
-            answer.cancel()
-            way.exchanges.drop(exchange, "timed_out", tombstone=exchange.sent)
-        if "error" in reply:
-            raise Refused("core.peer_error", str(reply["error"].get("message", ""))[:200])
-        return reply["result"]
+        """Ask the peer something, as `hauberk.asking.Asker.request`."""
+        return await self._asker.request(method, params, seconds)
 
     async def notify(self, method: str, params: dict[str, Any] | None = None) -> None:
         """Tell the peer something."""
-        data = {"jsonrpc": "2.0", "method": method} | ({} if params is None else {"params": params})
-        if (waiting := self.emit(self.out.target, data)) is not None:
+        if (waiting := self.emit(self.out.target, message_of(method, params))) is not None:
             await waiting
-
-    async def _one_list_a_second(self) -> None:
-        now = self.guard.clock()
-        turn = max(now, self._listed + 1.0)
-        self._listed = turn
-        if turn > now:
-            await asyncio.sleep(turn - now)
 
     # --- the only step that writes ---
 
@@ -402,7 +363,3 @@ class Session:
         """Take the protocol revision from the answer to ``initialize``."""
         version = result.get("protocolVersion")
         self.connection.revision = version if type(version) is str else None
-
-
-def _gone(outcome: Outcome) -> Refused:
-    return Refused("core.closed", f"the request of the guard was {outcome}")

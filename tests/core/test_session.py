@@ -319,7 +319,7 @@ async def test_an_overlong_request_is_answered() -> None:
         r.session.overlong(r.from_client, 4096, 9)
         r.session.overlong(r.from_client, 4096, None)
         await r.settle()
-        assert [(reply["id"], reply["error"]["code"]) for reply in r.replies] == [(9, -32005), (None, -32600)]
+        assert [(reply["id"], reply["error"]["code"]) for reply in r.replies] == [(9, -32006), (None, -32600)]
         assert r.codes == ["core.line_too_long"] * 2
 
 

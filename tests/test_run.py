@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import resource
 import select
 import signal
 import subprocess
@@ -103,9 +104,19 @@ def test_files_as_input_and_output(tmp_path: Path) -> None:
 
 def test_full_disk_ends_it(tmp_path: Path) -> None:
     """An output that takes nothing more is a client that has gone."""
-    with Path("/dev/full").open("wb") as stdout, running(tmp_path, server(tmp_path, ANSWERING), stdout=stdout) as g:
-        g.send(PING)
-        assert g.status() == 128 + signal.SIGTERM
+    options = configure(tmp_path, policy=None)
+    with (
+        (tmp_path / "answers").open("wb") as stdout,
+        running(
+            tmp_path,
+            server(tmp_path, ANSWERING),
+            options=options,
+            stdout=stdout,
+            preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0)),
+        ) as guarded,
+    ):
+        guarded.send(PING)
+        assert guarded.status() == 128 + signal.SIGTERM
 
 
 def test_null_devices(tmp_path: Path) -> None:

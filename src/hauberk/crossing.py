@@ -25,6 +25,7 @@ import msgspec
 import orjson
 
 from hauberk import answers, edge, embedded, notices, pipeline, refusing
+from hauberk._twins import check_result
 from hauberk.event import Event
 from hauberk.judgement import Judgement
 from hauberk.message import Frame, Message, Proof, ToolCall, encode, filled, freeze, references
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("hauberk")
 Walk = Generator[Awaitable[Any], Any, Any]
+_NOTHING = b"{}"
 
 
 class Crossing(msgspec.Struct, eq=False):
@@ -137,6 +139,8 @@ class Crossing(msgspec.Struct, eq=False):
                 self._open(self.id, method, data)
         else:
             data = self._match(data)
+            if self.kind == "result":
+                check_result(data["result"])
         if self.chains.idle_out if self.way.outward else self.chains.idle_in:
             self.encoded = None if self.changed else encoded
         self.message = Message(
@@ -272,7 +276,7 @@ class Crossing(msgspec.Struct, eq=False):
             same = freeze(params.get("arguments") or {}) == call.frozen
         if not same:
             raise pipeline.call_changed(chains.judges, chains.charges, chains.admit_out)
-        if not built or self.encoded is not None or "arguments" not in params:
+        if not built or self.encoded is not None or ("arguments" not in params and call.frozen == _NOTHING):
             return data
         return {**data, "params": {**params, "arguments": orjson.Fragment(call.frozen)}}
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from msgspec.structs import replace
 
+from hauberk._twins import check_embedded
 from hauberk.methods import ABSENT, INPUT_REQUESTS, check
 from hauberk.refusals import LIMITS, MEDIATION, Refused
 
@@ -48,6 +49,7 @@ def requests(crossing: Crossing, message: Message, holder: dict[str, Any]) -> Wa
         method = request.get("method")
         if type(method) is not str or method not in INPUT_REQUESTS:
             raise _refused("method", "an answer may ask for sampling, elicitation or roots, nothing else")
+        check_embedded(request)
         check(method, "request", "server", request.get("params", ABSENT), {}, crossing.session.bounds)
         passed[key] = yield from _cross(crossing, message, key, "request", method, request)
     rounds, methods = crossing.session.rounds, {key: request["method"] for key, request in inner.items()}

@@ -5,7 +5,7 @@ The rules:
 - an exchange holds no message, so nothing here is cyclic garbage;
 - each deferred function runs exactly once, with the outcome;
 - every table has a bound; a full table refuses the new request, it never forgets an old one;
-- a cancelled request leaves a tombstone, so that its late answer is known and dropped.
+- a cancelled request leaves a tombstone, so that its late answer is known and dropped, and answers no other request.
 """
 
 from __future__ import annotations
@@ -108,14 +108,14 @@ class Exchanges:
         """Open an exchange.
 
         Raises:
-            Refused: ``core.id_in_flight`` for an id that the SDK would read as one in flight, ``core.busy`` if the
-                table is full.
+            Refused: ``core.id_in_flight`` for an id that the SDK would read as one in flight, or as one whose answer
+                may still come; ``core.busy`` if the table is full.
         """
         key = correlation_key(id)
-        if key in self.flight:
+        if key in self.flight or key in self.tombstones:
             raise Refused(
                 "core.id_in_flight",
-                "a request with this id is in flight",
+                "a request with this id is in flight, or was cancelled and may still be answered",
                 jsonrpc=INVALID_REQUEST,
                 hint="give each request an id of its own until it is answered",
             )
@@ -128,7 +128,6 @@ class Exchanges:
                 retry_after=1.0,
                 hint="wait for answers, or raise core.bounds.exchanges",
             )
-        self.tombstones.pop(key, None)
         exchange = Exchange(id, key, method, principal, started, next(self._numbers))
         self.flight[key] = exchange
         return exchange

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 import msgspec
 
+from hauberk._twins import fold
 from hauberk.bounds import Bounds
 from hauberk.refusals import INVALID_REQUEST, MEDIATION, Refused
 
@@ -87,14 +88,8 @@ class _Rule:
         self.must = tuple((name, shape.filled) for name, shape in must.items())
         self.shapes = {**must, **may, "_meta": _OBJECT}
         self.types = {name: shape.types for name, shape in self.shapes.items()}
-        self.twins = {_fold(name): name for name in self.shapes}
+        self.twins = {fold(name): name for name in self.shapes}
         self.counted = next((name for name, shape in self.shapes.items() if shape.counted), None)
-
-
-def _fold(name: str) -> str:
-    """Return ``name`` as a case-insensitive parser sees it, with the Turkish i's and what folds to ASCII (U+017F)."""
-    # Folding never shortens, so a name that was cut off still equals no name that is checked.
-    return name.lower() if name.isascii() else name[:_NAME_CHARS].translate({0x130: "i", 0x131: "i"}).casefold()
 
 
 _RULES: Final[dict[str, _Rule]] = {}
@@ -189,7 +184,7 @@ INPUT_REQUESTS: Final = frozenset({"sampling/createMessage", "elicitation/create
 INPUT_REQUIRED_METHODS: Final = frozenset({"tools/call", "prompts/get", "resources/read"})
 """Methods that may be answered ``input_required`` (2026-07-28 basic/patterns/mrtr, SEP-2322)."""
 
-_MEMBERS: Final = {_fold(name): name for name in ("jsonrpc", "id", "method", "params", "result", "error")}
+_MEMBERS: Final = {fold(name): name for name in ("jsonrpc", "id", "method", "params", "result", "error")}
 _RESPONSE_MEMBERS: Final = 3
 _KINDS: Final = {str: "a string", bool: "a boolean", int: "an integer", float: "a float"}
 _BOUNDS: Final = Bounds()
@@ -258,7 +253,7 @@ def _check_members(data: dict[str, Any], bounds: Bounds) -> None:
     if len(parts) > 1:
         raise _envelope(data, bounds, "one of method, result, error", f"{' and '.join(parts)} are there together")
     for name in data:
-        twin = _MEMBERS.get(_fold(name))
+        twin = _MEMBERS.get(fold(name))
         if twin is not None and twin != name:
             raise _envelope(data, bounds, "no look-alike members", f"{_shown(name)} looks like {twin!r}")
 
@@ -295,7 +290,7 @@ def _check_params(rule: _Rule, params: dict[str, Any], bounds: Bounds) -> None:
     for name, value in params.items():
         allowed = types.get(name)
         if allowed is None:
-            if (twin := rule.twins.get(_fold(name))) is not None:
+            if (twin := rule.twins.get(fold(name))) is not None:
                 raise _params(rule, "no look-alike parameters", f"{_shown(name)} looks like {twin!r}")
         elif type(value) not in allowed:
             raise _params(rule, f"{name} is {rule.shapes[name].words}", f"{name!r} is {_kind_of(value)}")

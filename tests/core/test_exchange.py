@@ -126,13 +126,16 @@ def test_a_tombstone_holds_no_exchange() -> None:
     assert list(table.tombstones.values()) == [None]
 
 
-def test_a_new_request_takes_the_place_of_a_tombstone() -> None:
-    """An id that is used again is in flight, not cancelled."""
+def test_the_id_of_a_cancelled_request_is_free_once_its_answer_came() -> None:
+    """A late answer is never taken for that of a new request with the same id (A54, A58)."""
     table = Exchanges(SMALL)
     table.drop(opened(table, 1), "cancelled", tombstone=True)
+    with pytest.raises(Refused) as caught:
+        opened(table, "+1")
+    assert caught.value.code == "core.id_in_flight"
+    assert table.late(1)
     again = opened(table, 1)
     assert table.answer(1) is again
-    assert not table.late(1)
 
 
 # --- progress tokens ---
@@ -273,14 +276,14 @@ class Table(RuleBasedStateMachine):
 
     @rule(id=IDS, token=TOKENS)
     def open(self, id: Any, token: Any) -> None:
-        if key(id) in self.flight or len(self.flight) == SMALL.exchanges:
+        taken = key(id) in self.flight or key(id) in self.graves
+        if taken or len(self.flight) == SMALL.exchanges:
             with pytest.raises(Refused) as caught:
                 opened(self.table, id)
-            assert caught.value.code == ("core.id_in_flight" if key(id) in self.flight else "core.busy")
+            assert caught.value.code == ("core.id_in_flight" if taken else "core.busy")
             return
         exchange = opened(self.table, id)
         self.flight[key(id)] = exchange
-        self.graves = [grave for grave in self.graves if grave != key(id)]
         number = exchange.number
         self.runs[number] = 0
         self.gauge += 1

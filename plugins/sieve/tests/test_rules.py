@@ -267,7 +267,16 @@ def test_memory_changes_no_decision(asked: list[tuple[str, str]]) -> None:
 def test_hostile_name_takes_no_more_than_its_length() -> None:
     """A name made for patterns of many stars is decided in one pass: a backtracking matcher would never end."""
     found = rules("allow", deny=("files/" + "*a" * 40 + "*b",))
-    assert allowed(found, "files", "a" * 1_000_000)
+    assert allowed(found, "files", "a" * LIMITS.name_chars)
+
+
+@pytest.mark.parametrize("name", ["a" * (LIMITS.name_chars + 1), "a" + "\u0301\u0316" * 16])
+def test_a_name_that_cannot_be_compared_in_time_is_denied(name: str) -> None:
+    """A name over the bound, or with more combining marks in a row than any language has, matches no rule (A47)."""
+    for found in (rules("allow"), rules("deny", allow=("*",))):
+        decision = found.decide("files", name)
+        assert (decision.allowed, decision.by) == (False, "name")
+        assert decision.hint("files", name).startswith("rename it")
 
 
 def test_hint_offers_the_pattern_of_the_tool() -> None:

@@ -14,6 +14,10 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """Decisions that one set of rules remembers, the oldest goes first (pairs of server and tool)."""
     memo_chars: int = 256
     """A server and tool whose names are longer together are not remembered (characters)."""
+    name_chars: int = 1024
+    """A longer name of a tool is hidden and refused, whatever the rules (characters)."""
+    marks: int = 30
+    """Combining marks in a row; no language has more (UAX #15, stream-safe text), and sorting them takes for ever."""
     servers: int = 256
     """Servers whose merged rules are kept, the oldest goes first (servers)."""
     shown_names: int = 32

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
 from hauberk_sieve._limits import LIMITS
 from hauberk_sieve._names import shown
+
+_NAME: Final = "name"
 
 
 class Sifted(msgspec.Struct, frozen=True):
@@ -18,7 +20,7 @@ class Sifted(msgspec.Struct, frozen=True):
     """The entries that may be seen: the very objects, in their order."""
     hidden: int
     malformed: int
-    """Entries that are no object with a name; nobody can tell what they are, so they are gone too."""
+    """Entries that are no object with one name; nobody can tell what they are, so they are gone too."""
     names: list[str]
     """The first names that were hidden, as they may be shown."""
 
@@ -29,8 +31,8 @@ def sift(tools: Iterable[Any], allowed: Callable[[str], bool]) -> Sifted:
     names: list[str] = []
     hidden = malformed = 0
     for tool in tools:
-        name = tool.get("name") if isinstance(tool, dict) else None
-        if not isinstance(name, str):
+        name = tool.get(_NAME) if isinstance(tool, dict) else None
+        if not isinstance(name, str) or _has_another(tool):
             malformed += 1
         elif allowed(name):
             kept.append(tool)
@@ -39,3 +41,8 @@ def sift(tools: Iterable[Any], allowed: Callable[[str], bool]) -> Sifted:
             if len(names) < LIMITS.shown_names:
                 names.append(shown(name))
     return Sifted(kept, hidden, malformed, names)
+
+
+def _has_another(tool: dict[str, Any]) -> bool:
+    """Whether a parser that does not tell cases apart may find another name (``Name``) than the one that is judged."""
+    return any(len(key) == len(_NAME) and key != _NAME and key.lower() == _NAME for key in tool)

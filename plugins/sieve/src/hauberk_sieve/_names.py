@@ -8,12 +8,15 @@ The rules:
    Default_Ignorable_Code_Point: zero-width, bidirectional, variation selectors, fillers, tags), and U+FFF9 to U+FFFB.
 3. A name that is not plain is also compared by its fold, where hidden characters, the ends' white space, case and
    compatibility forms (NFKC) are gone: it may look like a denied tool, and a lenient server may take it for one.
+4. A name that is too long, or has too many combining marks in a row, is nobody's: bringing it into a normalization form
+   takes time that grows with the square of its marks.
 """
 
 from __future__ import annotations
 
 import re
 import unicodedata
+from itertools import groupby
 from typing import Final
 
 from hauberk_sieve._limits import LIMITS
@@ -39,6 +42,18 @@ def is_plain(name: str) -> bool:
     if name.strip() != name or has_hidden(name):
         return False
     return name.isascii() or unicodedata.is_normalized("NFC", name)
+
+
+def unfit(name: str) -> str | None:
+    """Return the rule that a name breaks which is not even to be compared (rule 4)."""
+    if len(name) > LIMITS.name_chars:
+        return f"a name has at most {LIMITS.name_chars} characters"
+    if name.isascii():
+        return None
+    runs = groupby(name, lambda char: unicodedata.combining(char) > 0)
+    if any(marks and sum(1 for _ in run) > LIMITS.marks for marks, run in runs):
+        return f"a name has at most {LIMITS.marks} combining marks in a row"
+    return None
 
 
 def fold(name: str) -> str:

@@ -13,6 +13,7 @@ The rules:
    matches; then the default.
 5. A deny rule is matched with the name as it came, and with its form C; one that is not plain is also matched by its
    fold (`hauberk_sieve._names`). An allow rule matches plain names only.
+6. A name that is too long, or has too many combining marks in a row, is denied before any rule is looked at.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from typing import Final, Generic, Literal, NamedTuple, TypeVar
 import msgspec
 
 from hauberk_sieve._limits import LIMITS, Limits
-from hauberk_sieve._names import fold, has_hidden, is_plain, nfc, shown
+from hauberk_sieve._names import fold, has_hidden, is_plain, nfc, shown, unfit
 
 T = TypeVar("T")
 Default = Literal["allow", "deny"]
@@ -37,12 +38,14 @@ class Decision(msgspec.Struct, frozen=True):
     allowed: bool
     rule: str
     """The pattern that decided, as it is written, or ``default = …``."""
-    by: Literal["allow", "deny", "default"]
+    by: Literal["allow", "deny", "default", "name"]
 
     def hint(self, server: str, tool: str) -> str:
         """Return the one thing to do for an operator who wants a refused call to pass."""
         if self.by == "deny":
             return f"take {self.rule} out of [sieve] deny"
+        if self.by == "name":
+            return "rename it: no rule matches such a name"
         if not (is_plain(nfc(server)) and is_plain(tool)):
             return "rename it: no allow rule matches a name that is not what it looks like"
         pattern = Pattern.exactly(server, tool)
@@ -212,6 +215,8 @@ class Rules:
         return decision
 
     def _decision(self, server: str, tool: str) -> Decision:
+        if (broken := unfit(tool)) is not None:
+            return Decision(False, broken, "name")
         place = nfc(server)
         plain = is_plain(place) and is_plain(tool)
         denied = self._deny.find(place, tool) or (None if plain else self._look_alike(place, tool))

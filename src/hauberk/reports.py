@@ -8,6 +8,7 @@ from msgspec.structs import replace
 
 from hauberk.event import Category, Event
 from hauberk.exchange import Exchange, RequestId
+from hauberk.message import encode
 from hauberk.refusals import FAILED_HOOK, INVALID_REQUEST, PARSE_ERROR, Refused
 
 if TYPE_CHECKING:
@@ -88,7 +89,7 @@ class Reports:
             crossing: The message that was refused, if there is one.
             trusted: Whether the asker is the host that the guard works for.
         """
-        error = refused.error_object(trusted=trusted)
+        error = _plain(refused.error_object(trusted=trusted))
         if id is None and error["code"] != PARSE_ERROR:
             error["code"] = INVALID_REQUEST
         head = {"jsonrpc": "2.0", "id": id}
@@ -102,6 +103,15 @@ class Reports:
         if crossing.exchange.revision is not None:
             result["resultType"] = "complete"
         return {**head, "result": result}
+
+
+def _plain(error: dict[str, Any]) -> dict[str, Any]:
+    """Return an error that can be written: a reason that a plugin gave may be anything, and the asker must be told."""
+    try:
+        encode(error)
+    except Refused:
+        return {"code": error["code"], "message": "refused", "data": {"code": "core.refused"}}
+    return error
 
 
 def internal(error: BaseException) -> Refused:

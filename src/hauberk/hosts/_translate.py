@@ -66,9 +66,10 @@ def forward(message: Any, data: dict[str, Any]) -> bool:
         return True
     if kind is JSONRPCError or data.get("method") != message.method or (kind is JSONRPCRequest) != ("id" in data):
         return False
-    if "params" in data:
-        fields["params"] = data["params"]
-        message.__pydantic_fields_set__.add("params")
+    if "params" not in data:
+        return message.params is None
+    fields["params"] = data["params"]
+    message.__pydantic_fields_set__.add("params")
     return True
 
 

@@ -162,7 +162,10 @@ class Guard:
         steps = [step for one in loaded for step in one.steps]
         self.chains = Chains(steps)
         required = {one.name: getattr(one.plugin, "required", False) for one in loaded}
-        sinks = (Sink(step, required[step.plugin]) for step in steps if step.hook == "on_audit")
+        quick = {one.name for one in loaded if getattr(one.plugin, "quick", False)}
+        sinks = [
+            Sink(step, required[step.plugin], quick=step.plugin in quick) for step in steps if step.hook == "on_audit"
+        ]
         self.recorder = Recorder(sinks, self.bounds, self._complete, self.clock)
         self.approvers = tuple(self._approver(name) for name in self.config.core.approvers) if loaded else ()
         self.asks = bool(self.approvers)

@@ -139,7 +139,8 @@ def on_audit(event: Event) -> None:
 
     When:
         For each event, after the chain that it comes from. Sinks whose plugin says ``required`` are awaited before a
-        message that carries a decision goes on; the others are behind a bounded queue. No order.
+        message that carries a decision goes on; one that says ``quick`` (it only puts the event aside) is called at
+        once; the others are behind a bounded queue. No order.
 
     Failure:
         A required sink that raises or is late refuses the message. Any other failing sink is reported to the others and

@@ -25,15 +25,18 @@ logger = logging.getLogger("hauberk")
 class Sink:
     """One plugin's ``on_audit``, and what waits for it."""
 
-    __slots__ = ("both", "failing", "is_async", "lost", "name", "queue", "required", "step", "task")
+    __slots__ = ("both", "failing", "is_async", "lost", "name", "queue", "quick", "required", "step", "task")
 
-    def __init__(self, step: Step, required: Any) -> None:
+    def __init__(self, step: Step, required: Any, *, quick: bool = False) -> None:
         self.step: Final = step
         self.name: Final = step.plugin
         self.is_async: Final = step.is_async
         self.required: Final = bool(required)
         self.both: Final = required == "both"
         """Whether a result's record is awaited too."""
+        self.quick: Final = quick and not (self.is_async or self.required)
+        """Whether it only puts events aside for a while, so that it is called at once: a queue and a turn of the event
+        loop would cost more than it does."""
         self.queue: deque[Event] = deque()
         self.lost = 0
         self.failing = False
@@ -155,6 +158,10 @@ class Recorder:
     # --- the queues ---
 
     def _queue(self, sink: Sink, events: Sequence[Event]) -> None:
+        if sink.quick:
+            sink.queue.extend(events)
+            self._drain(sink)
+            return
         room = self._bounds.events - len(sink.queue)
         sink.queue.extend(events[: max(room, 0)])
         if sink.is_async:

@@ -7,7 +7,7 @@ import logging
 from typing import Any
 
 import pytest
-from tests.core.harness import Clock, Recorder, make_rig, notification, rig, ring
+from tests.core.harness import Clock, Recorder, call_params, make_rig, notification, request, rig, ring
 
 from hauberk.event import Event
 from hauberk.message import Message
@@ -427,3 +427,36 @@ async def test_plugin_may_emit_on_its_own() -> None:
         (event,) = recorder.of("p.word")
         assert (event.host, event.time) == ("default", 1000.0)
         assert event.id
+
+
+async def test_quick_sink_is_called_at_once() -> None:
+    """A sink that says it is quick gets each event before the loop turns, and holds nothing up when it fails (X.16)."""
+    seen: list[str] = []
+
+    def put_aside(event: Event) -> None:
+        seen.append(event.code)
+        if len(seen) > 3:
+            raise OSError("full")
+
+    async with rig(ring("fast", on_audit=put_aside, quick=True)) as r:
+        seen.clear()
+        r.post(r.from_client, request("tools/call", call_params("ls"), id=1))
+        assert seen == ["core.allowed"]
+        for id in range(2, 9):
+            await r.call("ls", id=id)
+        assert len(r.reached) == 8
+        assert r.codes.count("core.sink_failed") == 1
+
+
+async def test_required_sink_is_never_quick() -> None:
+    """A required sink that says it is quick is still recorded in before the message goes on."""
+    full = False
+
+    def broken(_: Event) -> None:
+        if full:
+            raise OSError("full")
+
+    async with rig(ring("fast", on_audit=broken, quick=True, required=True)) as r:
+        full = True
+        await r.call("ls")
+        assert r.reached == []

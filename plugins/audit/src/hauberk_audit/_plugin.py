@@ -40,6 +40,8 @@ class Audit:
         self.key_file: Final = _options.key_path(options, settings)
         self.required: Final = settings.production if options.required is None else options.required
         self._sync: Final = bool(self.required) if options.sync is None else options.sync
+        self.quick: Final = not (self.required or self._sync)
+        """Events are put aside and written many at once."""
         self._guard: Final = guard
         self._log: Log | None = None
         self._batch: Batch | None = None
@@ -54,7 +56,7 @@ class Audit:
         """
         key = _options.key_for(self.key_file, self.path, production=self._guard.config.production)
         self._log = log = Log.open(self.path, Chain(key), sync=self._sync)
-        self._batch = None if self.required or self._sync else Batch(log)
+        self._batch = Batch(log) if self.quick else None
         if not log.sequence:
             self._note(log, "audit.chain_started", {"file": log.path.name})
         if log.torn is not None:

@@ -40,12 +40,13 @@ _FIXED_BELOW: Final = 21
 _FIXED_ABOVE: Final = -7
 
 
-def dumps(value: Any) -> bytes:
+def dumps(value: Any, *, finite: bool = False) -> bytes:
     """Write a JSON value in canonical form.
 
     Args:
         value: Dicts with string keys, lists, tuples (as lists), strings, integers, floats, booleans, None; what orjson
             writes of its own accord, a UUID or the value of an enumeration, as that.
+        finite: Whether it is known that no NaN or infinity is in it, so that nothing looks for one.
 
     Returns:
         UTF-8.
@@ -55,20 +56,21 @@ def dumps(value: Any) -> bytes:
             surrogates, keys that are no strings, dates, dataclasses, other types.
     """
     out = _written(value, _SORTED)
-    if b"null" in out and orjson.loads(out) != value:
+    if not finite and b"null" in out and orjson.loads(out) != value:
         _refuse_infinite(value)
     if not _one_order(out):
         out = _written(_in_order(value), _OPTIONS)
     return _with_numbers(out) if _has_doubles(out) else out
 
 
-def digest(label: str, value: Any) -> str:
+def digest(label: str, value: Any, *, finite: bool = False) -> str:
     r"""Return ``sha256:<hex>`` over ``label``, a line feed, and the canonical form of ``value``.
 
     Args:
         label: What the digest is for, with a version, as in ``"hauberk/call/v1"``: digests of different kinds never
             meet. It holds no line feed.
         value: As `dumps` takes it.
+        finite: As in `dumps`.
 
     Raises:
         Refused: As `dumps`.
@@ -76,7 +78,7 @@ def digest(label: str, value: Any) -> str:
     """
     if "\n" in label:
         raise ValueError("a label holds no line feed")
-    return "sha256:" + hashlib.sha256(label.encode() + b"\n" + dumps(value)).hexdigest()
+    return "sha256:" + hashlib.sha256(label.encode() + b"\n" + dumps(value, finite=finite)).hexdigest()
 
 
 def _written(value: Any, options: int) -> bytes:

@@ -191,7 +191,8 @@ class ToolCall:
         """Return ``sha256:<hex>`` over the name and the arguments in canonical form (RFC 8785); made once."""
         if not self._digest:
             shown = masked(self._arguments) if b"\n" in self._frozen else self._arguments
-            self._digest = canon.digest("hauberk/call/v1", [self.name, shown])
+            # Parsed JSON holds no NaN, and what a plugin made was looked at when it was frozen.
+            self._digest = canon.digest("hauberk/call/v1", [self.name, shown], finite=True)
         return self._digest
 
     @property

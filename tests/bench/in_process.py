@@ -7,7 +7,7 @@ import time
 from contextlib import AsyncExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, Final
 
 import orjson
 from mcp import Client, StdioServerParameters
@@ -27,7 +27,15 @@ allow = ["bench/*"]
 path = "{path}/audit.jsonl"
 key_file = "{path}/audit.key"
 """
-SIZES = {"200 B": 60, "16 KiB": 16_000, "256 KiB": 256_000}
+PAYLOADS: Final[dict[str, dict[str, Any]]] = {
+    "200 B": {"text": samples.text(60)},
+    "16 KiB of JSON": samples.dense(16_000)["params"]["arguments"],
+    "16 KiB of text": {"text": samples.text(16_000)},
+    "256 KiB of text": {"text": samples.text(256_000)},
+}
+
+
+_STDIO: Final = (("200 B", 1.0, 0.9), ("16 KiB of text", 1.15, 1.0), ("256 KiB of text", 1.15, 0.95))
 
 
 def run() -> list[Row]:
@@ -54,8 +62,8 @@ async def _in_memory(directory: str) -> list[Row]:
                 "both": both(directory, f"memory-{mode}").wrap(echo(), server="bench"),
             }
             clients = {k: await stack.enter_async_context(Client(t, mode=mode)) for k, t in targets.items()}
-            for size in ("200 B", "16 KiB"):
-                times = await _call(clients, SIZES[size], repeat=25, count=40, clock=time.thread_time_ns)
+            for size in ("200 B", "16 KiB of JSON", "16 KiB of text"):
+                times = await _call(clients, PAYLOADS[size], repeat=25, count=40, clock=time.thread_time_ns)
                 rows += _memory_rows(mode, size, times)
     return rows
 
@@ -69,7 +77,7 @@ def _memory_rows(mode: str, size: str, times: Times) -> list[Row]:
             Row(group, f"{size}, no plugin {cost}", empty, bar=1.15, aim=1.08),
             Row(group, f"{size}, sieve and audit", full, bar=1.30, aim=1.20),
         ]
-    text = orjson.dumps({"text": "x" * SIZES[size]})
+    text = orjson.dumps(PAYLOADS[size])
     codec = rounds({"codec": lambda: orjson.dumps(orjson.loads(text))}, repeat=9, count=200)
     bar = 1.3 + 2.5 * micros(codec, "codec") / micros(times, "bare")
     return [
@@ -84,8 +92,8 @@ async def _stdio(directory: str) -> list[Row]:
     async with AsyncExitStack() as stack:
         targets: dict[str, Any] = {"bare": server, "both": both(directory, "stdio").wrap(server, server="bench")}
         clients = {k: await stack.enter_async_context(Client(t, mode="legacy")) for k, t in targets.items()}
-        for size, bar, aim in (("200 B", 1.0, 0.9), ("16 KiB", 1.15, 1.0), ("256 KiB", 1.15, 0.95)):
-            times = await _call(clients, SIZES[size], repeat=25, count=20, clock=time.perf_counter_ns)
+        for size, bar, aim in _STDIO:
+            times = await _call(clients, PAYLOADS[size], repeat=25, count=20, clock=time.perf_counter_ns)
             what = f"{size}, sieve and audit ({micros(times, 'bare'):.0f} µs unguarded)"
             rows.append(
                 Row("own stdio transport / the SDK's, unguarded", what, ratio(times, "both", "bare"), bar=bar, aim=aim)
@@ -93,9 +101,7 @@ async def _stdio(directory: str) -> list[Row]:
     return rows
 
 
-async def _call(clients: dict[str, Any], length: int, *, repeat: int, count: int, clock: Any) -> Times:
-    arguments = {"text": samples.long_string(length)["params"]["arguments"]["text"][:length]}
-
+async def _call(clients: dict[str, Any], arguments: dict[str, Any], *, repeat: int, count: int, clock: Any) -> Times:
     def caller(client: Any) -> Any:
         async def call() -> None:
             await client.call_tool("echo", arguments)

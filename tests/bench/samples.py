@@ -24,9 +24,14 @@ def dense(size: int) -> dict[str, Any]:
     return call({"rows": rows} if rows else {"id": 17, "name": "Ada Lovelace", "ok": True})
 
 
+def text(size: int) -> str:
+    """Return a text of ``size`` characters."""
+    return ("The quick brown fox jumps over the lazy dog. " * (size // 45 + 1))[:size]
+
+
 def long_string(size: int) -> dict[str, Any]:
     """Return a call of about ``size`` bytes that is one long string."""
-    return call({"text": "The quick brown fox jumps over the lazy dog. " * (size // 45 + 1)})
+    return call({"text": text(size)})
 
 
 def compact(message: dict[str, Any]) -> bytes:

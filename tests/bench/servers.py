@@ -15,12 +15,13 @@ async def _list(_context: Any, _params: Any) -> ListToolsResult:
 
 
 async def _call(_context: Any, params: Any) -> CallToolResult:
-    text = (params.arguments or {}).get("text", "")
-    return CallToolResult(content=[TextContent(type="text", text=text)])
+    arguments = params.arguments or {}
+    content = [TextContent(type="text", text=arguments.get("text", ""))]
+    return CallToolResult(content=content, structured_content=arguments if "rows" in arguments else None)
 
 
 def echo() -> Server[Any]:
-    """Return a server with one tool, which gives back its argument ``text``."""
+    """Return a server with one tool, which gives back its argument ``text``, or all of them where ``rows`` is one."""
     return Server("echo", on_list_tools=_list, on_call_tool=_call)
 
 

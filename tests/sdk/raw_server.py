@@ -68,6 +68,26 @@ def _deaf(id: Any) -> None:
         signal.pause()
 
 
+def _shut_later(id: Any) -> None:
+    signal.signal(signal.SIGUSR1, lambda *_: os.close(0))
+    _answer(id, {"pid": os.getpid()})
+    while True:
+        signal.pause()
+
+
+def _last_words(id: Any) -> None:
+    _answer(id, {"how": "last words"})
+    os._exit(0)
+
+
+def _chatter(id: Any) -> None:
+    for n in range(20_000):
+        _write(
+            json.dumps({"jsonrpc": "2.0", "method": "notifications/message", "params": {"level": "info", "data": n}})
+        )
+    _answer(id, {"how": "chatter"})
+
+
 def _no_input(id: Any) -> None:
     os.close(0)
     _answer(id, {"how": "no input"})
@@ -91,6 +111,9 @@ _HOW: dict[str, Callable[[Any], None]] = {
     "who": _who,
     "spawn": _spawn,
     "deaf": _deaf,
+    "shut later": _shut_later,
+    "last words": _last_words,
+    "chatter": _chatter,
     "no input": _no_input,
     "no output": _no_output,
     "leave a child": _leave_a_child,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -15,11 +16,14 @@ import mcp_types as mt
 import pytest
 from mcp import Client, ClientSession, MCPError, StdioServerParameters
 from tests.core.harness import ring
-from tests.sdk.kit import Seen, client, guard, guarded, leaf, session_of, settled, until, within
+from tests.sdk.kit import Seen, client, guard, guarded, item, leaf, session_of, settled, until, within
 from tests.sdk.raw_server import _BROKEN
 
 from hauberk.carriers.child import Child
+from hauberk.connection import Connection
 from hauberk.hosts import _child
+from hauberk.hosts.sdk import AHEAD
+from hauberk.message import Message
 from hauberk.refusals import ConfigError
 
 _PROGRAM: Final = str(Path(__file__).with_name("raw_server.py"))
@@ -235,6 +239,46 @@ async def test_a_child_that_reads_no_more(hasty: None) -> None:
                 await _do(c, "well")
             assert caught.value.code == mt.CONNECTION_CLOSED
         assert not session_of(made).out.exchanges.flight
+
+
+async def test_a_child_that_closes_its_input_late(hasty: None) -> None:
+    """Who waits for an answer to what could only half be written is told that it cannot come."""
+    made = guard(Seen())
+    async with client(made.wrap(_params(), server="s"), "legacy") as c:
+        await within(c.list_tools())
+        pid = await _pid(c, "shut later")
+        call = asyncio.create_task(c.call_tool("t", {"how": "x" * 1_500_000}))
+        await until(lambda: session_of(made).out.exchanges.flight)
+        await settled()
+        os.kill(pid, signal.SIGUSR1)
+        with pytest.raises(MCPError) as caught:
+            await within(call)
+        assert caught.value.code == mt.CONNECTION_CLOSED
+
+
+@pytest.mark.parametrize("waits", [False, True], ids=["plain", "async"])
+async def test_the_last_words_of_a_child(waits: bool) -> None:
+    """What a child says before it ends reaches whoever asked, though a hook takes its time with it."""
+
+    async def wait(message: Message, connection: Connection) -> None:
+        await settled(200)
+
+    async with _started(*([ring("later", on_receive=wait)] if waits else [])) as c:
+        assert await _do(c, "last words") == {"how": "last words"}
+
+
+async def test_a_client_that_does_not_read() -> None:
+    """A child that says more than its client reads is held up; nothing of what it says is lost."""
+    async with guard(Seen()).wrap(_params(), server="s") as (read, write):
+        params = {"name": "t", "arguments": {"how": "chatter"}}
+        await write.send(item(id=1, method="tools/call", params=params))
+        for n in range(20_000):
+            received = await within(read.receive())
+            assert received.message.params["data"] == n
+            if n == 0:
+                await settled(2000)
+            assert len(read._inbox) <= AHEAD
+        assert (await within(read.receive())).message.id == 1
 
 
 async def test_a_child_that_never_reads(hasty: None) -> None:

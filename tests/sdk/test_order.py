@@ -373,6 +373,46 @@ async def test_a_client_that_is_cancelled(native: bool, waits: bool) -> None:
     assert _tasks() == before
 
 
+@pytest.mark.parametrize("native", [False, True], ids=["scope", "task"])
+async def test_a_cancelled_client_of_a_guard_that_stays(native: bool) -> None:
+    """A cancelled client leaves no session in a guard that others still use."""
+    seen, everything = Seen(), Everything()
+    made = guard(seen, _later())
+    scope = anyio.CancelScope()
+
+    async def run() -> None:
+        with scope:
+            async with client(made.wrap(everything.server, server="s")) as c:
+                await c.call_tool("wait")
+
+    async with made:
+        running = asyncio.create_task(run())
+        await within(everything.entered.wait())
+        session = session_of(made)
+        (running if native else scope).cancel()
+        await within(asyncio.wait([running]))
+        assert session.closed
+        assert not made._sessions
+        assert not any(_gauges(session))
+        async with client(made.wrap(everything.server, server="s")) as c:
+            assert (await within(c.call_tool("echo"))).structured_content
+
+
+async def test_a_session_that_is_closed_while_an_approval_waits() -> None:
+    """Whoever waits to send when the session closes is told that the stream is closed."""
+    person, server = _Person(), Scripted()
+    made = guard(person.plugin, toml=_APPROVE)
+    async with made.wrap(server, server="s") as (_, write):
+        call = asyncio.create_task(write.send(item(id=1, method="tools/call", params={"name": "t"})))
+        await within(person.asked.wait())
+        await session_of(made).close()
+        with pytest.raises(anyio.ClosedResourceError):
+            await within(call)
+        with pytest.raises(anyio.ClosedResourceError):
+            await within(write.send(item(id=2, method="ping")))
+    assert (person.stopped, person.outcomes, server.got) == (1, ["closed"], [])
+
+
 async def test_many_clients_of_one_guard() -> None:
     """Clients of one guard come and go, at once and one after the other; the guard closes with the last of them."""
     seen, opened, closed = Seen(), [], []

@@ -20,8 +20,9 @@ async def to_the_end(ending: Coroutine[Any, Any, Any]) -> None:
     """
     task = asyncio.get_running_loop().create_task(ending)
     cancelled: asyncio.CancelledError | None = None
-    with anyio.CancelScope(shield=True):  # else a cancelled scope would cancel each wait anew
-        while not task.done():
+    while not task.done():
+        # Once cancelled, a scope would cancel each further wait anew.
+        with anyio.CancelScope(shield=cancelled is not None):
             try:
                 await asyncio.wait([task], timeout=PATIENCE if cancelled is not None else None)
             except asyncio.CancelledError as error:

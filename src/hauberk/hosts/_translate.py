@@ -49,7 +49,7 @@ def to_sdk(data: dict[str, Any], item: SessionMessage | None) -> SessionMessage:
     """Return a JSON-RPC object as the SDK's, in the item that carried it where that is of the same kind."""
     if item is not None and forward(item.message, data):
         return item
-    return SessionMessage(_made(data), item.metadata if item is not None and "method" in data else None)
+    return SessionMessage(_made(data))
 
 
 def forward(message: Any, data: dict[str, Any]) -> bool:

@@ -145,10 +145,8 @@ class GuardedWrite:
         try:
             reply = await session.pass_object(session.out, from_sdk(message), ticket=(item, None), headers=headers)
             if reply is None:
-                if session.closed:
-                    raise anyio.ClosedResourceError
-                if self._room is not None:
-                    await self._room()
+                if self._room is not None or session.closed:
+                    await self._passed()
                 return
         except Exception:
             self._lose(message)
@@ -157,6 +155,17 @@ class GuardedWrite:
             error = reply["error"]
             raise MCPError(code=error["code"], message=error["message"], data=error.get("data"))
         self._inbox.deliver(reply, None)
+
+    async def _passed(self) -> None:
+        """Wait until the transport has room for more.
+
+        Raises:
+            anyio.ClosedResourceError: The session has closed meanwhile.
+        """
+        if self._session.closed:
+            raise anyio.ClosedResourceError
+        if self._room is not None:
+            await self._room()
 
     def _lose(self, message: Any) -> None:
         """End the exchange of a request that the transport did not take."""

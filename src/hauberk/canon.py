@@ -26,11 +26,12 @@ _SORTED: Final = _OPTIONS | orjson.OPT_SORT_KEYS
 _DOUBLE: Final = re.compile(rb"-?[0-9]++(?:\.[0-9]+(?:e[-+]?[0-9]+)?|e[-+]?[0-9]+)")
 _ENDS: Final = rb"[0-9]*(?:[,\]}]|\Z)"
 _TRACES: Final = (
-    (b".", re.compile(rb"\.[0-9](?<=[0-9]\.[0-9])" + _ENDS)),
+    (b".", re.compile(rb"\.0(?<=[0-9]\.0)(?:[,\]}]|\Z)")),
     (b"+", re.compile(rb"\+[0-9](?<=[0-9]e\+[0-9])" + _ENDS)),
     (b"-", re.compile(rb"-[0-9](?<=[0-9]e-[0-9])" + _ENDS)),
 )
-"""Of each double in the output one is found, by a character that is rare in text; a string may hold the like."""
+"""A double that is whole or has an exponent is one that ECMAScript may write otherwise; of these one is found in the
+output, by a character that is rare in text. A string may hold the like."""
 _TRACEABLE: Final = orjson.dumps([1.0, 0.1, 1e300, 1e-300, 1.5e300]) == b"[1.0,0.1,1e+300,1e-300,1.5e+300]"
 """Whether the serialiser that is installed writes doubles in the form that the traces expect."""
 _ABOVE_SURROGATES: Final = (b"\xee", b"\xef")
@@ -139,6 +140,7 @@ def _utf16(key: str) -> bytes:
 
 
 def _has_doubles(out: bytes) -> bool:
+    """Whether there may be a double in another form than the canonical one."""
     if not _TRACEABLE:
         return True
     return any(char in out and trace.search(out) for char, trace in _TRACES)

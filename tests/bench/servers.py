@@ -7,7 +7,7 @@ from typing import Any
 
 from mcp.server import Server
 from mcp.server.stdio import stdio_server
-from mcp_types import CallToolResult, ListToolsResult, TextContent, Tool
+from mcp_types import CallToolResult, ContentBlock, ListToolsResult, TextContent, Tool
 
 
 async def _list(_context: Any, _params: Any) -> ListToolsResult:
@@ -16,7 +16,7 @@ async def _list(_context: Any, _params: Any) -> ListToolsResult:
 
 async def _call(_context: Any, params: Any) -> CallToolResult:
     arguments = params.arguments or {}
-    content = [TextContent(type="text", text=arguments.get("text", ""))]
+    content: list[ContentBlock] = [TextContent(type="text", text=arguments.get("text", ""))]
     return CallToolResult(content=content, structured_content=arguments if "rows" in arguments else None)
 
 

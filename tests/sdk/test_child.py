@@ -256,14 +256,27 @@ async def test_a_child_that_closes_its_input_late(hasty: None) -> None:
         assert caught.value.code == mt.CONNECTION_CLOSED
 
 
-@pytest.mark.parametrize("waits", [False, True], ids=["plain", "async"])
-async def test_the_last_words_of_a_child(waits: bool) -> None:
-    """What a child says before it ends reaches whoever asked, though a hook takes its time with it."""
+async def test_the_last_words_of_a_child() -> None:
+    """What a child says before it ends reaches whoever asked."""
+    async with _started() as c:
+        assert await _do(c, "last words") == {"how": "last words"}
+
+
+async def test_last_words_that_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same where a hook takes longer with it than the child lives."""
+    over, end = asyncio.Event(), _child._end
+
+    async def ending(*args: Any) -> None:
+        over.set()
+        await end(*args)
 
     async def wait(message: Message, connection: Connection) -> None:
-        await settled(200)
+        if message.method == "tools/call":
+            await over.wait()
+            await settled()
 
-    async with _started(*([ring("later", on_receive=wait)] if waits else [])) as c:
+    monkeypatch.setattr(_child, "_end", ending)
+    async with _started(ring("later", on_receive=wait)) as c:
         assert await _do(c, "last words") == {"how": "last words"}
 
 

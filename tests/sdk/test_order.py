@@ -376,18 +376,24 @@ async def test_a_client_that_is_cancelled(native: bool, waits: bool) -> None:
 @pytest.mark.parametrize("native", [False, True], ids=["scope", "task"])
 async def test_a_cancelled_client_of_a_guard_that_stays(native: bool) -> None:
     """A cancelled client leaves no session in a guard that others still use."""
-    seen, everything = Seen(), Everything()
-    made = guard(seen, _later())
+    everything, held, waiting = Everything(), asyncio.Event(), asyncio.Event()
+
+    async def hold(message: Message, connection: Connection) -> None:
+        if message.kind == "notification":
+            waiting.set()
+            await held.wait()
+
+    made = guard(Seen(), ring("hold", on_receive=hold))
     scope = anyio.CancelScope()
 
     async def run() -> None:
         with scope:
-            async with client(made.wrap(everything.server, server="s")) as c:
-                await c.call_tool("wait")
+            async with client(made.wrap(everything.server, server="s"), "legacy") as c:
+                await c.call_tool("changed")
 
     async with made:
         running = asyncio.create_task(run())
-        await within(everything.entered.wait())
+        await within(waiting.wait())
         session = session_of(made)
         (running if native else scope).cancel()
         await within(asyncio.wait([running]))

@@ -42,7 +42,7 @@ from hauberk.message import Message
 from hauberk.session import Session
 
 MODES: Final = ("auto", "legacy", "2026-07-28")
-KINDS: Final = ("child", "http-json", "http-sse", "transport", "server", "mcpserver")
+KINDS: Final = ("child", "http-json", "http-sse", "http-stateless", "transport", "server", "mcpserver")
 PROGRAM: Final = StdioServerParameters(
     command=sys.executable, args=[str(Path(__file__).with_name("everything.py"))], cwd=Path(__file__).parents[2]
 )
@@ -112,7 +112,8 @@ async def target(kind: str, everything: Everything | None = None) -> AsyncIterat
     elif kind == "mcpserver":
         yield small()
     else:
-        async with listening(served.streamable_http_app(json_response=kind == "http-json")) as url:
+        app = served.streamable_http_app(json_response=kind == "http-json", stateless_http=kind == "http-stateless")
+        async with listening(app) as url:
             yield url + "/mcp"
 
 

@@ -10,7 +10,7 @@ import pytest
 from mcp import Client, MCPError
 from tests.core.harness import ring
 from tests.sdk.everything import MODERN, Everything
-from tests.sdk.kit import MODES, Seen, Told, client, guard, guarded, leaf, plain, settled, within
+from tests.sdk.kit import MODES, Scripted, Seen, Told, client, dispatching, guard, guarded, leaf, plain, settled, within
 
 from hauberk.connection import Connection
 from hauberk.guard import Guard
@@ -315,3 +315,20 @@ async def test_a_hook_that_fails(hook: str, mode: str) -> None:
     assert (caught.value.code, caught.value.error.data["code"]) == (-32007, "core.hook_failed")
     assert caught.value.error.data["plugin"] == "bad"
     assert "s3cret" not in str(caught.value)
+
+
+_FOREIGN: Final = [float("nan"), float("-inf"), 2**64, -(2**63) - 1, "\ud800", {"\udfff": 1}]
+
+
+@pytest.mark.parametrize("value", _FOREIGN, ids=repr)
+async def test_what_json_does_not_carry(value: Any) -> None:
+    """What another parser lets into a message and JSON cannot carry exactly is refused in both directions (A55)."""
+    server = Scripted(lambda request: {"content": [], "structuredContent": {"a": value}})
+    made = guard(Seen())
+    async with made.wrap(server, server="s") as streams, dispatching(streams) as asker:
+        for arguments in ({"a": value}, {"a": 1}):
+            with pytest.raises(MCPError) as caught:
+                await within(asker.send_raw_request("tools/call", {"name": "t", "arguments": arguments}))
+            assert caught.value.error.data["code"] == "core.not_json"
+    sent: list[Any] = [one.message for one in server.got]
+    assert [message.params["arguments"] for message in sent] == [{"a": 1}]

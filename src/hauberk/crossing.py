@@ -184,7 +184,7 @@ class Crossing(msgspec.Struct, eq=False):
         exchange = exchanges.answer(self.id) if self.id is not None else None
         if exchange is None:
             if self.id is None or not exchanges.late(self.id):
-                self.note(Event(code="core.unmatched", category="refusal", severity="warning", action="blocked"))
+                self.unasked(Event(code="core.unmatched", category="refusal", severity="warning", action="blocked"))
             self.flush()
             raise Stopped
         self.exchange, self.method = exchange, exchange.method
@@ -335,6 +335,11 @@ class Crossing(msgspec.Struct, eq=False):
         """Stop after a wait if the exchange, or the session, has ended meanwhile."""
         if self.session.closed or (self.exchange is not None and self.exchange.outcome is not None):
             raise Stopped
+
+    def unasked(self, event: Event) -> None:
+        """Leave an event about what nobody asked for; a flood of them from the wire is counted."""
+        if self.way.outward or not self.session.floods.counts(event):
+            self.note(event)
 
     def note(self, event: Event) -> None:
         """Leave an event for the record."""

@@ -42,7 +42,7 @@ def cross(crossing: Crossing, message: Message) -> Walk:
 def _expect(crossing: Crossing, message: Message) -> None:
     """Drop progress that nobody asked for."""
     if not crossing.way.opposite.exchanges.knows_token(message.params["progressToken"]):
-        crossing.note(Event(code="core.progress_unknown", category="refusal", severity="warning", action="blocked"))
+        crossing.unasked(Event(code="core.progress_unknown", category="refusal", severity="warning", action="blocked"))
         crossing.flush()
         raise Stopped
 

@@ -42,9 +42,12 @@ def refuse(crossing: Crossing, refused: Refused) -> Walk:
 
 
 def _record(crossing: Crossing, refused: Refused) -> Walk:
-    crossing.note(refusal_event(refused))
-    recorder = crossing.session.guard.recorder
-    if not recorder:
+    event, recorder = refusal_event(refused), crossing.session.guard.recorder
+    if crossing.exchange is None:
+        crossing.unasked(event)
+    else:
+        crossing.note(event)
+    if not (recorder and crossing.notes):
         crossing.notes.clear()
         return
     events = [crossing.session.reports.complete(event, crossing) for event in crossing.notes]

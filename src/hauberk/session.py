@@ -19,6 +19,7 @@ from hauberk.crossing import Crossing
 from hauberk.embedded import Rounds, Tasks
 from hauberk.event import Event
 from hauberk.exchange import Exchange, Exchanges, Outcome, RequestId
+from hauberk.floods import Floods
 from hauberk.message import NO_HEADERS, Frame, Kind, encode
 from hauberk.refusals import LIMITS, MEDIATION, HauberkError, Refused
 from hauberk.reports import Reports, refusal_event
@@ -54,6 +55,7 @@ class Session:
         self.rounds: Final = Rounds(guard.bounds)
         self.tasks: Final = Tasks(guard.bounds)
         self.reports: Final = Reports(guard, connection)
+        self.floods: Final = Floods(self.reports.record)
         self.request_timeout: Final = guard.config.core.request_timeout
         self.discover_refused = False
         self.closed = False
@@ -157,7 +159,9 @@ class Session:
 
     def noise(self) -> None:
         """Record that a peer sent what was no message."""
-        self.reports.record(Event(code="core.not_json", category="refusal", severity="warning", action="blocked"))
+        event = Event(code="core.not_json", category="refusal", severity="warning", action="blocked")
+        if not self.floods.counts(event):
+            self.reports.record(event)
 
     @property
     def busy(self) -> bool:
@@ -181,6 +185,7 @@ class Session:
             task.cancel()
         if self._running:
             await asyncio.wait(self._running, timeout=self.bounds.deadline)
+        self.floods.tell()
         self.reports.record(Event(code="core.disconnected", category="connection"))
         self.guard.forget(self)
 

@@ -4,7 +4,8 @@ The rules:
 
 - only LF ends a frame, in both directions;
 - nothing blocks the event loop: a descriptor that can be polled is polled, a regular file is read in a thread;
-- what a peer does not read is held up to a bound, then its source is not read any further.
+- what a peer does not read is held up to a bound, then its source is not read any further;
+- the loop turns between frames, however many come at once: signals, timers and the other side do not wait for them.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ _CHUNK: Final = 64 * 1024
 _CHUNK_MAX: Final = 1024 * 1024
 _DRAIN_BYTES: Final = 2 * 1024 * 1024
 _IOV: Final = 64
+_SLICE: Final = 0.05
+"""Seconds that frames are handed over without letting the event loop turn."""
 
 
 class Reader:
@@ -136,8 +139,13 @@ class Reader:
             self._end()
 
     def _hand_over(self) -> None:
+        until = self._loop.time() + _SLICE
         while self._pending and not (self._reasons and self._polled):
             self._on_frame(self._pending.popleft())
+            if self._loop.time() > until and self._pending:
+                self.pause()
+                self._loop.call_soon(self.resume)
+                return
 
     def _end(self) -> None:
         if self.ended:

@@ -138,6 +138,19 @@ def test_the_id_of_a_cancelled_request_is_free_once_its_answer_came() -> None:
     assert table.answer(1) is again
 
 
+def test_ending_an_old_request_leaves_a_new_one_of_its_id() -> None:
+    """A request that was answered, and ends late, takes nothing from a new one with the same id."""
+    table = Exchanges(SMALL)
+    old = opened(table, 1)
+    table.answer(1)
+    new = opened(table, 1)
+    table.set_token(new, "p")
+    table.drop(old, "timed_out", tombstone=True)
+    assert table.find(1) is new
+    assert table.knows_token("p")
+    assert not table.tombstones
+
+
 # --- progress tokens ---
 
 

@@ -609,6 +609,18 @@ async def test_a_refused_answer_is_replaced_once() -> None:
         assert outcomes == ["refused"]
 
 
+async def test_a_refused_answer_goes_to_its_asker_with_the_asker_s_ticket() -> None:
+    """What a carrier gave with a request comes back with the error that answers it."""
+
+    def refuse(message: Message, _connection: Any) -> None:
+        raise Refused("no.answers", "no")
+
+    async with rig(ring("no", on_receive=refuse), bytes_only=False) as r:
+        await r.send(r.from_client, made("ping"), ticket="request")
+        await r.send(r.from_server, {"jsonrpc": "2.0", "id": 1, "result": {}}, ticket="answer")
+        assert (r.codes, r.client.tickets) == (["no.answers"], ["request"])
+
+
 # --- the handshake ---
 
 

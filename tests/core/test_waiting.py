@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from tests.core.harness import Rig, notification, request, rig, ring
 
-from hauberk import Layer, Message, Refused
+from hauberk import Event, Layer, Message, Refused
 from hauberk.connection import Role
 
 ROLES: tuple[Role, ...] = ("client", "server")
@@ -437,6 +437,29 @@ async def test_an_answer_that_may_not_wait_becomes_an_error() -> None:
         assert (names(r.replies), r.codes) == (["a", 1], ["core.busy"])
 
 
+async def test_a_refusal_is_recorded_even_when_too_many_wait() -> None:
+    """A refusal that may not wait for its sink is recorded all the same, and its asker is told."""
+    recorded: list[str] = []
+    go = asyncio.Event()
+
+    async def sink(event: Event) -> None:
+        if event.category == "refusal":
+            await go.wait()
+        recorded.append(event.code)
+
+    slow = ring("sink", on_audit=sink, required=True)
+    async with rig(slow, toml="[core.bounds]\nwaiting = 1", record=False) as r:
+        for id in (1, 2):
+            r.post(r.from_client, request("no/such", id=id))
+        for _ in range(5):
+            await asyncio.sleep(0)
+        assert names(r.replies) == [2]
+        go.set()
+        await r.settle()
+        assert names(r.replies) == [2, 1]
+        assert recorded.count("core.method_unknown") == 2
+
+
 # --- time-outs ---
 
 TIMEOUT = "core.request_timeout = 60.0"
@@ -531,6 +554,43 @@ async def test_an_answer_that_waits_past_the_time_out_is_dropped(refuse: bool) -
         await r.settle()
         assert r.codes == ["core.timed_out"]
         assert (len(r.replies), seen) == (1, [(1, "timed_out")])
+
+
+async def test_a_hook_that_refuses_as_it_is_stopped_answers_nobody_twice() -> None:
+    """A hook that turns its cancellation into a refusal changes nothing for an asker that was told already."""
+
+    async def hook(_message: Message, _connection: Any) -> None:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            raise Refused("no.way", "no") from None
+
+    async with rig(ring("no", on_send=hook), toml=TIMEOUT) as r:
+        r.post(r.from_client, call(1))
+        await asyncio.sleep(0)
+        fire(r, 1)
+        await r.settle()
+        assert (r.codes, r.reached) == (["core.timed_out"], [])
+
+
+async def test_an_answer_whose_record_is_late_answers_nobody_twice() -> None:
+    """An answer that waits for a sink past the time-out is dropped: its asker was told."""
+    go = asyncio.Event()
+
+    async def sink(event: Event) -> None:
+        if event.category == "outcome":
+            await go.wait()
+
+    async with rig(ring("sink", on_audit=sink, required="both"), toml=TIMEOUT) as r:
+        await r.call()
+        exchange = r.from_client.exchanges.flight[1]
+        r.post(r.from_server, result(1))
+        await asyncio.sleep(0)
+        exchange.timer._run()
+        go.set()
+        await r.settle()
+        assert r.codes == ["core.timed_out"]
+        assert len(r.replies) == 1
 
 
 # --- closing ---

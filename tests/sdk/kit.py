@@ -139,7 +139,6 @@ async def listening(app: ASGIApp) -> AsyncIterator[str]:
             yield f"http://127.0.0.1:{bound.getsockname()[1]}"
         finally:
             server.should_exit = True
-            server.force_exit = True
             await serving
 
 

@@ -9,10 +9,10 @@ from typing import Any, Final
 import anyio
 import mcp_types as mt
 import pytest
-from mcp import MCPError
+from mcp import Client, MCPError
 from mcp.client._memory import InMemoryTransport
 from tests.core.harness import notification, ring
-from tests.sdk.everything import MODERN, Everything
+from tests.sdk.everything import MODERN, WHO, Everything
 from tests.sdk.kit import (
     MODES,
     Scripted,
@@ -165,6 +165,38 @@ async def test_two_hundred_calls_at_once(waits: bool, mode: str) -> None:
         assert [result.structured_content["got"] for result in results] == [{"n": n} for n in range(200)]
         assert not any(_gauges(session_of(made)))
     assert len(everything.calls) == 200
+
+
+@pytest.mark.parametrize("waits", [False, True], ids=["plain", "async"])
+@pytest.mark.parametrize("mode", ["legacy", MODERN])
+async def test_context_of_the_caller(waits: bool, mode: str) -> None:
+    """A context variable of whoever calls is seen by a server in process; what a hook sets stays with its message."""
+    left: list[str] = []
+
+    async def leave(message: Message, connection: Connection) -> None:
+        left.append(WHO.get())
+        WHO.set("changed by a hook")
+        await settled(2)
+
+    def leave_plainly(message: Message, connection: Connection) -> None:
+        left.append(WHO.get())
+        WHO.set("changed by a hook")
+
+    everything = Everything()
+
+    async def call(c: Client, who: str) -> None:
+        WHO.set(who)
+        for _ in range(2):
+            await c.call_tool("echo", {"who": who})
+            assert WHO.get() == who
+
+    plugin = ring("leave", on_send=leave if waits else leave_plainly)
+    async with guarded(everything.server, plugin, mode=mode) as (c, _):
+        await c.list_tools()
+        left.clear()
+        await within(asyncio.gather(*(call(c, f"user {n}") for n in range(20))))
+    assert everything.who == [arguments["who"] for _, arguments in everything.calls]
+    assert sorted(left) == sorted(everything.who)
 
 
 async def test_a_slow_reader_holds_up_the_server() -> None:

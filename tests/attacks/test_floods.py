@@ -73,11 +73,16 @@ async def test_kinds_are_bounded() -> None:
     assert [event.count for event in told] == [7]
 
 
-async def test_the_loop_turns_while_a_chunk_of_many_frames_is_read() -> None:
+@pytest.mark.parametrize("kind", ["pipe", "file"])
+async def test_the_loop_turns_while_a_chunk_of_many_frames_is_read(kind: str, tmp_path: Path) -> None:
     """However many frames come at once, and however long each takes, signals, timers and the other side go on."""
-    read, write = os.pipe()
-    os.write(write, b"x\n" * 20)
-    os.close(write)
+    if kind == "pipe":
+        read, write = os.pipe()
+        os.write(write, b"x\n" * 20)
+        os.close(write)
+    else:
+        (tmp_path / "input").write_bytes(b"x\n" * 20)
+        read = os.open(tmp_path / "input", os.O_RDONLY)
     ended, turns, frames = asyncio.Event(), [0], []
 
     def slow(frame: Any) -> None:

@@ -123,6 +123,8 @@ class Reader:
         """Read a descriptor that cannot be polled: a regular file, which never blocks for long."""
         while not self.ended:
             await self._going.wait()
+            if self._reasons:
+                continue  # held up again before it was our turn
             try:
                 chunk = await self._loop.run_in_executor(None, os.read, self._fd, _CHUNK)
             except OSError:

@@ -174,12 +174,12 @@ async def test_context_of_the_caller(waits: bool, mode: str) -> None:
     left: list[str] = []
 
     async def leave(message: Message, connection: Connection) -> None:
-        left.append(WHO.get())
-        WHO.set("changed by a hook")
+        leave_plainly(message, connection)
         await settled(2)
 
     def leave_plainly(message: Message, connection: Connection) -> None:
-        left.append(WHO.get())
+        if message.method == "tools/call":
+            left.append(WHO.get())
         WHO.set("changed by a hook")
 
     everything = Everything()
@@ -192,8 +192,6 @@ async def test_context_of_the_caller(waits: bool, mode: str) -> None:
 
     plugin = ring("leave", on_send=leave if waits else leave_plainly)
     async with guarded(everything.server, plugin, mode=mode) as (c, _):
-        await c.list_tools()
-        left.clear()
         await within(asyncio.gather(*(call(c, f"user {n}") for n in range(20))))
     assert everything.who == [arguments["who"] for _, arguments in everything.calls]
     assert sorted(left) == sorted(everything.who)

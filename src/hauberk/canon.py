@@ -143,7 +143,10 @@ def _has_doubles(out: bytes) -> bool:
     """Whether there may be a double in another form than the canonical one."""
     if not _TRACEABLE:
         return True
-    return any(char in out and trace.search(out) for char, trace in _TRACES)
+    for char, trace in _TRACES:  # noqa: SIM110 - a generator would cost as much as a short text
+        if char in out and trace.search(out):
+            return True
+    return False
 
 
 def _with_numbers(out: bytes) -> bytes:

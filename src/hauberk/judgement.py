@@ -50,11 +50,28 @@ class Judgement:
             Refused: The call may not be sent.
             HookError: A plugin could not tell.
         """
+        call, chains = self.call, self.crossing.chains
         try:
-            self._answer = yield from self._rounds()
+            repeated = call.exchange.revision is not None and self._repeated()
+            answer: Answer = None
+            judges, charges = chains.judges, chains.charges
+            if judges.steps:
+                answer = self._plain(judges) if judges.plain else (yield from self._round(judges))
+            if charges.steps and not repeated:
+                answer = _stricter(answer, (yield from self._round(charges)))
+            if answer is not None and type(answer[1]) is Ask and not call.exchange.approved:
+                yield from self._approve()
+                if charges.steps:
+                    yield from self._round(charges)
+            self._answer = self._judged(answer)
         except (Refused, HookError):
-            self.call.exchange.digest = self.call.digest  # for the record of the refusal
+            call.exchange.digest = call.digest  # for the record of the refusal
             raise
+
+    def _judged(self, answer: Answer) -> Answer:
+        if answer is None and self.guard.config.production:
+            raise Refused("core.unjudged", "no plugin allowed this call", hint="name it in an allow rule")
+        return answer
 
     def decision(self) -> Event:
         """Return the event of a call that may be sent; made when it is wanted, which may be after it was sent."""
@@ -69,23 +86,6 @@ class Judgement:
             sizes={"request": call.message.size},
             details={"round": call.round} if call.round else {},
         )
-
-    def _rounds(self) -> Walk:
-        call, chains = self.call, self.crossing.chains
-        repeated = call.exchange.revision is not None and self._repeated()
-        answer: Answer = None
-        judges = chains.judges
-        if judges.steps:
-            answer = self._plain(judges) if judges.plain else (yield from self._round(judges))
-        if chains.charges.steps and not repeated:
-            answer = _stricter(answer, (yield from self._round(chains.charges)))
-        if answer is not None and type(answer[1]) is Ask and not call.exchange.approved:
-            yield from self._approve()
-            if chains.charges.steps:
-                yield from self._round(chains.charges)
-        if answer is None and self.guard.config.production:
-            raise Refused("core.unjudged", "no plugin allowed this call", hint="name it in an allow rule")
-        return answer
 
     def _repeated(self) -> bool:
         """Whether this is the retry of a call that was judged and charged before."""

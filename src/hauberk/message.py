@@ -149,6 +149,7 @@ class ToolCall:
         "asks",
         "dry",
         "exchange",
+        "holds_secrets",
         "message",
         "name",
         "read",
@@ -172,6 +173,8 @@ class ToolCall:
         self._arguments: dict[str, Any] = message.data["params"].get("arguments") or {}
         self._digest = ""
         self._frozen = freeze(self._arguments)
+        self.holds_secrets = b"\n" in self._frozen
+        """Whether a reference stands somewhere in the arguments."""
         if message.first is not None:
             _only_json(self._arguments, self._frozen)
 
@@ -190,7 +193,7 @@ class ToolCall:
     def digest(self) -> str:
         """Return ``sha256:<hex>`` over the name and the arguments in canonical form (RFC 8785); made once."""
         if not self._digest:
-            shown = masked(self._arguments) if b"\n" in self._frozen else self._arguments
+            shown = masked(self._arguments) if self.holds_secrets else self._arguments
             # Parsed JSON holds no NaN, and what a plugin made was looked at when it was frozen.
             self._digest = canon.digest("hauberk/call/v1", [self.name, shown], finite=True)
         return self._digest
@@ -203,11 +206,6 @@ class ToolCall:
     def note(self, event: Event) -> None:
         """Leave an event for the record."""
         self.message.notes.append(event)
-
-    @property
-    def holds_secrets(self) -> bool:
-        """Whether a reference stands somewhere in the arguments."""
-        return b"\n" in self.frozen
 
     def changed(self) -> bool:
         """Whether the arguments are no longer those that were frozen."""

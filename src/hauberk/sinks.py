@@ -97,6 +97,9 @@ class Recorder:
         Raises:
             Refused: ``core.unrecorded``: a required sink cannot record.
         """
+        if not self.required:
+            self.note(events)
+            return None
         plain: list[Sink] = []
         waiting: list[Sink] = []
         for sink in self._sinks:
@@ -159,8 +162,7 @@ class Recorder:
 
     def _queue(self, sink: Sink, events: Sequence[Event]) -> None:
         if sink.quick:
-            sink.queue.extend(events)
-            self._drain(sink)
+            self._put_aside(sink, events)
             return
         room = self._bounds.events - len(sink.queue)
         sink.queue.extend(events[: max(room, 0)])
@@ -172,6 +174,16 @@ class Recorder:
             asyncio.get_running_loop().call_soon(self._drain_all)
         if room < len(events):
             self._lose(sink, len(events) - max(room, 0))
+
+    def _put_aside(self, sink: Sink, events: Sequence[Event]) -> None:
+        for event in events:
+            try:
+                sink.record(event)
+                sink.failing = False
+            except KeyboardInterrupt:
+                raise
+            except BaseException as error:  # noqa: BLE001 - it is reported; no message waits for it
+                self._failed(sink, error)
 
     def _drain_all(self) -> None:
         self._draining = False

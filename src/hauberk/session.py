@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextvars import Context, copy_context
 from typing import TYPE_CHECKING, Any, Final
 
@@ -59,6 +59,8 @@ class Session:
         self.request_timeout: Final = guard.config.core.request_timeout
         self.discover_refused = False
         self.closed = False
+        self.on_close: Callable[[], Awaitable[None]] | None = None
+        """Set by the host that attached: lets its callers see that the connection is over."""
         self._near: Final = near
         self._far: Final = far
         self._running: Final[set[asyncio.Task[Any]]] = set()
@@ -188,6 +190,8 @@ class Session:
         self.floods.tell()
         self.reports.record(Event(code="core.disconnected", category="connection"))
         self.guard.forget(self)
+        if self.on_close is not None:
+            await self.on_close()
 
     # --- the guard as asker ---
 

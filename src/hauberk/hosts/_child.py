@@ -78,6 +78,11 @@ async def run_child(guard: Guard, connection: Connection, params: StdioServerPar
     inbox.source = reader
     reader.start()
 
+    async def over() -> None:
+        inbox.end()
+
+    session.on_close = over
+
     async def watch() -> None:
         """End when the server has, though something that it started may hold its output open."""
         await child.wait()

@@ -355,6 +355,12 @@ async def around(guard: Guard, connection: Connection, read: Any, write: Any) ->
     inbox, headers = Inbox(), Headers(guard.bounds.embedded * 64)
     session = guard.session(connection, inbox, Outbox(write, headers))
     reader = GuardedRead(session, inbox, read, headers)
+
+    async def over() -> None:
+        inbox.end()
+        await write.aclose()  # its peer ends then, and with it whoever reads
+
+    session.on_close = over
     try:
         yield reader, GuardedWrite(session, inbox, write.aclose)
     finally:

@@ -703,7 +703,8 @@ async def test_a_caller_that_goes_away_leaves_nothing() -> None:
 async def test_the_end_of_an_exchange_stops_what_its_caller_waits_for(end: str) -> None:
     """A request that waits in its caller's own task stops when it is cancelled, times out, or its session closes."""
     gates = Gates()
-    async with rig(*gates.plugins, bytes_only=False, toml=TIMEOUT) as r:
+    toml = TIMEOUT + "\n[core.bounds]\ndeadline = 3600.0"
+    async with rig(*gates.plugins, bytes_only=False, toml=toml) as r:
         task = asyncio.ensure_future(r.session.pass_object(r.session.out, call(1)))
         for _ in range(3):
             await asyncio.sleep(0)
@@ -714,7 +715,8 @@ async def test_the_end_of_an_exchange_stops_what_its_caller_waits_for(end: str) 
             fire(r, 1)
         else:
             await r.session.close()
-        assert await task is None
+        async with asyncio.timeout(5):
+            assert await task is None
         assert (gates.stopped, r.reached, r.codes) == ([1], [], ["core.timed_out"] if end == "time out" else [])
 
 

@@ -82,7 +82,7 @@ def _event(crossing: Crossing, message: Message, outcome: Outcome) -> Event:
     if message.result is not None and message.result.get("isError") is True:
         details["isError"] = True
     sizes = {"request": exchange.size, "result": message.size}
-    return crossing.session.reports.event(crossing, f"core.{outcome}", "outcome", sizes=sizes, details=details)
+    return crossing.session.reports.event(crossing, f"core.{outcome}", "outcome", sizes, details)
 
 
 def _uncached(crossing: Crossing, message: Message, result: dict[str, Any]) -> Message:

@@ -13,7 +13,7 @@ Action = Literal["allowed", "blocked", "logged", "escalated"]
 Category = Literal["connection", "decision", "outcome", "refusal", "policy", "system"]
 
 
-class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Event(msgspec.Struct, frozen=True, omit_defaults=True):
     """One security event, as every ``on_audit`` gets it.
 
     A plugin that notes an event gives ``code`` (``<word>.<reason>``) and what it knows; the session fills in who, where

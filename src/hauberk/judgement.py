@@ -81,10 +81,10 @@ class Judgement:
             self.crossing,
             "core.allowed",
             "decision",
-            plugin="" if answer is None else answer[0],
+            {"request": call.message.size},
+            {"round": call.round} if call.round else {},
             rule="" if answer is None else getattr(answer[1], "rule", None) or "",
-            sizes={"request": call.message.size},
-            details={"round": call.round} if call.round else {},
+            plugin="" if answer is None else answer[0],
         )
 
     def _repeated(self) -> bool:

@@ -308,4 +308,6 @@ def _adapted(hook: HookName, function: Callable[..., Any]) -> Callable[..., Any]
             return await function(*args[:takes])
 
         return shorter_async
+    if takes == 1:
+        return lambda item, _connection: function(item)
     return lambda *args: function(*args[:takes])

@@ -37,25 +37,39 @@ class Reports:
         speaker = crossing.session.speaker(crossing.way)
         return self.about(event, crossing.exchange, speaker, crossing.method)
 
-    def event(self, crossing: Crossing, code: str, category: Category, **known: Any) -> Event:
-        """Return an event of the core's own about a tool call, with who, where and when."""
-        exchange, connection = crossing.asked, self._connection
+    def event(
+        self,
+        crossing: Crossing,
+        code: str,
+        category: Category,
+        sizes: dict[str, int],
+        details: dict[str, Any],
+        *,
+        rule: str = "",
+        plugin: str = "",
+    ) -> Event:
+        """Return an event of the core's own about a tool call that passes, with who, where and when."""
+        guard, connection, exchange = self._guard, self._connection, crossing.asked
         principal = exchange.principal
-        return Event(
-            code=code,
-            id=self._guard.next_id(),
-            time=self._guard.now(),
-            category=category,
-            action="allowed",
-            host=self._guard.host,
-            server=connection.server,
-            principal=principal.id,
-            source=principal.method or "",
-            method=crossing.method,
-            tool=exchange.tool,
-            exchange=f"{connection.id}.{exchange.number}",
-            digest=exchange.digest,
-            **known,
+        return Event(  # two for each call: by position, in the order of the fields, it takes half the time
+            code,
+            guard.next_id(),
+            guard.now(),
+            category,
+            "info",
+            "allowed",
+            guard.host,
+            connection.server,
+            principal.id,
+            principal.method or "",
+            crossing.method,
+            exchange.tool,
+            f"{connection.id}.{exchange.number}",
+            exchange.digest,
+            sizes,
+            rule,
+            plugin,
+            details=details,
         )
 
     def about(self, event: Event, exchange: Exchange | None, principal: Principal, method: str = "") -> Event:

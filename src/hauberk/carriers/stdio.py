@@ -133,7 +133,11 @@ class Reader:
 
     def _take(self, chunk: bytes) -> None:
         if chunk:
-            self._pending.extend(self._framer.feed(chunk))
+            frames = self._framer.feed(chunk)
+            if len(frames) == 1 and not (self._pending or self._reasons):
+                self._on_frame(frames[0])
+                return
+            self._pending.extend(frames)
         elif (rest := self._framer.close()) is not None:
             self._pending.append(rest)
         self._hand_over()

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Self
@@ -48,10 +50,27 @@ def hauberk_run(directory: str, config: str = ALLOW) -> list[str]:
     return [sys.executable, "-m", "hauberk", "run", "--config", str(path), "--server", "bench", "--", *ECHO]
 
 
+@contextmanager
+def one_core() -> Iterator[None]:
+    """Keep this process and what it starts on one core, where the system can.
+
+    What is compared is work, and not how long a machine takes to wake an idle core for each hop.
+    """
+    if not hasattr(os, "sched_setaffinity"):
+        yield
+        return
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(before)})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
 def run() -> list[Row]:
     """Measure round trips of three sizes, with sieve and audit."""
     rows = []
-    with TemporaryDirectory() as directory, ExitStack() as stack:
+    with one_core(), TemporaryDirectory() as directory, ExitStack() as stack:
         commands = {"direct": ECHO, "relay": [*RELAY, *ECHO], "hauberk": hauberk_run(directory)}
         peers = {name: stack.enter_context(Peer(command)) for name, command in commands.items()}
         for size in ("200 B", "16 KiB", "256 KiB"):

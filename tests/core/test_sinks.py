@@ -460,3 +460,17 @@ async def test_required_sink_is_never_quick() -> None:
         full = True
         await r.call("ls")
         assert r.reached == []
+
+
+async def test_async_sink_is_never_quick() -> None:
+    """An async sink that says it is quick is awaited behind its queue like any other, so nothing it gets is lost."""
+    seen: list[str] = []
+
+    async def later(event: Event) -> None:
+        await asyncio.sleep(0)
+        seen.append(event.code)
+
+    async with rig(ring("slow", on_audit=later, quick=True)) as r:
+        await r.call("ls")
+        assert "core.allowed" in seen
+        assert r.recorder.of("core.sink_failed") == []

@@ -16,7 +16,7 @@ import mcp_types as mt
 import pytest
 from mcp import Client, ClientSession, MCPError, StdioServerParameters
 from tests.core.harness import ring
-from tests.sdk.kit import Seen, client, guard, guarded, item, leaf, session_of, settled, until, within
+from tests.sdk.kit import Seen, client, guard, guarded, hurried, item, leaf, session_of, settled, until, within
 from tests.sdk.raw_server import _BROKEN
 
 from hauberk.carriers.child import Child
@@ -101,8 +101,10 @@ async def test_a_broken_answer(how: str) -> None:
 async def test_an_answer_to_nobody(how: str) -> None:
     """A line with two ids, or two messages, answers nobody: it is refused, as if the server had said nothing."""
     seen = Seen()
-    async with _started(seen, toml="[core]\nrequest_timeout = 0.3\n") as c:
-        with pytest.raises(MCPError) as caught:
+    toml = "[core]\nrequest_timeout = 60.0\n"
+    async with guarded(_params(), seen, mode="legacy", toml=toml) as (c, made):
+        await within(c.list_tools())
+        with hurried(made), pytest.raises(MCPError) as caught:
             await _do(c, how)
         assert caught.value.error.data["code"] == "core.timed_out"
         assert await _do(c, "well") == {"how": "well"}

@@ -21,6 +21,7 @@ from tests.sdk.kit import (
     client,
     guard,
     guarded,
+    hurried,
     item,
     session_of,
     settled,
@@ -265,9 +266,9 @@ async def test_a_caller_whose_time_is_up(mode: str) -> None:
 async def test_the_guards_own_time_out(mode: str) -> None:
     """``request_timeout`` ends a request that the server does not answer, and tells the server (legacy and modern)."""
     everything = Everything()
-    toml = "[core]\nrequest_timeout = 0.1\n"
+    toml = "[core]\nrequest_timeout = 60.0\n"
     async with guarded(everything.server, mode=mode, toml=toml) as (c, made):
-        with pytest.raises(MCPError) as caught:
+        with hurried(made), pytest.raises(MCPError) as caught:
             await within(c.call_tool("wait"))
         assert caught.value.error.data["code"] == "core.timed_out"
         await until(lambda: everything.cancelled == 1)
@@ -278,9 +279,9 @@ async def test_the_guards_own_time_out(mode: str) -> None:
 async def test_time_that_runs_out_while_an_approval_waits(mode: str) -> None:
     """``request_timeout`` counts from the moment the host asks: the caller is told, the approver stopped."""
     person, everything = _Person(), Everything()
-    toml = '[core]\nrequest_timeout = 0.1\napprovers = ["person"]\n'
+    toml = '[core]\nrequest_timeout = 60.0\napprovers = ["person"]\n'
     async with guarded(everything.server, person.plugin, mode=mode, toml=toml) as (c, made):
-        with pytest.raises(MCPError) as caught:
+        with hurried(made), pytest.raises(MCPError) as caught:
             await within(c.call_tool("echo"))
         assert caught.value.error.data["code"] == "core.timed_out"
         await settled()

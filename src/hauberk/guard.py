@@ -114,17 +114,12 @@ class Guard:
     def _load(self, disable: Iterable[str], objects: tuple[Any, ...], *, discover: bool) -> None:
         config = self.config
         sources = loading.sources(config, discover=discover)
-        disabled = config.disabled(disable)
-        loading.all_there(config, [*sources, *(getattr(plugin, "name", "") for plugin in objects)], disabled)
-        classes = {name: plugins.load_class(source) for name, source in sources.items() if name not in disabled}
-        config.check({name: found.Options for name, found in classes.items()} | dict.fromkeys(disabled))
+        left_out = loading.before_import(config, sources, [getattr(plugin, "name", "") for plugin in objects], disable)
+        classes = {name: plugins.load_class(source) for name, source in sources.items() if name not in left_out}
+        config.check({name: found.Options for name, found in classes.items()} | dict.fromkeys(left_out))
         roster = []
         for name in loading.listed(config, sources):
-            why = (
-                "disabled by plugins.disable or -p no:"
-                if name in disabled
-                else loading.idle(config, name, classes[name])
-            )
+            why = left_out[name] if name in left_out else loading.idle(config, name, classes[name])
             if why:
                 roster.append(loading.standing(sources[name], why))
             else:

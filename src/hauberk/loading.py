@@ -101,14 +101,55 @@ def sources(config: Config, *, discover: bool) -> dict[str, Source]:
     return found
 
 
-def all_there(config: Config, names: Iterable[str], disabled: Iterable[str]) -> None:
-    """Check that what is required, or switched on, is installed and not disabled.
+def before_import(
+    config: Config, sources: Mapping[str, Source], objects: Iterable[str], disable: Iterable[str]
+) -> dict[str, str]:
+    """Check what can be checked before any plugin is imported; return why some are not to be imported, by name.
+
+    Args:
+        config: The configuration.
+        sources: Every plugin that there is.
+        objects: The names of plugins that the caller made itself.
+        disable: Names to leave out, as ``-p no:NAME``.
 
     Raises:
-        ConfigError: It is also disabled.
-        PluginError: It is not installed.
+        ConfigError: The operator must change something.
+        PluginError: A plugin is missing.
     """
-    known = set(names)
+    disabled = config.disabled(disable)
+    _all_there(config, {*sources, *objects}, disabled)
+    left_out = dict.fromkeys(disabled, "disabled by plugins.disable or -p no:")
+    return left_out | dict.fromkeys(_not_required(config, sources, disabled), "not in plugins.require")
+
+
+def _not_required(config: Config, sources: Iterable[str], disabled: Iterable[str]) -> list[str]:
+    """Return what production does not even import.
+
+    Raises:
+        PluginError: It has a table, or is switched on: it is to run.
+    """
+    if not config.production:
+        return []
+    extra = sorted(set(sources) - set(config.plugins.require) - set(disabled))
+    for name in extra:
+        if name == "policy" or config.has_table(name) or _switched_on(config, name):
+            raise _runs_unasked(name)
+    return extra
+
+
+def _switched_on(config: Config, name: str) -> bool:
+    return name in FEATURES and bool(getattr(config.features, FEATURES[name]))
+
+
+def _runs_unasked(name: str) -> PluginError:
+    return PluginError(
+        f"plugin {name!r} runs and is not in plugins.require",
+        hint=f"add {name!r} to plugins.require, or to plugins.disable",
+    )
+
+
+def _all_there(config: Config, known: set[str], disabled: Iterable[str]) -> None:
+    """Check that what is required, or switched on, is installed and not disabled."""
     for name in config.plugins.require:
         if name in disabled:
             raise ConfigError(f"plugin {name!r} is required and disabled", hint="take it out of one of the two lists")
@@ -149,10 +190,7 @@ def exactly_required(config: Config, loaded: Mapping[str, Loaded]) -> None:
                 f"features.{flag} needs plugin {name!r}, which does not run", hint=f"see mode in [{name}]"
             )
     if config.production and (extra := sorted(set(loaded) - required)):
-        raise PluginError(
-            f"plugin {extra[0]!r} runs and is not in plugins.require",
-            hint=f"add {extra[0]!r} to plugins.require, or to plugins.disable",
-        )
+        raise _runs_unasked(extra[0])
 
 
 def standing(source: Source, why: str, loaded: Loaded | None = None) -> Standing:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -210,8 +211,16 @@ def test_production_runs_exactly_what_is_required(house: House) -> None:
     assert fails(require + "[extra]", PluginError) == "plugin 'extra' runs and is not in plugins.require"
     text = fails(require, PluginError, objects=[ring("byhand", on_send=None)])
     assert text == "plugin 'byhand' runs and is not in plugins.require"
+
+
+def test_production_imports_only_what_is_required(house: House) -> None:
+    """In production what is installed and not required is not even imported, and the roster says so (A71)."""
+    house.install("p", source("p"))
     house.install("safe", source("safe", "safe_default = Options()"))
-    assert fails(require, PluginError) == "plugin 'safe' runs and is not in plugins.require"
+    module = house.install("later", "raise SystemExit('imported')")
+    guard = load(PRODUCTION + "[plugins]\nrequire=['p']\n")
+    assert stands(guard) == {"p": "enforce", "safe": "not in plugins.require", "later": "not in plugins.require"}
+    assert module not in sys.modules
 
 
 def test_object_may_be_what_is_required() -> None:

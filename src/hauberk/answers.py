@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 def cross(crossing: Crossing, message: Message) -> Walk:
     """Take an answer that was matched to its request to the asker."""
-    exchange, session = crossing.asked, crossing.session
-    inward = crossing.chains.inward
+    exchange, policy = crossing.asked, crossing.policy
+    inward = policy.chains.inward
     if crossing.way.outward:
         message = yield from crossing.hooks(message)
     elif inward.steps:
@@ -31,7 +31,7 @@ def cross(crossing: Crossing, message: Message) -> Walk:
             message = message if passed is message.result else message.with_result(passed)
         message = _settled(crossing, exchange, message)
     outcome: Outcome = "answered" if message.kind == "result" else "error"
-    both = session.guard.recorder.both
+    both = policy.recorder.both
     if both and (recorded := _record(crossing, message, outcome)) is not None:
         yield recorded
         crossing.alive()
@@ -47,7 +47,7 @@ def cross(crossing: Crossing, message: Message) -> Walk:
 
 def _record(crossing: Crossing, message: Message, outcome: Outcome) -> Awaitable[None] | None:
     """Record what was noted, and how a tool call ended; return what is to be awaited for a sink that wants both."""
-    recorder = crossing.session.guard.recorder
+    recorder = crossing.policy.recorder
     if not (crossing.asked.tool and recorder.used):
         crossing.flush()
         return None

@@ -44,7 +44,7 @@ class Asker:
         exchange.resolve = lambda data: None if answer.done() else answer.set_result(data)
         exchange.defer(lambda outcome: None if answer.done() else answer.set_exception(_gone(outcome)))
         try:
-            waiting = session.emit(session.out.target, message_of(method, params, id))
+            waiting = session.emit(guard.policy, session.out.target, message_of(method, params, id))
             exchange.sent = True
             if waiting is not None:
                 await waiting

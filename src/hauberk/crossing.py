@@ -35,8 +35,9 @@ from hauberk.reports import internal
 from hauberk.ways import Stopped
 
 if TYPE_CHECKING:
-    from hauberk.chains import Chain, Chains
+    from hauberk.chains import Chain
     from hauberk.exchange import Exchange, RequestId
+    from hauberk.policy import Policy
     from hauberk.session import Session
     from hauberk.ways import Way
 
@@ -50,7 +51,8 @@ class Crossing(msgspec.Struct, eq=False):
 
     session: Session
     way: Way
-    chains: Chains
+    policy: Policy
+    """The one in force when the message began."""
     ticket: Any
     headers: Mapping[str, str]
     after: Any
@@ -78,7 +80,7 @@ class Crossing(msgspec.Struct, eq=False):
             data: The message as an object, from a carrier with a parser of its own.
         """
         try:
-            if self.chains.frames_in.steps and not self.way.outward:
+            if self.policy.chains.frames_in.steps and not self.way.outward:
                 message = yield from self._unframe(raw, data)
             else:
                 message = self._enter(raw, data)
@@ -119,8 +121,8 @@ class Crossing(msgspec.Struct, eq=False):
         """Take the frame through WIRE, GATE and SEAL before anything in it is read."""
         frame = Frame(encode(data or {}) if raw is None else raw, self.way.toward, self.session.connection.peer)
         self.notes = frame.notes
-        frame = yield from self.through(self.chains.frames_in, frame)
-        if not self.chains.frames_in.plain:
+        frame = yield from self.through(self.policy.chains.frames_in, frame)
+        if not self.policy.chains.frames_in.plain:
             yield from self.turn()  # what came earlier is matched earlier: an answer ends the progress before it
         message = self._enter(frame.data, None, frame.proof)
         if self.done is not None and self.exchange is not None and self.kind == "request":
@@ -134,14 +136,14 @@ class Crossing(msgspec.Struct, eq=False):
         if method is not None:
             self.method = method
             params = data.get("params", ABSENT)
-            check(method, self.kind, self.way.sender, params, self.session.guard.methods, bounds)
+            check(method, self.kind, self.way.sender, params, self.policy.methods, bounds)
             if self.kind == "request" and self.id is not None:
                 self._open(self.id, method, data)
         else:
             data = self._match(data)
             if self.kind == "result":
                 check_result(data["result"])
-        if self.chains.idle_out if self.way.outward else self.chains.idle_in:
+        if self.policy.chains.idle_out if self.way.outward else self.policy.chains.idle_in:
             self.encoded = None if self.changed else encoded
         self.message = Message(
             kind=self.kind,
@@ -175,8 +177,8 @@ class Crossing(msgspec.Struct, eq=False):
                     way.exchanges.set_token(exchange, token)
             if "taskId" in params:
                 session.tasks.inherit(exchange, params)
-        if session.request_timeout is not None:
-            session.start_timer(exchange, way)
+        if self.policy.request_timeout is not None:
+            session.start_timer(exchange, way, self.policy.request_timeout)
 
     def _match(self, data: dict[str, Any]) -> dict[str, Any]:
         """Find who asked, and write the asker's own id into the answer."""
@@ -197,7 +199,7 @@ class Crossing(msgspec.Struct, eq=False):
     # --- requests ---
 
     def _request(self, message: Message) -> Walk:
-        chains = self.chains
+        chains = self.policy.chains
         first = chains.shape_out if self.way.outward else chains.inward
         if first.steps:
             message = self.walk(first, message) if first.plain else (yield from self.through(first, message))
@@ -205,13 +207,13 @@ class Crossing(msgspec.Struct, eq=False):
             message = yield from embedded.responses(self, message)
         call: ToolCall | None = None
         judgement: Judgement | None = None
-        if message.method == "tools/call" and (self.encoded is None or self.session.guard.decides):
+        if message.method == "tools/call" and (self.encoded is None or self.policy.decides):
             judgement = Judgement(self, message)
             yield from judgement.run()
             call = judgement.call
         if self.way.outward and chains.admit_out.steps:
             message = yield from self.through(chains.admit_out, message)
-        first_recorded = judgement is not None and self.session.guard.recorder.required
+        first_recorded = judgement is not None and self.policy.recorder.required
         if first_recorded and (recorded := self._record(judgement)) is not None:
             yield recorded
             self.alive()
@@ -226,7 +228,7 @@ class Crossing(msgspec.Struct, eq=False):
 
     def _record(self, judgement: Judgement | None) -> Awaitable[None] | None:
         """Record what was noted, and the decision about a call; return what is to be awaited for a required sink."""
-        recorder = self.session.guard.recorder
+        recorder = self.policy.recorder
         if judgement is None or not recorder.used:
             self.flush()
             return None
@@ -255,7 +257,7 @@ class Crossing(msgspec.Struct, eq=False):
             self.asked.size = message.size
         try:
             waiting = self.session.emit(
-                self.way.target, data, self.encoded, ticket=message.ticket, method=message.method
+                self.policy, self.way.target, data, self.encoded, ticket=message.ticket, method=message.method
             )
         except BaseException:
             if self.kind == "request":
@@ -267,7 +269,7 @@ class Crossing(msgspec.Struct, eq=False):
 
     def _compared(self, message: Message, call: ToolCall, data: dict[str, Any]) -> dict[str, Any]:
         """Refuse a call that is not the one that was judged; return it built round the very bytes."""
-        params, chains = message.data["params"], self.chains
+        params, chains = message.data["params"], self.policy.chains
         # From the frozen bytes themselves, whatever became of the arguments since.
         built = data is message.data and self.way.target.bytes_only
         same = params["name"] == call.name and message.data["method"] == "tools/call"
@@ -286,7 +288,7 @@ class Crossing(msgspec.Struct, eq=False):
         values = {}
         for _, ref in references(params["arguments"]):
             if ref not in values:
-                values[ref] = yield from self.session.guard.reveal(ref, call)
+                values[ref] = yield from self.policy.reveal(ref, call)
                 self.alive()
         self.asked.secrets = tuple(values.values())
         return {**message.data, "params": {**params, "arguments": filled(params["arguments"], values)}}
@@ -295,7 +297,7 @@ class Crossing(msgspec.Struct, eq=False):
 
     def hooks(self, message: Message) -> Walk:
         """Take a message that is no call through all message hooks of its way."""
-        chains = self.chains
+        chains = self.policy.chains
         for chain in (chains.shape_out, chains.admit_out) if self.way.outward else (chains.inward,):
             if chain.steps:
                 message = self.walk(chain, message) if chain.plain else (yield from self.through(chain, message))
@@ -305,7 +307,7 @@ class Crossing(msgspec.Struct, eq=False):
         """Take a message or frame through one plain chain."""
         session = self.session
         clock = session.guard.clock
-        return pipeline.walk(chain, item, session.connection, clock() + session.bounds.deadline, clock)
+        return pipeline.walk(chain, item, session.connection, clock() + self.policy.deadline, clock)
 
     def through(self, chain: Chain, item: Any) -> Walk:
         """Take a message or frame through one chain, plain or not."""
@@ -314,7 +316,7 @@ class Crossing(msgspec.Struct, eq=False):
         if chain.plain:
             return self.walk(chain, item)
         session = self.session
-        item = yield pipeline.walk_async(chain, item, session.connection, session.bounds.deadline, session.guard.clock)
+        item = yield pipeline.walk_async(chain, item, session.connection, self.policy.deadline, session.guard.clock)
         self.alive()
         return item
 
@@ -348,13 +350,13 @@ class Crossing(msgspec.Struct, eq=False):
     def flush(self) -> None:
         """Record what was noted, without waiting."""
         if self.notes and (events := self.completed()):
-            self.session.guard.recorder.note(events)
+            self.policy.recorder.note(events)
 
     def completed(self) -> list[Event]:
         """Take what was noted, with who, where and when; nothing where nobody records."""
         if not self.notes:
             return []
         events, self.notes[:] = list(self.notes), []
-        if not self.session.guard.recorder.used:
+        if not self.policy.recorder.used:
             return []
         return [self.session.reports.complete(event, self) for event in events]

@@ -11,29 +11,29 @@ import asyncio
 import os
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Generator, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import Any, Final, Self
 
 import msgspec
 
-from hauberk import loading, pipeline, plugins
+from hauberk import pipeline
+from hauberk import policy as policies
+from hauberk.bounds import Bounds
 from hauberk.chains import Chains
 from hauberk.config import Config
 from hauberk.connection import Connection, Role
 from hauberk.event import Action, Event, Severity, id_source
-from hauberk.methods import Method
-from hauberk.plugins import Loaded, Registry, Source
+from hauberk.loading import Standing
+from hauberk.plugins import Loaded
+from hauberk.policy import Policy
 from hauberk.principal import Principal
 from hauberk.refusals import ConfigError, HookError, PluginError, Refused
 from hauberk.session import Session
-from hauberk.sinks import Recorder, Sink
+from hauberk.sinks import Recorder
 from hauberk.ways import Port
-
-if TYPE_CHECKING:
-    from hauberk.message import SecretRef, ToolCall
 
 
 class Guard:
@@ -58,23 +58,18 @@ class Guard:
         Raises:
             PluginError: A plugin breaks the contract.
         """
-        self.config: Final = config
-        self.bounds: Final = config.core.bounds
         self.host: Final = config.host
         self.clock: Final = clock
         self.now: Final = now
         self.next_id: Final = id_source()
         self.principal: Final = Principal(id=f"host:{config.host}", kind="host", method="local")
-        self.methods: Final[Mapping[str, Method]] = loading.declared(config)
-        self.roster: tuple[loading.Standing, ...] = ()
-        self._registry: Final = Registry()
+        self.policy: Policy = policies.of_objects(self, config, objects)
+        """The policy in force; a message takes it when it begins, and keeps it."""
         self._sessions: Final[set[Session]] = set()
         self._opened = AsyncExitStack()
         self._changing: Final = asyncio.Lock()
         self._is_open = False
         self._users = 0
-        self._add(objects)
-        self._freeze()
 
     @classmethod
     def load(
@@ -102,90 +97,44 @@ class Guard:
         if not isinstance(config, Config):
             config = Config.read(None if config is None else Path(config), host=host)
         guard = cls(config)
-        guard._load(disable, tuple(objects), discover=discover)
+        guard.policy = policies.load(guard, config, tuple(objects), disable, discover=discover)
         return guard
 
-    # --- loading ---
+    # --- the policy in force ---
 
-    def _add(self, objects: Iterable[Any]) -> None:
-        for plugin in objects:
-            self._registry.add(plugin, mode=getattr(plugin, "mode", "enforce"))
+    @property
+    def config(self) -> Config:
+        """The configuration in force."""
+        return self.policy.config
 
-    def _load(self, disable: Iterable[str], objects: tuple[Any, ...], *, discover: bool) -> None:
-        config = self.config
-        sources = loading.sources(config, discover=discover)
-        left_out = loading.before_import(config, sources, [getattr(plugin, "name", "") for plugin in objects], disable)
-        classes = {name: plugins.load_class(source) for name, source in sources.items() if name not in left_out}
-        config.check({name: found.Options for name, found in classes.items()} | dict.fromkeys(left_out))
-        roster = []
-        for name in loading.listed(config, sources):
-            why = left_out[name] if name in left_out else loading.idle(config, name, classes[name])
-            if why:
-                roster.append(loading.standing(sources[name], why))
-            else:
-                loaded = self._make(sources[name], classes[name])
-                roster.append(loading.standing(sources[name], "", loaded))
-        self.roster = tuple(roster)
-        self._add(objects)
-        loading.exactly_required(config, self._registry.loaded)
-        self._freeze()
-        for name in config.core.approvers:
-            self._approver(name)
+    @property
+    def bounds(self) -> Bounds:
+        """The bounds in force."""
+        return self.policy.bounds
 
-    def _make(self, source: Source, cls: Any) -> Loaded:
-        options = self.options_for(cls)
-        try:
-            plugin = cls(options, self)
-        except (ConfigError, PluginError):
-            raise
-        except Exception as error:
-            raise PluginError(
-                f"plugin {source.name!r} cannot start ({type(error).__name__}: {error})",
-                hint=f"see its options in [{source.name}]",
-            ) from error
-        return self._registry.add(plugin, mode=options.mode, distribution=source.distribution, version=source.version)
+    @property
+    def chains(self) -> Chains:
+        """The chains in force."""
+        return self.policy.chains
 
-    def options_for(self, plugin: Any, server: str | None = None) -> Any:
-        """Return a plugin's options, merged for one server if one is named."""
-        name, options = plugin.name, plugin.Options
-        default = getattr(plugin, "safe_default", None)
-        untouched = default is not None and name not in self.config.plugins.require and not self.config.has_table(name)
-        return default if untouched else self.config.options(name, options, server)
-
-    def _freeze(self) -> None:
-        loaded = self._registry.loaded.values()
-        steps = [step for one in loaded for step in one.steps]
-        self.chains = Chains(steps)
-        required = {one.name: getattr(one.plugin, "required", False) for one in loaded}
-        quick = {one.name for one in loaded if getattr(one.plugin, "quick", False)}
-        sinks = [
-            Sink(step, required[step.plugin], quick=step.plugin in quick) for step in steps if step.hook == "on_audit"
-        ]
-        self.recorder = Recorder(sinks, self.bounds, self._complete, self.clock)
-        self.approvers = tuple(self._approver(name) for name in self.config.core.approvers) if loaded else ()
-        self.asks = bool(self.approvers)
-        self.decides = bool(self.recorder) or self.config.production
-        """Whether a call that meets no hook is still to be judged or recorded."""
-        self._resolvers = tuple((one.name, one.plugin.resolve) for one in loaded if hasattr(one.plugin, "resolve"))
-        if self.chains.replays and not self.chains.seals:
-            raise PluginError(
-                "a plugin in REPLAY runs without one in SEAL: there is no proof to check",
-                hint="turn on the plugin that seals (envelope), or turn replay off",
-            )
-
-    def _approver(self, name: str) -> tuple[str, Any]:
-        loaded = self._registry.loaded.get(name)
-        if loaded is None or not hasattr(loaded.plugin, "approve"):
-            raise ConfigError(
-                f"core.approvers names {name!r}, which is no active plugin that approves",
-                hint="name a plugin that has approve(call, connection)",
-            )
-        return name, loaded.plugin
+    @property
+    def recorder(self) -> Recorder:
+        """The sinks in force."""
+        return self.policy.recorder
 
     @property
     def loaded(self) -> Mapping[str, Loaded]:
-        """Return the active plugins by name."""
-        return self._registry.loaded
+        """The active plugins by name."""
+        return self.policy.loaded
+
+    @property
+    def roster(self) -> tuple[Standing, ...]:
+        """Which plugins are active, and why the others are not."""
+        return self.policy.roster
+
+    def options_for(self, plugin: Any, server: str | None = None) -> Any:
+        """Return a plugin's options in force, merged for one server if one is named."""
+        return self.policy.view.options_for(plugin, server)
 
     # --- life ---
 
@@ -199,7 +148,7 @@ class Guard:
             if self._is_open:
                 return
             async with AsyncExitStack() as opened:
-                for loaded in sorted(self._registry.loaded.values(), key=_records_nothing):
+                for loaded in sorted(self.policy.loaded.values(), key=_records_nothing):
                     await _open(loaded)
                     if hasattr(loaded.plugin, "close"):
                         opened.push_async_callback(loaded.plugin.close)
@@ -208,9 +157,9 @@ class Guard:
         self._note(Event(code="core.started", category="system", details=self._describe()))
 
     def _describe(self) -> dict[str, Any]:
-        active = sorted(self._registry.loaded)
+        active = sorted(self.policy.loaded)
         described = {"policy": self.config.version, "profile": self.config.profile, "plugins": active}
-        local = self._registry.loaded.get("policy")
+        local = self.policy.loaded.get("policy")
         return described | ({} if local is None else {"policy_file": local.version})
 
     async def close(self) -> None:
@@ -255,13 +204,14 @@ class Guard:
             PluginError: The guard was not open, and a plugin cannot open.
         """
         await self.open()
+        policy = self.policy
         connection = Connection(
             id=secrets.token_hex(6), host=self.host, server=server, role=role, target=target, peer=peer
         )
         try:
-            await pipeline.connect(self.chains.connect, connection, self.bounds.deadline, self.clock)
-            events = [self._complete(event) for event in self._connected(connection, "core.connected", "allowed", "")]
-            if (waiting := self.recorder.barrier(events)) is not None:
+            await pipeline.connect(policy.chains.connect, connection, policy.deadline, self.clock)
+            events = [self.complete(event) for event in self._connected(connection, "core.connected", "allowed", "")]
+            if (waiting := policy.recorder.barrier(events)) is not None:
                 await waiting
         except (Refused, HookError) as error:
             self._note(*self._connected(connection, error.code, "blocked", error.plugin or ""))
@@ -289,27 +239,7 @@ class Guard:
         """Let go of a session that has closed."""
         self._sessions.discard(session)
 
-    # --- what walks need ---
-
-    def reveal(self, ref: SecretRef, call: ToolCall) -> Generator[Awaitable[Any], Any, str]:
-        """Return the value of a secret from the plugin that owns it.
-
-        Raises:
-            Refused: ``core.secret``: no plugin has it.
-            HookError: The plugin could not tell.
-        """
-        for name, resolve in self._resolvers:
-            try:
-                value = yield pipeline.ask(name, "resolve", resolve, ref, call, seconds=self.bounds.deadline)
-            except TimeoutError as error:
-                raise pipeline.failed(name, "resolve", error) from None
-            if type(value) is str:
-                return value
-            if value is not None:
-                raise HookError(
-                    f"plugin {name!r} answered resolve with {type(value).__name__}", plugin=name, hook="resolve"
-                )
-        raise Refused("core.secret", f"no plugin has the secret {ref.name!r}", hint="put it into the vault")
+    # --- events ---
 
     def emit(self, event: Event) -> None:
         """Record an event that belongs to no message; for plugins with work of their own."""
@@ -317,9 +247,10 @@ class Guard:
 
     def _note(self, *events: Event) -> None:
         if self.recorder:
-            self.recorder.note([self._complete(event) for event in events])
+            self.recorder.note([self.complete(event) for event in events])
 
-    def _complete(self, event: Event) -> Event:
+    def complete(self, event: Event) -> Event:
+        """Fill in id, time and host."""
         return msgspec.structs.replace(
             event, id=event.id or self.next_id(), time=event.time or self.now(), host=event.host or self.host
         )

@@ -33,12 +33,14 @@ Answer = tuple[str, Verdict] | None
 class Judgement:
     """The judgement of one call."""
 
-    __slots__ = ("_answer", "call", "connection", "crossing", "guard")
+    __slots__ = ("_answer", "call", "clock", "connection", "crossing", "policy")
 
     def __init__(self, crossing: Crossing, message: Message) -> None:
         self.crossing = crossing
-        self.guard = crossing.session.guard
-        self.connection = crossing.session.connection
+        self.policy = crossing.policy
+        session = crossing.session
+        self.clock = session.guard.clock
+        self.connection = session.connection
         self.call = ToolCall(message, crossing.asked, self.connection.server)
         self.call.exchange.tool = self.call.name[:SHOWN]
         self._answer: Answer = None
@@ -50,7 +52,7 @@ class Judgement:
             Refused: The call may not be sent.
             HookError: A plugin could not tell.
         """
-        call, chains = self.call, self.crossing.chains
+        call, chains = self.call, self.policy.chains
         try:
             repeated = call.exchange.revision is not None and self._repeated()
             answer: Answer = None
@@ -69,7 +71,7 @@ class Judgement:
             raise
 
     def _judged(self, answer: Answer) -> Answer:
-        if answer is None and self.guard.config.production:
+        if answer is None and self.policy.production:
             raise Refused("core.unjudged", "no plugin allowed this call", hint="name it in an allow rule")
         return answer
 
@@ -99,15 +101,15 @@ class Judgement:
         return call.round > 0
 
     def _plain(self, chain: Chain) -> Answer:
-        clock = self.guard.clock
-        until = clock() + self.guard.bounds.deadline
+        clock = self.clock
+        until = clock() + self.policy.deadline
         return _not_denied(pipeline.judge(chain, self.call, self.connection, until, clock))
 
     def _round(self, chain: Chain) -> Walk:
         if chain.plain:
             return self._plain(chain)
-        seconds = self.guard.bounds.deadline
-        answer = yield pipeline.judge_async(chain, self.call, self.connection, seconds, self.guard.clock)
+        seconds = self.policy.deadline
+        answer = yield pipeline.judge_async(chain, self.call, self.connection, seconds, self.clock)
         self.crossing.alive()
         return _not_denied(answer)
 
@@ -119,7 +121,7 @@ class Judgement:
         """
         call, digest = self.call, self.call.digest
         plugin, ask = call.asks[0]
-        for name, approver in self.guard.approvers:
+        for name, approver in self.policy.approvers:
             answer = yield self._ask(name, approver)
             self.crossing.alive()
             if call.read and call.changed():
@@ -151,7 +153,7 @@ class Judgement:
 
     async def _ask(self, name: str, approver: Any) -> Any:
         """Return what one approver answers; None where it does not answer in time."""
-        seconds = self.crossing.session.bounds.approval_deadline
+        seconds = self.policy.approval_deadline
         try:
             return await pipeline.ask(name, "approve", approver.approve, self.call, self.connection, seconds=seconds)
         except TimeoutError:

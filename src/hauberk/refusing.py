@@ -42,7 +42,7 @@ def refuse(crossing: Crossing, refused: Refused) -> Walk:
 
 
 def _record(crossing: Crossing, refused: Refused) -> Walk:
-    event, recorder = refusal_event(refused), crossing.session.guard.recorder
+    event, recorder = refusal_event(refused), crossing.policy.recorder
     if crossing.exchange is None:
         crossing.unasked(event)
     else:
@@ -100,7 +100,7 @@ def _replace(crossing: Crossing, refused: Refused) -> Walk:
 def _tell(crossing: Crossing, port: Port, reply: dict[str, Any], ticket: Any) -> Walk:
     """Write a refusal; one that may not leave, or cannot, is reported."""
     try:
-        waiting = crossing.session.emit(port, reply, ticket=ticket, method=crossing.method)
+        waiting = crossing.session.emit(crossing.policy, port, reply, ticket=ticket, method=crossing.method)
         if waiting is not None:
             yield waiting
     except HauberkError as error:

@@ -109,7 +109,7 @@ class Reports:
         head = {"jsonrpc": "2.0", "id": id}
         if crossing is None or crossing.method != "tools/call" or id is None or crossing.exchange is None:
             return {**head, "error": error}
-        if self._guard.config.core.refuse_as != "result":
+        if not crossing.policy.refuses_as_result:
             return {**head, "error": error}
         hint = error["data"].get("hint")
         text = f"{error['message']}\nhint: {hint}" if hint else error["message"]

@@ -26,9 +26,9 @@ from hauberk.reports import Reports, refusal_event
 from hauberk.ways import Port, Walk, Way, discard, drive, reply_of, stop_with
 
 if TYPE_CHECKING:
-    from hauberk.chains import Chains
     from hauberk.connection import Connection
     from hauberk.guard import Guard
+    from hauberk.policy import Policy
     from hauberk.principal import Principal
 
 
@@ -56,7 +56,6 @@ class Session:
         self.tasks: Final = Tasks(guard.bounds)
         self.reports: Final = Reports(guard, connection)
         self.floods: Final = Floods(self.reports.record)
-        self.request_timeout: Final = guard.config.core.request_timeout
         self.discover_refused = False
         self.closed = False
         self.on_close: Callable[[], Awaitable[None]] | None = None
@@ -65,14 +64,14 @@ class Session:
         self._far: Final = far
         self._running: Final[set[asyncio.Task[Any]]] = set()
         self._asker: Final = Asker(self)
-        self._known: Chains | None = None
+        self._known: Policy | None = None
         self._waits = True
 
     # --- what carriers call ---
 
     def receive(self, way: Way, raw: bytes, *, context: Context | None = None) -> asyncio.Task[Any] | None:
         """Take one frame that came in at the source of a way; return the task if it has to wait."""
-        return self._start(Crossing(self, way, self.guard.chains, None, NO_HEADERS, way.tail), raw, None, context)
+        return self._start(Crossing(self, way, self.guard.policy, None, NO_HEADERS, way.tail), raw, None, context)
 
     def receive_object(
         self,
@@ -84,7 +83,7 @@ class Session:
         context: Context | None = None,
     ) -> asyncio.Task[Any] | None:
         """Take one message that another parser read."""
-        crossing = Crossing(self, way, self.guard.chains, ticket, headers, way.tail)
+        crossing = Crossing(self, way, self.guard.policy, ticket, headers, way.tail)
         return self._start(crossing, None, data, context)
 
     async def pass_object(
@@ -93,7 +92,7 @@ class Session:
         """Take one message in the caller's own task; return the answer to a refused request instead of writing it."""
         if self.closed:
             return None
-        crossing = Crossing(self, way, self.guard.chains, ticket, headers, way.tail, returns_reply=True)
+        crossing = Crossing(self, way, self.guard.policy, ticket, headers, way.tail, returns_reply=True)
         walk, context = crossing.run(None, data), copy_context()
         try:
             waiting = context.run(walk.send, None)
@@ -129,7 +128,7 @@ class Session:
             jsonrpc=MEDIATION,
             hint="raise core.bounds.line_bytes if this peer needs it",
         )
-        crossing = Crossing(self, way, self.guard.chains, None, NO_HEADERS, way.tail)
+        crossing = Crossing(self, way, self.guard.policy, None, NO_HEADERS, way.tail)
         exchange = way.opposite.exchanges.answer(id) if id is not None else None
         crossing.id = id
         if exchange is not None:  # a request of the same id is possible, an answer is likelier
@@ -146,18 +145,18 @@ class Session:
     @property
     def may_wait(self) -> bool:
         """Whether a message on its way in, or a word of the guard's own to the host, may have to wait."""
-        chains = self.guard.chains
-        if chains is not self._known:
-            self._known, self._waits = chains, self._waits_with(chains)
+        policy = self.guard.policy
+        if policy is not self._known:
+            self._known, self._waits = policy, self._waits_with(policy)
         return self._waits or bool(self._running)
 
-    def _waits_with(self, chains: Chains) -> bool:
-        guard, core = self.guard, self.guard.config.core
-        if chains.waits_inward or guard.recorder.both:
+    def _waits_with(self, policy: Policy) -> bool:
+        chains, recorder = policy.chains, policy.recorder
+        if chains.waits_inward or recorder.both:
             return True
-        if core.request_timeout is not None or core.refuse_as == "result":
+        if policy.request_timeout is not None or policy.refuses_as_result:
             return True
-        return self.connection.role == "server" and (chains.waits_outward or guard.recorder.waits or guard.asks)
+        return self.connection.role == "server" and (chains.waits_outward or recorder.waits or policy.asks)
 
     def noise(self) -> None:
         """Record that a peer sent what was no message."""
@@ -201,17 +200,25 @@ class Session:
 
     async def notify(self, method: str, params: dict[str, Any] | None = None) -> None:
         """Tell the peer something."""
-        if (waiting := self.emit(self.out.target, message_of(method, params))) is not None:
+        if (waiting := self.emit(self.guard.policy, self.out.target, message_of(method, params))) is not None:
             await waiting
 
     # --- the only step that writes ---
 
     def emit(
-        self, port: Port, data: dict[str, Any], encoded: bytes | None = None, *, ticket: Any = None, method: str = ""
+        self,
+        policy: Policy,
+        port: Port,
+        data: dict[str, Any],
+        encoded: bytes | None = None,
+        *,
+        ticket: Any = None,
+        method: str = "",
     ) -> Awaitable[None] | None:
         """Write one message to a port; towards the wire it passes SEAL, GATE and WIRE.
 
         Args:
+            policy: The one in which the message began.
             port: Where to.
             data: The message.
             encoded: Its serialisation, where there is one already.
@@ -222,26 +229,26 @@ class Session:
             Refused: A frame hook said no, or the message holds what JSON does not carry.
             HookError: A frame hook could not tell.
         """
-        if port is self._far and self.guard.chains.frames_out.steps:
-            encoded = self._framed(data, encode(data) if encoded is None else encoded, method)
+        if port is self._far and policy.chains.frames_out.steps:
+            encoded = self._framed(policy, data, encode(data) if encoded is None else encoded, method)
             data = data if port.bytes_only else orjson.loads(encoded)
         if port.bytes_only:
             return port.deliver(encode(data) if encoded is None else encoded, ticket)
         return port.deliver(data, ticket)
 
-    def _framed(self, data: dict[str, Any], encoded: bytes, method: str) -> bytes:
+    def _framed(self, policy: Policy, data: dict[str, Any], encoded: bytes, method: str) -> bytes:
         kind: Kind = "result" if "result" in data else "error" if "error" in data else "notification"
         if "method" in data:
             kind, method = "request" if "id" in data else kind, data["method"]
         frame = Frame(encoded, self.out.toward, self.connection.peer, kind, method, data.get("id"))
         clock = self.guard.clock
-        until = clock() + self.bounds.deadline
+        until = clock() + policy.deadline
         try:
-            sealed: Frame = pipeline.walk(self.guard.chains.frames_out, frame, self.connection, until, clock)
+            sealed: Frame = pipeline.walk(policy.chains.frames_out, frame, self.connection, until, clock)
         finally:
-            if frame.notes and self.guard.recorder:
+            if frame.notes and policy.recorder:
                 principal = self.connection.principal
-                self.guard.recorder.note([self.reports.about(event, None, principal) for event in frame.notes])
+                policy.recorder.note([self.reports.about(event, None, principal) for event in frame.notes])
         return sealed.data
 
     # --- waiting ---
@@ -300,10 +307,9 @@ class Session:
         if task is not None and not crossing.returns_reply:
             stop_with(exchange, task)
 
-    def start_timer(self, exchange: Exchange, way: Way) -> None:
-        """Bound the time that an answer may take, where the configuration says so."""
-        seconds = self.request_timeout
-        if seconds is not None and exchange.method != "subscriptions/listen":
+    def start_timer(self, exchange: Exchange, way: Way, seconds: float) -> None:
+        """Bound the time that an answer may take."""
+        if exchange.method != "subscriptions/listen":
             exchange.timer = asyncio.get_running_loop().call_later(seconds, self._timed_out, exchange, way)
 
     def _timed_out(self, exchange: Exchange, way: Way) -> None:
@@ -323,7 +329,7 @@ class Session:
 
     def _spawn(self, port: Port, data: dict[str, Any], ticket: Any) -> None:
         try:
-            waiting = self.emit(port, data, ticket=ticket)
+            waiting = self.emit(self.guard.policy, port, data, ticket=ticket)
         except HauberkError as error:
             self.reports.record(
                 Event(code=getattr(error, "code", "core.internal"), category="refusal", severity="critical")
@@ -344,9 +350,10 @@ class Session:
             self._tell_unanswered(way, exchange.ticket)
 
     def _ended(self, exchange: Exchange) -> None:
-        if exchange.tool and self.guard.recorder:
+        recorder = self.guard.policy.recorder
+        if exchange.tool and recorder:
             event = Event(code=f"core.{exchange.outcome}", category="outcome", sizes={"request": exchange.size})
-            self.guard.recorder.note([self.reports.about(event, exchange, exchange.principal)])
+            recorder.note([self.reports.about(event, exchange, exchange.principal)])
 
     def _tell_unanswered(self, way: Way, ticket: Any) -> None:
         waiting = way.source.unanswered(ticket) if ticket is not None else None

@@ -76,7 +76,7 @@ def test_plugin_gets_its_options_and_the_guard(house: House) -> None:
     house.install("p", source("p"))
     guard = load("[p]\nlimit = 5\n[server.files.p]\nlimit = 9")
     plugin = guard.loaded["p"].plugin
-    assert (plugin.options.limit, plugin.guard) == (5, guard)
+    assert (plugin.options.limit, plugin.guard.guard) == (5, guard)
     assert guard.options_for(plugin, "files").limit == 9
     assert guard.options_for(plugin, "other").limit == 5
 

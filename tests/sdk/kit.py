@@ -29,6 +29,7 @@ from mcp.shared.jsonrpc_dispatcher import JSONRPCDispatcher
 from mcp.shared.memory import create_client_server_memory_streams
 from mcp.shared.message import SessionMessage
 from mcp_types.jsonrpc import jsonrpc_message_adapter
+from msgspec.structs import replace
 from starlette.types import ASGIApp
 from tests.sdk.everything import Everything, small
 
@@ -98,11 +99,11 @@ def session_of(guard: Guard) -> Session:
 
 @contextlib.contextmanager
 def hurried(guard: Guard, seconds: float = 0.1) -> Iterator[None]:
-    """Shorten the ``request_timeout`` of the only session for a while: all else has the time that it needs."""
-    here = vars(session_of(guard))
-    usual, here["request_timeout"] = here["request_timeout"], seconds
+    """Shorten the ``request_timeout`` in force for a while: all else has the time that it needs."""
+    usual = guard.policy
+    guard.policy = replace(usual, request_timeout=seconds)
     yield
-    here["request_timeout"] = usual
+    guard.policy = usual
 
 
 # --- where to connect to ---

@@ -1,0 +1,221 @@
+"""What a policy file makes of a guard: its plugins, chains and sinks, in one object that is made once.
+
+A reload makes another one. A message takes the one in force when it begins and knows no other until its end, so it is
+never judged by one policy and recorded, or sealed, by another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Generator, Iterable, Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from hauberk import loading, pipeline, plugins
+from hauberk.bounds import Bounds
+from hauberk.chains import Chains
+from hauberk.config import Config
+from hauberk.event import Event
+from hauberk.methods import Method
+from hauberk.plugins import Loaded, Registry, Source
+from hauberk.refusals import ConfigError, HookError, PluginError, Refused
+from hauberk.sinks import Recorder, Sink
+
+if TYPE_CHECKING:
+    from hauberk.guard import Guard
+    from hauberk.message import SecretRef, ToolCall
+
+
+class GuardView:
+    """The guard as the plugins of one policy see it: the second argument of their constructors."""
+
+    def __init__(self, guard: Guard, config: Config) -> None:
+        self.guard: Final = guard
+        """The guard itself, whose policy in force may be another one by now."""
+        self.config: Final = config
+        """The configuration that the plugin was made from."""
+        self.host: Final = guard.host
+        self.principal: Final = guard.principal
+        self.clock: Final = guard.clock
+        """Monotonic seconds."""
+        self.now: Final = guard.now
+        """Seconds since 1970."""
+        self.next_id: Final = guard.next_id
+
+    def options_for(self, plugin: Any, server: str | None = None) -> Any:
+        """Return a plugin's options, merged for one server if one is named."""
+        name, options = plugin.name, plugin.Options
+        default = getattr(plugin, "safe_default", None)
+        untouched = default is not None and name not in self.config.plugins.require and not self.config.has_table(name)
+        return default if untouched else self.config.options(name, options, server)
+
+    def emit(self, event: Event) -> None:
+        """Record an event that belongs to no message, with the sinks that are in force."""
+        self.guard.emit(event)
+
+
+class Policy(msgspec.Struct, frozen=True, eq=False, weakref=True):
+    """One policy: everything that a reload changes, and nothing that changes between two of them."""
+
+    chains: Chains
+    recorder: Recorder
+    methods: Mapping[str, Method]
+    """Methods outside every revision that may cross."""
+    decides: bool
+    """Whether a call that meets no hook is still to be judged or recorded."""
+    production: bool
+    deadline: float
+    """One chain of hooks for one message (seconds)."""
+    approval_deadline: float
+    """One approver's answer (seconds)."""
+    request_timeout: float | None
+    """An answer to a request (seconds)."""
+    refuses_as_result: bool
+    approvers: tuple[tuple[str, Any], ...]
+    resolvers: tuple[tuple[str, Any], ...]
+    config: Config
+    bounds: Bounds
+    loaded: Mapping[str, Loaded]
+    """The active plugins by name."""
+    roster: tuple[loading.Standing, ...]
+    view: GuardView
+
+    @property
+    def asks(self) -> bool:
+        """Whether anybody may be asked for approval."""
+        return bool(self.approvers)
+
+    def reveal(self, ref: SecretRef, call: ToolCall) -> Generator[Awaitable[Any], Any, str]:
+        """Return the value of a secret from the plugin that owns it.
+
+        Raises:
+            Refused: ``core.secret``: no plugin has it.
+            HookError: The plugin could not tell.
+        """
+        for name, resolve in self.resolvers:
+            try:
+                value = yield pipeline.ask(name, "resolve", resolve, ref, call, seconds=self.deadline)
+            except TimeoutError as error:
+                raise pipeline.failed(name, "resolve", error) from None
+            if type(value) is str:
+                return value
+            if value is not None:
+                raise HookError(
+                    f"plugin {name!r} answered resolve with {type(value).__name__}", plugin=name, hook="resolve"
+                )
+        raise Refused("core.secret", f"no plugin has the secret {ref.name!r}", hint="put it into the vault")
+
+
+def of_objects(guard: Guard, config: Config, objects: Iterable[Any]) -> Policy:
+    """Return the policy of plugin objects that somebody made.
+
+    Raises:
+        PluginError: A plugin breaks the contract.
+    """
+    registry = Registry()
+    _add(registry, objects)
+    return _frozen(guard, GuardView(guard, config), registry, ())
+
+
+def load(guard: Guard, config: Config, objects: tuple[Any, ...], disable: Iterable[str], *, discover: bool) -> Policy:
+    """Find and make the plugins that a configuration asks for.
+
+    Args:
+        guard: Whose policy it will be.
+        config: The configuration.
+        objects: Further plugin objects, made by the caller.
+        disable: Names to leave out.
+        discover: Whether to look for installed plugins at all.
+
+    Raises:
+        ConfigError: The operator must change something.
+        PluginError: A plugin is missing or broken.
+    """
+    view, registry = GuardView(guard, config), Registry()
+    sources = loading.sources(config, discover=discover)
+    left_out = loading.before_import(config, sources, [getattr(plugin, "name", "") for plugin in objects], disable)
+    classes = {name: plugins.load_class(source) for name, source in sources.items() if name not in left_out}
+    config.check({name: found.Options for name, found in classes.items()} | dict.fromkeys(left_out))
+    roster = []
+    for name in loading.listed(config, sources):
+        why = left_out[name] if name in left_out else loading.idle(config, name, classes[name])
+        loaded = None if why else _make(view, registry, sources[name], classes[name])
+        roster.append(loading.standing(sources[name], why, loaded))
+    _add(registry, objects)
+    loading.exactly_required(config, registry.loaded)
+    policy = _frozen(guard, view, registry, tuple(roster))
+    for name in config.core.approvers:
+        _approver(registry, name)
+    return policy
+
+
+def _add(registry: Registry, objects: Iterable[Any]) -> None:
+    for plugin in objects:
+        registry.add(plugin, mode=getattr(plugin, "mode", "enforce"))
+
+
+def _make(view: GuardView, registry: Registry, source: Source, cls: Any) -> Loaded:
+    options = view.options_for(cls)
+    try:
+        plugin = cls(options, view)
+    except (ConfigError, PluginError):
+        raise
+    except Exception as error:
+        raise PluginError(
+            f"plugin {source.name!r} cannot start ({type(error).__name__}: {error})",
+            hint=f"see its options in [{source.name}]",
+        ) from error
+    return registry.add(plugin, mode=options.mode, distribution=source.distribution, version=source.version)
+
+
+def _frozen(guard: Guard, view: GuardView, registry: Registry, roster: tuple[loading.Standing, ...]) -> Policy:
+    config, loaded = view.config, registry.loaded
+    core = config.core
+    steps = [step for one in loaded.values() for step in one.steps]
+    chains = Chains(steps)
+    if chains.replays and not chains.seals:
+        raise PluginError(
+            "a plugin in REPLAY runs without one in SEAL: there is no proof to check",
+            hint="turn on the plugin that seals (envelope), or turn replay off",
+        )
+    recorder = _recorder(loaded, core.bounds, guard.complete, guard.clock)
+    return Policy(
+        chains=chains,
+        recorder=recorder,
+        methods=loading.declared(config),
+        decides=bool(recorder) or config.production,
+        production=config.production,
+        deadline=core.bounds.deadline,
+        approval_deadline=core.bounds.approval_deadline,
+        request_timeout=core.request_timeout,
+        refuses_as_result=core.refuse_as == "result",
+        approvers=tuple(_approver(registry, name) for name in core.approvers) if loaded else (),
+        resolvers=tuple((one.name, one.plugin.resolve) for one in loaded.values() if hasattr(one.plugin, "resolve")),
+        config=config,
+        bounds=core.bounds,
+        loaded=loaded,
+        roster=roster,
+        view=view,
+    )
+
+
+def _recorder(
+    loaded: Mapping[str, Loaded], bounds: Bounds, complete: Callable[[Event], Event], clock: Callable[[], float]
+) -> Recorder:
+    sinks = [
+        Sink(step, getattr(one.plugin, "required", False), quick=getattr(one.plugin, "quick", False))
+        for one in loaded.values()
+        for step in one.steps
+        if step.hook == "on_audit"
+    ]
+    return Recorder(sinks, bounds, complete, clock)
+
+
+def _approver(registry: Registry, name: str) -> tuple[str, Any]:
+    loaded = registry.loaded.get(name)
+    if loaded is None or not hasattr(loaded.plugin, "approve"):
+        raise ConfigError(
+            f"core.approvers names {name!r}, which is no active plugin that approves",
+            hint="name a plugin that has approve(call, connection)",
+        )
+    return name, loaded.plugin

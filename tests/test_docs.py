@@ -70,6 +70,8 @@ def test_every_option_has_its_row(heading: str) -> None:
 def test_configuration_of_the_page_lets_a_host_start(place: Place) -> None:
     """The page's configuration is one without a fault, in production too."""
     place.write("hauberk.toml", block(CONFIGURATION, "toml", "profile"))
+    locked = place.run(["hauberk", "plugins", "lock", "--config", "hauberk.toml", "--editable"])
+    assert locked.status == 0, locked.err
     done = place.run(["hauberk", "config", "check", "--config", "hauberk.toml", "--json"])
     assert json.loads(done.out)["profile"] == "production", done.err
 

@@ -117,9 +117,25 @@ def before_import(
         PluginError: A plugin is missing.
     """
     disabled = config.disabled(disable)
-    _all_there(config, {*sources, *objects}, disabled)
+    all_there(config, {*sources, *objects}, disabled)
     left_out = dict.fromkeys(disabled, "disabled by plugins.disable or -p no:")
-    return left_out | dict.fromkeys(_not_required(config, sources, disabled), "not in plugins.require")
+    left_out |= dict.fromkeys(_not_required(config, sources, disabled), "not in plugins.require")
+    if config.production and not left_out.keys() >= sources.keys():
+        from hauberk import locking  # only here: most hosts run in development
+
+        locking.check(config, sources)
+    return left_out
+
+
+def imported(config: Config, sources: Mapping[str, Source]) -> dict[str, Source]:
+    """Return the plugins whose modules a host imports: none that is disabled, in production none that is not required.
+
+    Raises:
+        PluginError: One that is not required is to run.
+    """
+    off = config.disabled()
+    off |= {*_not_required(config, sources, off)}
+    return {name: source for name, source in sources.items() if name not in off}
 
 
 def _not_required(config: Config, sources: Iterable[str], disabled: Iterable[str]) -> list[str]:
@@ -148,7 +164,7 @@ def _runs_unasked(name: str) -> PluginError:
     )
 
 
-def _all_there(config: Config, known: set[str], disabled: Iterable[str]) -> None:
+def all_there(config: Config, known: set[str], disabled: Iterable[str]) -> None:
     """Check that what is required, or switched on, is installed and not disabled."""
     for name in config.plugins.require:
         if name in disabled:

@@ -21,7 +21,7 @@ import msgspec
 import pluggy
 
 from hauberk import files, hookspecs
-from hauberk._document import WORDS
+from hauberk._document import FIRST_PARTY, WORDS
 from hauberk.chains import HookName, Step
 from hauberk.config import Options
 from hauberk.layers import Layer
@@ -32,6 +32,7 @@ GROUP: Final = "hauberk.plugins"
 HOOKS: Final[tuple[HookName, ...]] = ("on_connect", "on_send", "on_receive", "on_tool_call", "on_audit")
 _ARGUMENTS: Final = {hook: tuple(inspect.signature(getattr(hookspecs, hook)).parameters) for hook in HOOKS}
 _PLUGGY_OPTIONS: Final = ("wrapper", "hookwrapper", "tryfirst", "trylast", "optionalhook", "specname")
+_ALIKE: Final = str.maketrans("01i5", "olls")
 _WORD: Final = re.compile(r"[a-z][a-z0-9_]*\Z")
 
 
@@ -42,6 +43,9 @@ class Source(msgspec.Struct, frozen=True):
     distribution: str
     version: str
     load: Callable[[], Any]
+    module: str = ""
+    """What is imported, and of which package it should be; a local policy has neither."""
+    package: importlib.metadata.Distribution | None = None
 
 
 class Loaded(msgspec.Struct, frozen=True):
@@ -65,16 +69,39 @@ def installed() -> dict[str, Source]:
     for entry in importlib.metadata.entry_points(group=GROUP):
         distribution = entry.dist.name if entry.dist else "?"
         version = entry.dist.version if entry.dist else "?"
-        source = Source(entry.name, distribution, version, entry.load)
         _check_name(entry.name, f"of {distribution!r}")
+        source = Source(entry.name, distribution, version, entry.load, entry.module, entry.dist)
         other = found.get(entry.name)
-        if other is not None and other.distribution != distribution:
+        if other is not None and (other.distribution, other.module) != (distribution, entry.module):
             raise PluginError(
                 f"plugin {entry.name!r} is declared twice, by {other.distribution!r} and {distribution!r}",
                 hint="uninstall one of them",
             )
         found[entry.name] = source
+    _check_looks(found)
     return found
+
+
+def _check_looks(found: Mapping[str, Source]) -> None:
+    """Check that no name could be read as another, or as one of this project's own.
+
+    Raises:
+        PluginError: Two look alike.
+    """
+    seen = {_look(word): word for word in FIRST_PARTY}
+    for name in sorted(found, key=lambda name: (name not in FIRST_PARTY, name)):
+        other = seen.setdefault(_look(name), name)
+        if other != name:
+            whose = f" of {found[other].distribution!r}" if other in found else ", one of hauberk's own"
+            raise PluginError(
+                f"plugin {name!r} of {found[name].distribution!r} looks like {other!r}{whose}",
+                hint=f"uninstall {found[name].distribution}, unless you know it; its author should name it otherwise",
+            )
+
+
+def _look(name: str) -> str:
+    """Return what a name looks like; names are ASCII words, so this is all that Unicode's confusables say of them."""
+    return name.replace("_", "").translate(_ALIKE).replace("rn", "m").replace("vv", "w")
 
 
 def _check_name(name: str, whose: str) -> None:

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import base64
+import csv
+import hashlib
 import re
+from collections.abc import Iterable
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from hauberk import loading, locking
+from hauberk.config import Config
 from hauberk.plugins import GROUP
 
 
@@ -17,6 +23,7 @@ class House:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self._modules: dict[str, list[Path]] = {}
 
     def install(self, name: str, source: str, *, distribution: str = "", target: str = "Plugin") -> str:
         """Install a package with one plugin; return its module."""
@@ -28,7 +35,27 @@ class House:
         (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {distribution}\nVersion: 1.2\n")
         with (info / "entry_points.txt").open("a") as file:
             file.write(f"[{GROUP}]\n{name} = {module}:{target}\n")
+        modules = self._modules.setdefault(distribution, [])
+        modules.append(self.folder / f"{module}.py")
+        record(info, [*modules, info / "METADATA", info / "entry_points.txt"])
         return module
+
+
+def record(info: Path, files: Iterable[Path]) -> None:
+    """Write the RECORD of a distribution, as an installer does."""
+    with (info / "RECORD").open("w", newline="") as file:
+        rows = csv.writer(file)
+        for path in files:
+            data = path.read_bytes()
+            value = base64.urlsafe_b64encode(hashlib.sha256(data).digest()).decode().rstrip("=")
+            rows.writerow((path.relative_to(info.parent).as_posix(), f"sha256={value}", len(data)))
+        rows.writerow((f"{info.name}/RECORD", "", ""))
+
+
+def locked(config: Config) -> Config:
+    """Write the lock of a configuration, as ``hauberk plugins lock --editable`` does; return the configuration."""
+    locking.write(config, locking.there(config, loading.sources(config, discover=True)).lock)
+    return config
 
 
 def source(name: str, *members: str, hook: str = "def on_tool_call(self, call): return None") -> str:

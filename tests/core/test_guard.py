@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from tests.core.harness import Port, Recorder, call_params, make_rig, request, rig, ring
-from tests.core.house import House, empty_house, source
+from tests.core.house import House, empty_house, locked, source
 
 from hauberk.config import Config, Options
 from hauberk.connection import Connection
@@ -29,14 +29,14 @@ def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> House:
     return empty_house(tmp_path, monkeypatch)
 
 
-def load(toml: str = "", **more: Any) -> Guard:
-    return Guard.load(Config.from_toml(toml), **more)
+def load(toml: str = "", base: Path | None = None, **more: Any) -> Guard:
+    return Guard.load(Config.from_toml(toml, base=base), **more)
 
 
-def fails(toml: str, kind: type[ConfigError | PluginError], **more: Any) -> str:
+def fails(toml: str, kind: type[ConfigError | PluginError], base: Path | None = None, **more: Any) -> str:
     """Return the text of the error that stops the start; it has a hint."""
     with pytest.raises(kind) as error:
-        load(toml, **more)
+        load(toml, base, **more)
     assert error.value.hint or "expected" in error.value.message
     return error.value.message
 
@@ -207,9 +207,10 @@ def test_production_runs_exactly_what_is_required(house: House) -> None:
     house.install("p", source("p"))
     house.install("extra", source("extra"))
     require = PRODUCTION + "[plugins]\nrequire=['p']\n"
-    assert set(load(require).loaded) == {"p"}
+    base = locked(Config.from_toml(require, base=house.folder)).base
+    assert set(load(require, base).loaded) == {"p"}
     assert fails(require + "[extra]", PluginError) == "plugin 'extra' runs and is not in plugins.require"
-    text = fails(require, PluginError, objects=[ring("byhand", on_send=None)])
+    text = fails(require, PluginError, base, objects=[ring("byhand", on_send=None)])
     assert text == "plugin 'byhand' runs and is not in plugins.require"
 
 
@@ -218,7 +219,7 @@ def test_production_imports_only_what_is_required(house: House) -> None:
     house.install("p", source("p"))
     house.install("safe", source("safe", "safe_default = Options()"))
     module = house.install("later", "raise SystemExit('imported')")
-    guard = load(PRODUCTION + "[plugins]\nrequire=['p']\n")
+    guard = Guard.load(locked(Config.from_toml(PRODUCTION + "[plugins]\nrequire=['p']\n", base=house.folder)))
     assert stands(guard) == {"p": "enforce", "safe": "not in plugins.require", "later": "not in plugins.require"}
     assert module not in sys.modules
 

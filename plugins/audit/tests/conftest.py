@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib import metadata
 from pathlib import Path
 
 import pytest
 
-from hauberk import plugins
+from hauberk import locking, plugins
 from hauberk.config import Config
 from hauberk.guard import Guard
 from hauberk_audit import Audit
@@ -18,7 +19,8 @@ Load = Callable[..., Guard]
 @pytest.fixture
 def only_audit(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the log be all that is installed."""
-    source = plugins.Source("audit", "hauberk-audit", "0", lambda: Audit)
+    package = metadata.distribution("hauberk-audit")
+    source = plugins.Source("audit", "hauberk-audit", "0", lambda: Audit, "hauberk_audit", package)
     monkeypatch.setattr(plugins, "installed", lambda: {"audit": source})
 
 
@@ -35,6 +37,9 @@ def load(only_audit: None, state: Path, tmp_path: Path) -> Load:
     def load_guard(text: str = "", **more: object) -> Guard:
         head, _, tail = text.partition("---")
         toml = f'{head}\n[core]\nstate_dir = "{state}"\n{tail}'
-        return Guard.load(Config.from_toml(toml, base=tmp_path), **more)  # type: ignore[arg-type]  # the caller's
+        config = Config.from_toml(toml, base=tmp_path)
+        if config.production:
+            locking.write(config, locking.there(config, plugins.installed()).lock)
+        return Guard.load(config, **more)  # type: ignore[arg-type]  # the caller's
 
     return load_guard

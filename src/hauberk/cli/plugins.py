@@ -1,4 +1,4 @@
-"""``hauberk plugins``: what is installed, what of it runs, and why the rest does not."""
+"""``hauberk plugins``: what is installed, what of it runs, why the rest does not, and what is locked."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from hauberk.cli import _lock
 from hauberk.cli._run import read
 from hauberk.cli._shared import HELP, configured, print_json, printing, table
 
@@ -19,36 +20,53 @@ _EPILOG = """\b
 Examples:
   hauberk plugins
   hauberk plugins --config hauberk.toml --json
+  hauberk plugins lock --config hauberk.toml
+  hauberk plugins verify --config hauberk.toml
 """
 
 
-@click.command("plugins", epilog=_EPILOG, context_settings=HELP)
+@click.group("plugins", epilog=_EPILOG, context_settings=HELP, invoke_without_command=True)
 @configured
 @printing
-def command(*, config: Path | None, host: str, as_json: bool) -> None:
-    """Show what is installed, and what runs.
+@click.pass_context
+def command(ctx: click.Context, /, *, config: Path | None, host: str, as_json: bool) -> None:
+    """Show what is installed, and what runs; lock it.
 
-    Name, distribution and version, active or idle and why, and the hooks by layer.
+    Without a word: name, distribution and version, active or idle and why, the hooks by layer, and whether a plugin is
+    as it was locked.
     """
+    if ctx.invoked_subcommand is not None:
+        if config is not None or as_json or host != "default":
+            raise click.UsageError(f"options stand after {ctx.invoked_subcommand!r}", ctx)
+        return
+    from hauberk import loading
     from hauberk.guard import Guard
 
     found = read(config, host)
     roster = Guard.load(found).roster
     hooks = {one.name: one.layers or {} for one in roster} | _idle_hooks(found, roster)
+    marks = _lock.marks(found, loading.sources(found, discover=True))
     if as_json:
-        print_json([_plain(one, hooks[one.name]) for one in roster])
+        print_json([_plain(one, hooks[one.name]) | _marked(one, marks) for one in roster])
     elif not roster:
         click.echo("no plugin is installed\nhint: pip install hauberk-sieve hauberk-audit")
     else:
-        _print(roster, hooks)
+        _print(roster, hooks, marks)
+
+
+command.add_command(_lock.lock)
+command.add_command(_lock.verify)
+
+
+def _marked(one: Standing, marks: Mapping[str, str]) -> dict[str, str]:
+    return {"lock": marks[one.name]} if one.name in marks else {}
 
 
 def _idle_hooks(config: Config, roster: tuple[Standing, ...]) -> dict[str, dict[str, str]]:
-    """Return the layer of each hook of what is idle; of what is disabled nothing is imported."""
-    from hauberk import plugins
+    """Return the layer of each hook of what is idle; of what is disabled, or not required, nothing is imported."""
+    from hauberk import loading, plugins
 
-    off = config.disabled()
-    sources = {name: source for name, source in plugins.installed().items() if name not in off}
+    sources = loading.imported(config, plugins.installed())
     classes = {
         one.name: plugins.load_class(sources[one.name]) for one in roster if not one.active and one.name in sources
     }
@@ -62,9 +80,14 @@ def _has(plugin: type, hook: str) -> bool:
     return hasattr(getattr(plugin, hook, None), "hauberk_impl")
 
 
-def _print(roster: tuple[Standing, ...], hooks: Mapping[str, Mapping[str, str]]) -> None:
+def _print(roster: tuple[Standing, ...], hooks: Mapping[str, Mapping[str, str]], marks: Mapping[str, str]) -> None:
     rows = [
-        (one.name, f"{one.distribution} {one.version}".strip(), _by_layer(hooks[one.name]), _state(one))
+        (
+            one.name,
+            f"{one.distribution} {one.version}".strip(),
+            _by_layer(hooks[one.name]),
+            ", ".join([_state(one), *_marked(one, marks).values()]),
+        )
         for one in roster
     ]
     for one, line in zip(roster, table(rows), strict=True):

@@ -143,9 +143,17 @@ def test_plugin_imports_no_other_plugin(folder: Path) -> None:
 
 
 def test_sdk_is_imported_in_one_place() -> None:
-    """Only the hosts import the SDK and what it stands on; the data plane is free of both."""
+    """Only the hosts, and the SDK's face of the testing kit, import the SDK and what it stands on."""
     users = {path for path, name in imports(ROOT / "src") if name in {"mcp", "mcp_types", "anyio", "pydantic"}}
-    assert {path.parent.name for path in users} <= {"hosts"}
+    kit = ROOT / "src" / "hauberk" / "testing" / "_sdk.py"  # a transport for the SDK's client; imported when asked for
+    assert kit in users
+    assert {path.parent.name for path in users - {kit}} <= {"hosts"}
+
+
+def test_pytest_is_imported_in_one_place() -> None:
+    """Only the fixtures of the testing kit import pytest: no guard loads it, and no user needs it."""
+    users = {path.name for path, name in imports(ROOT / "src") if name in {"pytest", "_pytest"}}
+    assert users == {"_pytest.py"}
 
 
 def test_changelog_fragments_have_a_kind() -> None:

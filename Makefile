@@ -17,7 +17,7 @@ export UV_SYSTEM_CERTS ?= 1
 
 .DEFAULT_GOAL := help
 .SECONDARY:
-.PHONY: help setup demo test test-alone test-all test-lowest check lint types shape bench fuzz lock clean
+.PHONY: help setup demo test test-alone test-all test-lowest check lint types shape bench fuzz docs docs-write lock clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -62,6 +62,12 @@ bench: .venv/.synced ## run the benchmarks: a table and JSON
 fuzz: .venv/.synced ## run the fuzz targets
 	@$(BIN)/python tests/fuzz/run.py
 
+docs: .venvs/docs/.synced ## build the documentation site into build/docs; a warning is an error
+	.venvs/docs/bin/sphinx-build --quiet --fail-on-warning --keep-going --nitpicky --fresh-env -c contrib/docs docs build/docs
+
+docs-write: .venv/.synced ## renew the parts of the documentation that are made from the code
+	$(BIN)/python -m contrib.docs.generate --write
+
 lock: $(UV) ## bring uv.lock up to date with the manifests
 	$(UV) lock
 
@@ -102,6 +108,9 @@ endef
 	$(UV) venv --quiet --clear --python $(UVPYTHON) .venvs/lowest && \
 	$(UV) pip install --quiet --python .venvs/lowest/bin/python --resolution lowest-direct --group test --editable '.[sdk]'
 	@touch $@
+
+.venvs/docs/.synced: $(MANIFESTS) | $(UV)
+	$(call sync,.venvs/docs,--only-group docs)
 
 .venvs/%/.synced: $(MANIFESTS) | $(UV)
 	$(call sync,.venvs/$*,--extra $* --no-default-groups --group test)

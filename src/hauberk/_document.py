@@ -190,6 +190,7 @@ class Document:
         self.profile: Final[Profile] = self._profile(self._data.get("profile", profile_default))
         self.plugins: Final = self._core_table("plugins", Plugins)
         self.features: Final = self._core_table("features", Features)
+        self._check_features()
         self.core: Final = self._core_table("core", Core)
         self.hosts: Final = tuple(self._table(("host",), self._data.get("host", {})))
         self.servers: Final[dict[str, ServerOptions]] = {}
@@ -208,6 +209,14 @@ class Document:
         self.decoder.check(f"[{word}]", table, kind, hint=lambda key: legacy((word, key)))
         decoded: TableT = self.decoder.decode(f"[{word}]", table, kind)
         return decoded
+
+    def _check_features(self) -> None:
+        """In production no flag turns a control off (S0.3)."""
+        if self.profile == "production":
+            for key, value in self._data.get("features", {}).items():
+                if value is False:
+                    hint = "leave it out: in production plugins.require says what runs"
+                    raise self.decoder.error("[features]", key, "cannot be false in production", hint)
 
     def _index(self) -> None:
         """Note every table by its place, and refuse what can be none."""

@@ -154,7 +154,13 @@ def _not_required(config: Config, sources: Iterable[str], disabled: Iterable[str
 
 
 def _switched_on(config: Config, name: str) -> bool:
-    return name in FEATURES and bool(getattr(config.features, FEATURES[name]))
+    """Whether a feature flag switches a plugin on; in production one is true for all that it names, or for none."""
+    flag = FEATURES.get(name)
+    if flag is None:
+        return False
+    if getattr(config.features, flag):
+        return True
+    return config.production and any(FEATURES.get(other) == flag for other in config.plugins.require)
 
 
 def _runs_unasked(name: str) -> PluginError:
@@ -176,7 +182,7 @@ def all_there(config: Config, known: set[str], disabled: Iterable[str]) -> None:
                 hint=f"{_install(name)}, or remove {name!r} from plugins.require",
             )
     for name, flag in FEATURES.items():
-        if not getattr(config.features, flag):
+        if not _switched_on(config, name):
             continue
         if name in disabled:
             raise ConfigError(f"features.{flag} needs plugin {name!r}, which is disabled", hint="turn one of them off")
@@ -201,7 +207,7 @@ def exactly_required(config: Config, loaded: Mapping[str, Loaded]) -> None:
     for name in sorted(required - set(loaded)):
         raise PluginError(f"plugin {name!r} is required and does not run", hint=f"see mode in [{name}]")
     for name, flag in FEATURES.items():
-        if getattr(config.features, flag) and name not in loaded:
+        if _switched_on(config, name) and name not in loaded:
             raise PluginError(
                 f"features.{flag} needs plugin {name!r}, which does not run", hint=f"see mode in [{name}]"
             )

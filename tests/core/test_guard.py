@@ -575,3 +575,24 @@ async def test_sinks_open_first() -> None:
 
     async with Guard(Config.default(), [Early(), Late()]):
         assert opened == ["late", "early"]
+
+
+@pytest.mark.parametrize("flag", ["mcp_tls_enabled", "agent_security_enabled", "agent_rate_limit_enabled"])
+def test_flag_is_not_false_in_production(flag: str) -> None:
+    """In production no feature flag says false; what runs is what is required (S0.3)."""
+    text = fails(f"{PRODUCTION}[features]\n{flag} = false", ConfigError)
+    assert text == f"<inline>: [features] {flag}: cannot be false in production"
+    load(f"[features]\n{flag} = false", discover=False)
+
+
+def test_feature_is_whole_in_production(house: House) -> None:
+    """In production a feature is on for all of its plugins or for none: no sealing without replay defence (S0.3)."""
+    house.install("envelope", source("envelope"))
+    toml = PRODUCTION + "[plugins]\nrequire=['envelope']\n"
+    missing = "features.agent_security_enabled needs plugin 'replay', which is not installed"
+    assert fails(toml, PluginError, house.folder) == missing
+    house.install("replay", source("replay"))
+    assert fails(toml, PluginError, house.folder) == "plugin 'replay' runs and is not in plugins.require"
+    both = Config.from_toml(toml.replace("'envelope'", "'envelope', 'replay'"), base=house.folder)
+    assert set(Guard.load(locked(both)).loaded) == {"envelope", "replay"}
+    assert set(load("[plugins]\nrequire=['envelope']\n").loaded) == {"envelope"}

@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.core.house import House, empty_house, locked, record, source
 
-from hauberk import _installed, files, loading, lock, locking
+from hauberk import _installed, loading, lock, locking
 from hauberk.cli import main
 from hauberk.config import Config
 from hauberk.guard import Guard
@@ -631,7 +631,7 @@ def test_failing_disk_leaves_the_old_lock(
     def full(*_: object) -> None:
         raise OSError(28, os.strerror(28))
 
-    monkeypatch.setattr(files.os, "fsync", full)
+    monkeypatch.setattr(os, "fsync", full)
     assert line("lock", "--editable").status == 2
     assert site.lock.read_bytes() == before
     assert sorted(path.name for path in site.config.parent.iterdir()) == ["hauberk-plugins.lock", "hauberk.toml"]

@@ -17,10 +17,10 @@ export UV_SYSTEM_CERTS ?= 1
 
 .DEFAULT_GOAL := help
 .SECONDARY:
-.PHONY: help setup demo test test-alone test-all test-lowest check lint types shape bench fuzz docs docs-write lock clean
+.PHONY: help setup demo test test-alone test-all test-lowest check lint types shape bench fuzz mcp-conformance docs docs-write lock clean
 
 help: ## list the commands
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: .venv/.synced ## make .venv, with everything that development needs
 
@@ -67,6 +67,9 @@ docs: .venvs/docs/.synced ## build the documentation site into build/docs; a war
 
 docs-write: .venv/.synced ## renew the parts of the documentation that are made from the code
 	$(BIN)/python -m contrib.docs.generate --write
+
+mcp-conformance: .venv/.synced ## play the official MCP conformance suite's client scenarios, bare and guarded
+	@$(BIN)/python tests/mcp_conformance/run.py
 
 lock: $(UV) ## bring uv.lock up to date with the manifests
 	$(UV) lock

@@ -132,7 +132,7 @@ class ServerOptions(Table, frozen=True):
 
     def shown(self) -> dict[str, Any]:
         """Return the table as it may be shown: without values of ``env`` and ``headers``, secrets in ``args``."""
-        return {**plain(self), "args": _shown_args(self.args)}
+        return {**plain(self), "args": shown_args(self.args)}
 
 
 SERVER_WORDS: Final = tuple(fields_of(ServerOptions))
@@ -150,7 +150,8 @@ def is_name(text: str) -> bool:
     return 0 < len(text) <= _NAME_CHARS and text.isprintable() and text == text.strip() and not set(text) & set("/*?[]")
 
 
-def _shown_args(args: tuple[str, ...]) -> list[str]:
+def shown_args(args: tuple[str, ...]) -> list[str]:
+    """Return arguments as they may be shown: what is, or follows, the look of a secret is hidden."""
     shown = []
     hide = False
     for arg in args:

@@ -110,13 +110,12 @@ def read(text: str, name: str, only: Collection[str] = ()) -> tuple[Tree, list[E
         ConfigError: The text is no JSON, has no table of servers, or none of the keys in ``only``.
     """
     tree = _spans.parse(text, name)
-    found = list(_tables(tree.root))
-    if not found:
+    entries = entries_in(tree)
+    if entries is None:
         raise ConfigError(
             f"{name}: there is no table of MCP servers",
             hint=f"looked for: {', '.join('.'.join(path) for path in TABLES)}",
         )
-    entries = [Entry(path, member.key, member.value) for path, table in found for member in table.members or ()]
     there = [entry.key for entry in entries]
     for key in only:
         if key not in there:
@@ -124,6 +123,14 @@ def read(text: str, name: str, only: Collection[str] = ()) -> tuple[Tree, list[E
                 f"{name}: there is no server {key!r}", hint=f"its servers: {', '.join(map(repr, there)) or 'none'}"
             )
     return tree, entries
+
+
+def entries_in(tree: Tree) -> list[Entry] | None:
+    """Return the entries of all tables of servers, or None if there is no such table."""
+    found = list(_tables(tree.root))
+    if not found:
+        return None
+    return [Entry(path, member.key, member.value) for path, table in found for member in table.members or ()]
 
 
 def _below(node: Node, path: tuple[str, ...], seen: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Node]]:

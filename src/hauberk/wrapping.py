@@ -23,7 +23,19 @@ from collections.abc import Callable, Collection, Iterable
 from typing import Final, NamedTuple
 
 from hauberk import _spans
-from hauberk._entries import REMOTE_KEYS, RUN, SEPARATOR, Entry, Server, is_guarded, items_of, judged, names_of, read
+from hauberk._entries import (
+    REMOTE_KEYS,
+    RUN,
+    SEPARATOR,
+    Entry,
+    Server,
+    entries_in,
+    is_guarded,
+    items_of,
+    judged,
+    names_of,
+    read,
+)
 from hauberk._spans import Edit, Node, Tree
 from hauberk.refusals import HauberkError
 
@@ -91,12 +103,12 @@ def unwrap(text: str, *, name: str, only: Collection[str] = ()) -> Rewritten:
 
 
 def entries_of(text: str, *, name: str) -> list[tuple[Entry, Server]]:
-    """Return the entries of a client's configuration with how they stand.
+    """Return the entries of a client's configuration with how they stand; none if it has no table of servers.
 
     Raises:
-        ConfigError: The text is no JSON, or has no table of servers.
+        ConfigError: The text is no JSON.
     """
-    _, entries = read(text, name)
+    entries = entries_in(_spans.parse(text, name)) or []
     names = names_of(entries)
     return [(entry, judged(entry, names[entry])) for entry in entries]
 

@@ -93,7 +93,7 @@ def run(request: Request) -> int:
         HauberkError: It is not started.
     """
     _check_words(request)
-    _check_env(request.env)
+    check_env(request.env)
     off = _disabled(request.plugins)
     with _streams.taken() as (stdin, stdout):
         with _no_collection():
@@ -163,7 +163,12 @@ def _check_words(request: Request) -> None:
         raise ConfigError(f"--server names a command, and {words[0]!r} has its name", hint="leave --server out")
 
 
-def _check_env(names: Sequence[str]) -> None:
+def check_env(names: Sequence[str]) -> None:
+    """Check that what ``--env`` was given are names.
+
+    Raises:
+        ConfigError: One is none; it may hold a value, which is not shown.
+    """
     for name in names:
         if not name or "=" in name:
             # The arguments of a process are there for everybody to read.

@@ -3,38 +3,35 @@
 from __future__ import annotations
 
 import ast
+import inspect
 import json
 import re
 import sys
 import tomllib
 from pathlib import Path
-from typing import Any, get_args
+from typing import Annotated, get_args
 
-import msgspec
 import pytest
+from contrib.docs.generate import left_over, stale
+from contrib.docs.hooks import specs
+from contrib.docs.options import FIRST_PARTY, TABLES, words
+from contrib.docs.pages import sections
+from contrib.docs.refusals import entries
+from contrib.docs.scenes import REFUSALS as SCENES
+from contrib.docs.scenes import UNPLAYED_REFUSALS
 from tests.prose import DOCS, ROOT, Place, block, call, rows, section
 
-from hauberk import Config, Options
-from hauberk._document import Core, Features, Plugins, ServerOptions
-from hauberk.bounds import Bounds
+from hauberk import Config, Event
+from hauberk.config import Narrow
 from hauberk.exchange import Outcome
-from hauberk_audit._options import Options as AuditOptions
 from hauberk_sieve._options import Options as SieveOptions
 
 CONFIGURATION = DOCS / "configuration.md"
 REFUSALS = DOCS / "refusals.md"
+EVENTS = DOCS / "events.md"
 PLUGINS = DOCS / "plugins.md"
-OWN = set(Options.__struct_fields__)
-TABLES: dict[str, type[msgspec.Struct]] = {
-    "`[plugins]`": Plugins,
-    "`[features]`": Features,
-    "`[server.NAME]`": ServerOptions,
-    "`[core]`": Core,
-    "`[core.bounds]`": Bounds,
-    "Every plugin": Options,
-    "`[sieve]`": SieveOptions,
-    "`[audit]`": AuditOptions,
-}
+FILES = {"policy.py", "audit.jsonl", "audit.key"}
+"""Names of files that look like codes."""
 
 
 @pytest.fixture
@@ -42,29 +39,51 @@ def place(tmp_path: Path) -> Place:
     return Place(tmp_path)
 
 
+# --- what is made from the code ---
+
+
+def test_generated_parts_are_up_to_date() -> None:
+    """Hooks, options, codes, events and help on the pages are those of the code; ``make docs-write`` renews them."""
+    assert [path.name for path in stale()] == []
+    assert left_over() == []
+
+
+def test_every_hook_has_its_section() -> None:
+    """The hook reference has a section for each hook, with its exact signature as heading, in the order of the code."""
+    text = (DOCS / "hooks.md").read_text(encoding="utf-8")
+    headings = re.findall(r"(?m)^## `(.*)`$", text)
+    assert headings == [f"{spec.__name__}({', '.join(inspect.signature(spec).parameters)})" for spec in specs()]
+    assert len(headings) == 5
+    assert [text.count(f"**{title}**") for title in ("When", "Failure")] == [len(headings)] * 2
+
+
+def test_help_is_what_the_program_prints(place: Place) -> None:
+    """The page of the command line shows what each command prints, to the letter, and leaves out none."""
+    page = DOCS / "cli.md"
+    for line, shown in re.findall(r"(?ms)^## `(.*?)`\n\n```text\n(.*?)\n```$", page.read_text(encoding="utf-8")):
+        done = place.run([*line.split(), "--help"])
+        assert (line, done.out.rstrip()) == (line, shown)
+
+
 # --- configuration.md ---
 
 
-def written(value: Any) -> str:
-    """Return a default as the page writes it."""
-    if value is None:
-        return "none"
-    return f"`{json.dumps(list(value) if isinstance(value, tuple) else value)}`"
+def test_every_table_is_on_the_page() -> None:
+    """Each table of the core, and of each plugin of this repository, has a section; each option has a meaning."""
+    text = CONFIGURATION.read_text(encoding="utf-8")
+    assert set(re.findall(r"(?m)^## (`\[.*\]`)$", text)) == {name for name in TABLES if name.startswith("`[")}
+    assert {f"`[{word}]`" for word in FIRST_PARTY} <= set(TABLES)
+    assert [row for name in TABLES for row in rows(section(CONFIGURATION, name)) if len(row) != 4 or not row[3]] == []
 
 
-def options(kind: type[msgspec.Struct]) -> dict[str, str]:
-    """Return the keys of a table with their defaults, as the page writes them."""
-    made = kind()
-    shared = OWN if issubclass(kind, Options) and kind is not Options else set()
-    values = {name: getattr(made, name) for name in kind.__struct_fields__ if name not in shared}
-    return {f"`{name}`": written(value) for name, value in values.items() if not isinstance(value, Bounds)}
-
-
-@pytest.mark.parametrize("heading", TABLES)
-def test_every_option_has_its_row(heading: str) -> None:
-    """Each key that a table takes stands on the page with its default, and no other does."""
-    shown = {key: default for key, default, _ in rows(section(CONFIGURATION, heading))}
-    assert shown == options(TABLES[heading])
+def test_option_is_described_by_its_type() -> None:
+    """A row has the type, the default and the marks of its option as the code has them."""
+    assert words(Annotated[tuple[str, ...] | None, Narrow.UNION]) == "list of text"
+    shown = {row[0]: row[1:3] for name in TABLES for row in rows(section(CONFIGURATION, name))}
+    assert shown["`deny`"] == ["list of text or table, *narrow*", "`[]`"]
+    assert shown["`headers`"] == ["table of text, *secret*", "`{}`"]
+    assert shown["`deadline`"] == ["number above 0", "`2.0`"]
+    assert shown["`request_timeout`"] == ["number above 0", "none"]
 
 
 def test_configuration_of_the_page_lets_a_host_start(place: Place) -> None:
@@ -82,38 +101,54 @@ def test_more_specific_lists_are_united() -> None:
     assert config.options("sieve", SieveOptions, "files").deny == ("*/execute_shell", "files/read_media_file")
 
 
-# --- refusals.md ---
+# --- refusals.md, events.md ---
 
 
-def codes_of_the_core() -> set[str]:
-    """Return each code that stands in the source of the core; outcomes are made of theirs."""
+def codes_of_the_code() -> set[str]:
+    """Return each code that stands in the source of the core and of the plugins; outcomes are made of theirs."""
+    own = "|".join(("core", "policy", *FIRST_PARTY))
     found = {f"core.{outcome}" for outcome in get_args(Outcome)}
-    for path in (ROOT / "src").rglob("*.py"):
+    for path in [*ROOT.glob("src/**/*.py"), *ROOT.glob("plugins/*/src/**/*.py")]:
+        if path.parent.name in {"testing", "conformance"} or "probe" in path.stem:
+            continue  # their examples, and the names of probes, look like codes
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Constant) and re.fullmatch(r"core\.[a-z_]+", str(node.value)):
+            if isinstance(node, ast.Constant) and re.fullmatch(rf"({own})\.[a-z_]+", str(node.value)):
                 found.add(str(node.value))
-    return found
+    return found - FILES
 
 
-def codes_of_the_page() -> list[str]:
-    """Return each code that begins a row of the page, as often as it does."""
-    lines = REFUSALS.read_text(encoding="utf-8").splitlines()
-    firsts = [line.split(" | ")[0] for line in lines if line.startswith("| `core.")]
-    return [code for first in firsts for code in re.findall(r"`(core\.\w+)`", first)]
+def codes_of(page: Path, *headings: str) -> list[str]:
+    """Return the code at the beginning of each row of a page, under these headings or all."""
+    text = page.read_text(encoding="utf-8")
+    parts = [part for heading, part in sections(text).items() if not headings or heading in headings]
+    return [code for part in parts for row in rows(part) for code in re.findall(r"`(\w+\.\w+)`", row[0])]
 
 
 def test_every_code_has_its_entry() -> None:
-    """Each code of the core has one entry on the page, and the page has no other."""
-    page = codes_of_the_page()
-    assert sorted(page) == sorted(codes_of_the_core())
+    """Each code of the core and the plugins is on a page, once as a refusal or once as another event, and no other."""
+    refusals, events = codes_of(REFUSALS), codes_of(EVENTS, "All others")
+    assert len(set(refusals)) == len(refusals) > 30
+    assert len(set(events)) == len(events)
+    assert set(refusals) | set(events) == codes_of_the_code()
+    assert set(refusals) & set(events) == {"core.closed", "core.timed_out"}  # a call's outcome, or a refusal
 
 
 def test_every_refusal_says_what_to_do() -> None:
-    """Each refusal on the page has a meaning and what to do, each a sentence."""
-    text = REFUSALS.read_text(encoding="utf-8").partition("\n## Events that are no refusals\n")[0]
-    entries = [row for row in rows(text) if row[0].startswith("`core.")]
-    assert len(entries) > 30
-    assert [row[0] for row in entries if len(row) != 3 or not all(cell.endswith(".") for cell in row[1:])] == []
+    """Each refusal has a meaning and what to do, each a sentence, and a page of its own."""
+    found = list(entries(REFUSALS.read_text(encoding="utf-8")))
+    assert [entry.code for entry in found if not entry.meaning.endswith(".") or not entry.remedy.endswith(".")] == []
+    assert {entry.code for entry in found} == {path.stem for path in (DOCS / "refusals").glob("*.md")}
+
+
+def test_refusals_are_provoked() -> None:
+    """The page of a refusal shows how it came about, but for those that nobody can be shown."""
+    assert set(codes_of(REFUSALS)) - set(SCENES) == set(UNPLAYED_REFUSALS)
+
+
+def test_event_has_the_fields_of_the_page() -> None:
+    """The page names each field of an event, and no other, in the order in which they are written."""
+    shown = [row[0].strip("`") for row in rows(section(EVENTS, "What an event holds"))]
+    assert sorted(shown) == sorted(Event.__struct_fields__)
 
 
 # --- plugins.md ---

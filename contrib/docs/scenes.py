@@ -1,0 +1,188 @@
+"""How each code comes about: small scenes, played on a real guard. What a page shows is what the guard did."""
+
+from __future__ import annotations
+
+from typing import Any, Final, Literal, NamedTuple
+
+from contrib.docs import rings
+
+Side = Literal["client", "server"]
+Line = tuple[Side, Any]
+"""Who says something, and what: a message, or the bytes of a line."""
+
+_META: Final = {"io.modelcontextprotocol/protocolVersion": "2026-07-28"}
+_CAPABILITIES: Final = {
+    **_META,
+    "io.modelcontextprotocol/clientInfo": {"name": "agent", "version": "1"},
+    "io.modelcontextprotocol/clientCapabilities": {"roots": {}, "sampling": {}, "elicitation": {}},
+}
+_IMPATIENT: Final = "[core]\nrequest_timeout = 0.05\n"
+_SIEVE: Final = '[sieve]\nallow = ["files/read_*"]\n'
+
+
+class Scene(NamedTuple):
+    """What is said on one connection to the server ``files``, under which configuration, with which plugins."""
+
+    lines: tuple[Line, ...]
+    toml: str = ""
+    plugins: tuple[type[rings.Ring], ...] = ()
+    role: Literal["client", "server"] = "client"
+
+
+def _request(method: str, params: Any = None, id: Any = 1) -> Line:
+    body = {"jsonrpc": "2.0", "id": id, "method": method}
+    return "client", body if params is None else {**body, "params": params}
+
+
+def _call(tool: str, id: Any = 1, **arguments: Any) -> Line:
+    return _request("tools/call", {"name": tool, "arguments": arguments}, id)
+
+
+def _answer(result: Any, id: Any = 1) -> Line:
+    return "server", {"jsonrpc": "2.0", "id": id, "result": result}
+
+
+def _raw(line: str) -> tuple[Line]:
+    return (("client", line.encode()),)
+
+
+_READ: Final = _call("read_note", name="milk")
+_DONE: Final = _answer({"content": [{"type": "text", "text": "buy milk"}]})
+_ASKED: Final = _request("tools/call", {"name": "read_note", "arguments": {}, "_meta": _META})
+
+
+def _needs(*kinds: str) -> Line:
+    """Return an answer that asks for more input."""
+    asks = {f"q{place}": {"method": kind, "params": {}} for place, kind in enumerate(kinds)}
+    return _answer({"resultType": "input_required", "inputRequests": asks, "requestState": "s1"})
+
+
+def _retry(id: int) -> Line:
+    params = {"name": "read_note", "arguments": {}, "_meta": _META, "requestState": f"s{id - 1}"}
+    return _request("tools/call", {**params, "inputResponses": {"q": {"roots": []}}}, id)
+
+
+def _more(id: int) -> Line:
+    asks = {"q": {"method": "roots/list", "params": {}}}
+    return _answer({"resultType": "input_required", "inputRequests": asks, "requestState": f"s{id}"}, id)
+
+
+_EDGE: Final = {
+    "core.not_json": Scene(_raw('{"jsonrpc":"2.0","id":1,"method":}')),
+    "core.not_an_object": Scene(_raw('"hello"')),
+    "core.batch": Scene(_raw('[{"jsonrpc":"2.0","id":1,"method":"ping"}]')),
+    "core.duplicate_key": Scene(
+        _raw(
+            '{"jsonrpc":"2.0","id":1,"method":"tools/call",'
+            '"params":{"name":"read_note","arguments":{},"name":"delete_all"}}'
+        )
+    ),
+    "core.number": Scene(
+        _raw(
+            '{"jsonrpc":"2.0","id":1,"method":"tools/call",'
+            '"params":{"name":"read_note","arguments":{"line":18446744073709551616}}}'
+        )
+    ),
+    "core.depth": Scene(
+        _raw('{"jsonrpc":"2.0","id":1,"method":"ping","params":{"a":' + "[" * 127 + "]" * 127 + "}}"),
+    ),
+    "core.line_too_long": Scene(
+        _raw('{"jsonrpc":"2.0","id":1,"method":"ping","params":{"a":"' + "x" * 1024 + '"}}'),
+        "[core.bounds]\nline_bytes = 1024\n",
+    ),
+    "core.envelope": Scene((("client", {"jsonrpc": "1.0", "id": 1, "method": "ping"}),)),
+    "core.id": Scene((_request("ping", id=1.5),)),
+    "core.method_unknown": Scene((_request("tools/destroy"),)),
+    "core.direction": Scene((_request("sampling/createMessage", {"messages": [], "maxTokens": 1}),)),
+    "core.kind": Scene((("client", {"jsonrpc": "2.0", "method": "tools/list"}),)),
+    "core.params": Scene((_request("tools/call", {"arguments": {}}),)),
+    "core.embedded": Scene((_ASKED, _needs("tools/list"))),
+}
+_MATCHING: Final = {
+    "core.unmatched": Scene((_answer({"tools": []}, 99),)),
+    "core.progress_unknown": Scene(
+        (
+            (
+                "server",
+                {
+                    "jsonrpc": "2.0",
+                    "method": "notifications/progress",
+                    "params": {"progressToken": "x", "progress": 1},
+                },
+            ),
+        )
+    ),
+    "core.id_in_flight": Scene((_call("read_note", 7, name="milk"), _call("read_note", "7", name="birthday"))),
+    "core.discover_refused": Scene(
+        (
+            _request("server/discover", {"_meta": _CAPABILITIES}),
+            _request(
+                "initialize",
+                {
+                    "protocolVersion": "2025-11-25",
+                    "capabilities": {},
+                    "clientInfo": {"name": "agent", "version": "1"},
+                },
+                2,
+            ),
+        ),
+        plugins=(rings.Hides,),
+    ),
+}
+_POLICY: Final = {
+    "core.unjudged": Scene((_READ,), plugins=(rings.Silent,)),
+    "core.unapproved": Scene((_READ,), plugins=(rings.Asks,)),
+    "core.secret": Scene((_READ,), plugins=(rings.Borrows,)),
+    "core.refused": Scene((_call("delete_all"),), _SIEVE, role="server"),
+    "sieve.denied": Scene((_call("delete_all"),), _SIEVE),
+    "sieve.malformed_list": Scene((_request("tools/list"), _answer({"tools": "all of them"})), _SIEVE),
+}
+_LIMITS: Final = {
+    "core.busy": Scene((_READ, _call("read_note", 2, name="birthday")), "[core.bounds]\nexchanges = 1\n"),
+    "core.timed_out": Scene((_request("tools/list"),), _IMPATIENT),
+    "core.rounds": Scene((_ASKED, _more(1), _retry(2), _more(2), _retry(3)), "[core.bounds]\nretries = 1\n"),
+}
+_FAILURES: Final = {
+    "core.hook_failed": Scene((_READ,), plugins=(rings.Raises,)),
+    "core.hook_answer": Scene((_READ,), plugins=(rings.Answers,)),
+    "core.deadline": Scene((_READ,), "[core.bounds]\ndeadline = 0.05\n", (rings.Waits,)),
+    "core.call_changed": Scene((_READ,), plugins=(rings.Changes,)),
+    "core.unrecorded": Scene((_READ,), plugins=(rings.Loses,)),
+}
+EVENTS: Final = {
+    "core.started": Scene(()),
+    "core.stopped": Scene(()),
+    "core.connected": Scene(()),
+    "core.disconnected": Scene(()),
+    "core.allowed": Scene((_READ,)),
+    "core.approved": Scene((_READ,), '[core]\napprovers = ["policy"]\n', (rings.Approves,)),
+    "core.answered": Scene((_READ, _DONE)),
+    "core.error": Scene((_READ, ("server", {"jsonrpc": "2.0", "id": 1, "error": {"code": -32602, "message": "no"}}))),
+    "core.cancelled": Scene(
+        (
+            _READ,
+            ("client", {"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": 1}}),
+        )
+    ),
+    "core.closed": Scene((_READ,)),
+    "core.timed_out": Scene((_READ,), _IMPATIENT),
+    "core.would_refuse": Scene((_call("delete_all"),), f'{_SIEVE}mode = "audit"\n'),
+    "core.would_rewrite": Scene((_READ,), plugins=(rings.Rewrites,)),
+    "core.sink_failed": Scene((_READ,), plugins=(rings.Breaks,)),
+    "sieve.hidden": Scene((_request("tools/list"), _answer({"tools": [{"name": "delete_all"}]})), _SIEVE),
+}
+"""Events that are no refusals."""
+REFUSALS: Final[dict[str, Scene]] = {**_EDGE, **_MATCHING, **_POLICY, **_LIMITS, **_FAILURES}
+
+UNPLAYED_REFUSALS: Final = {
+    "core.internal": (-32007, "critical"),
+    "core.closed": (None, None),
+    "core.peer_error": (None, None),
+}
+"""Number and severity of those that need a mistake in the core, or that only a plugin gets: nobody reads them."""
+UNPLAYED_EVENTS: Final = {
+    "core.events_lost": ("system", "critical", "logged", ""),
+    "audit.chain_started": ("system", "info", "logged", "`file`"),
+    "audit.recovered": ("system", "warning", "logged", "`bytes`, `file`"),
+}
+"""Category, severity, action and details of those that need a slow machine, or that only the log itself gets."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from hauberk.event import Event, Severity
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     import click
 
     from hauberk.guard import Guard
+    from hauberk.probe import Probe
 
 logger = logging.getLogger("hauberk.audit")
 
@@ -89,6 +91,25 @@ class Audit:
             self._say(error)
             raise
         self._failing = False
+
+    def log_path(self) -> Path:
+        """Return the log that is written: `path`, or the sibling that was free when it was opened."""
+        return self.path if self._log is None else self._log.path
+
+    def flush(self) -> None:
+        """Write what waits for company.
+
+        Raises:
+            PluginError: It could not be written.
+        """
+        if self._batch is not None:
+            self._batch.close()
+
+    def probes(self) -> list[Probe]:
+        """Return what shows that the log is live."""
+        from hauberk_audit._probes import probes  # in development a host starts without them
+
+        return probes(self)
 
     def _say(self, error: PluginError) -> None:
         if not self._failing:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 import msgspec
 
 from hauberk import config
 from hauberk.config import Narrow
 from hauberk_sieve._rules import Pattern, Rules
+
+PROBED: Final = Pattern("hauberk-doctor", "denied", "hauberk-doctor/denied")
+"""The first deny rule of every table: what shows that the rules are live calls this tool (`hauberk.probe`)."""
 
 
 class Pair(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -34,7 +37,7 @@ class Options(config.Options, frozen=True):
 
     def rules(self) -> Rules:
         """Return the rules of this table."""
-        return Rules(self.default, patterns("allow", self.allow), patterns("deny", self.deny))
+        return Rules(self.default, patterns("allow", self.allow), (PROBED, *patterns("deny", self.deny)))
 
 
 def patterns(key: str, items: tuple[str | Pair, ...]) -> list[Pattern]:

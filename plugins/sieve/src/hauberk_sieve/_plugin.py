@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from hauberk.connection import Connection
 from hauberk.event import Event
@@ -16,6 +16,9 @@ from hauberk_sieve._limits import LIMITS
 from hauberk_sieve._lists import Sifted, sift
 from hauberk_sieve._names import shown
 from hauberk_sieve._rules import Decision, Rules
+
+if TYPE_CHECKING:
+    from hauberk.probe import Probe
 
 
 class Sieve:
@@ -48,6 +51,12 @@ class Sieve:
         """Refuse what the rules do not allow, listed or not."""
         decision = self.rules(connection.server).decide(connection.server, call.name)
         return Allow(decision.rule) if decision.allowed else denied(connection.server, call.name, decision)
+
+    def probes(self) -> list[Probe]:
+        """Return what shows that hiding and refusing are live."""
+        from hauberk_sieve._probes import probes  # in development a host starts without them
+
+        return probes(self._guard, self)
 
     def rules(self, server: str) -> Rules:
         """Return the rules that hold for one server."""

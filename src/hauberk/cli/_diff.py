@@ -24,7 +24,7 @@ def lines(before: str, after: str, name: str) -> Iterator[str]:
     """
     old, new = (shown(text, name).splitlines() for text in (before, after))
     for line in difflib.unified_diff(old, new, name, name, lineterm=""):
-        yield printable(line)
+        yield "\t".join(map(printable, line.split("\t")))
 
 
 def shown(text: str, name: str) -> str:

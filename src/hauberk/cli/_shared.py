@@ -5,9 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
+
+from hauberk.refusals import HauberkError
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 HELP: Final = {"help_option_names": ["-h", "--help"]}
 """Context settings of every command."""
@@ -25,6 +30,19 @@ def configured(function: F) -> F:
     )
     host = click.option("--host", metavar="NAME", default="default", help="Whose tables [host.NAME] hold.")
     return file(host(function))
+
+
+def servers(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Return the servers of the configuration whose names begin so."""
+    from click.shell_completion import CompletionItem
+
+    from hauberk.config import Config
+
+    try:
+        names = Config.read(ctx.params.get("config"), host=ctx.params.get("host") or "default").servers
+    except HauberkError:
+        return []  # nobody wants to read of it between two words
+    return [CompletionItem(name) for name in names if name.startswith(incomplete)]
 
 
 def printing(function: F) -> F:

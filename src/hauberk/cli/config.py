@@ -1,4 +1,4 @@
-"""``hauberk config``: whether a configuration is sound, and what is in force."""
+"""``hauberk config``: whether a configuration is sound, what is in force, a first one, and a schema for editors."""
 
 from __future__ import annotations
 
@@ -30,9 +30,60 @@ Examples:
 """
 
 
+_INIT_EPILOG = """\b
+Examples:
+  hauberk config init
+  hauberk config init hauberk.toml --from ~/.cursor/mcp.json
+"""
+_SCHEMA_EPILOG = """\b
+Examples:
+  hauberk config schema > ~/.config/hauberk/hauberk.schema.json
+"""
+
+
 @click.group("config", context_settings=HELP)
 def command() -> None:
-    """Check or show the configuration."""
+    """Check, show or begin the configuration."""
+
+
+@command.command(epilog=_INIT_EPILOG, context_settings=HELP)
+@click.argument("file", required=False, type=click.Path(path_type=Path))
+@click.option(
+    "--from",
+    "clients",
+    multiple=True,
+    metavar="CLIENT",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="A client's file with servers [default: those of known clients].",
+)
+@printing
+def init(*, file: Path | None, clients: tuple[Path, ...], as_json: bool) -> None:
+    """Write a first configuration, with the servers that clients start.
+
+    FILE is hauberk.toml in the user's configuration directory unless it is named. It is never overwritten.
+    """
+    from hauberk.cli import _initial
+
+    made = _initial.write(file, clients)
+    if as_json:
+        print_json(made._asdict() | {"file": str(made.file)})
+        return
+    click.echo(f"written: {made.file}\nservers: {', '.join(made.servers) or 'none found'}")
+    for line in made.next:
+        click.echo(f"next: {line}")
+
+
+@command.command(epilog=_SCHEMA_EPILOG, context_settings=HELP)
+def schema() -> None:
+    """Print a JSON Schema of the configuration, for editors.
+
+    It holds the options of the plugins that are installed.
+    """
+    from hauberk import plugins
+    from hauberk.schema import schema as made
+
+    sources = plugins.installed()
+    print_json(made({name: plugins.load_class(source).Options for name, source in sources.items()}))
 
 
 @command.command(epilog=_CHECK_EPILOG, context_settings=HELP)

@@ -8,7 +8,7 @@ from typing import Final
 import click
 
 from hauberk.cli import _run
-from hauberk.cli._shared import HELP, configured
+from hauberk.cli._shared import HELP, configured, servers
 
 _EPILOG: Final = """\b
 Examples:
@@ -39,10 +39,15 @@ class _Run(click.Command):
 
 @click.command("run", cls=_Run, epilog=_EPILOG, context_settings=HELP | {"allow_interspersed_args": False})
 @configured
-@click.option("--server", metavar="NAME", help="The server's name in rules and events [default: the command's name].")
+@click.option(
+    "--server",
+    metavar="NAME",
+    shell_complete=servers,
+    help="The server's name in rules and events [default: the command's name].",
+)
 @click.option("--env", multiple=True, metavar="NAME", help="Pass a variable of the environment on to the server.")
 @click.option("-p", "plugins", multiple=True, metavar="no:NAME", help="Leave a plugin out (never in production).")
-@click.argument("words", nargs=-1, metavar="NAME")
+@click.argument("words", nargs=-1, metavar="NAME", shell_complete=servers)
 @click.pass_context
 def command(
     ctx: click.Context,

@@ -29,6 +29,7 @@ Without FILE it shows where known clients keep theirs, and changes nothing. `hau
 
 Exit status: 0 done, or nothing to do; 2 it could not.
 """
+_STATES: Final = {"url": "left", "unknown": "left"}
 FILE: Final = click.Path(path_type=Path, dir_okay=False)
 
 
@@ -38,7 +39,7 @@ def keys(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[C
 
     from hauberk.cli import _clients
 
-    file = ctx.params.get("file")
+    file = ctx.params.get("file") or next(iter(ctx.args), None)  # click has not got to FILE where an option waits
     found = _clients.look(_clients.Client("", Path(file))).servers if file else ()
     return [CompletionItem(server.key) for _, server in found if server.key.startswith(incomplete)]
 
@@ -122,6 +123,7 @@ def finish(file: Path, source: Source, done: Rewritten, *, dry_run: bool, as_jso
     if dry_run:
         for line in _diff.lines(source.text, done.text, str(file)):
             click.echo(line)
+        click.echo("nothing was written")
     elif backup is None:
         click.echo("nothing to do")
     else:
@@ -131,15 +133,13 @@ def finish(file: Path, source: Source, done: Rewritten, *, dry_run: bool, as_jso
 def _told(servers: tuple[Server, ...]) -> list[str]:
     from hauberk.cli._rewriting import printable
 
-    rows = [
-        (
-            printable(one.key),
-            f"{one.state} as {one.name!r}" if one.state == "wrapped" else one.state,
-            "; ".join(one.notes),
-        )
-        for one in servers
-    ]
+    rows = [(printable(one.key), _STATES.get(one.state, one.state), "; ".join(_notes(one))) for one in servers]
     return list(table(rows)) if rows else ["no servers"]
+
+
+def _notes(server: Server) -> tuple[str, ...]:
+    renamed = server.state == "wrapped" and server.name != server.key
+    return (f"rules call it {server.name!r}", *server.notes) if renamed else server.notes
 
 
 def _show_clients(*, as_json: bool) -> None:

@@ -360,6 +360,11 @@ def _plain_field(key: str, value: Any, kind: Any) -> Any:
     return plain(value, secret=_is_secret(bare(kind)[1]) or (_is_secret_name(key) and not number))
 
 
+def hides(key: str, kind: Any) -> bool:
+    """Whether the value of a key of this type is shown nowhere."""
+    return _is_secret(bare(kind)[1]) or _is_secret_name(key)
+
+
 def _constraints(metas: Iterable[Any], unit: str) -> Iterator[str]:
     forms = {
         "gt": " > {}",

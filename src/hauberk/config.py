@@ -47,13 +47,26 @@ T = TypeVar("T", bound=Options)
 FILE_NAME: Final = "hauberk.toml"
 _CACHED: Final = 4096
 _OVERRIDE: Final = "override"
+_DEFAULTS: Final = "built-in defaults"
 
 
 @final
 class Config:
     """One configuration, read and immutable. Make it by `read`, `from_toml` or `default`."""
 
-    __slots__ = ("_cache", "_decoder", "_document", "_tables", "base", "host", "name", "path", "version", "warnings")
+    __slots__ = (
+        "_cache",
+        "_decoder",
+        "_document",
+        "_profile_default",
+        "_tables",
+        "base",
+        "host",
+        "name",
+        "path",
+        "version",
+        "warnings",
+    )
 
     def __init__(
         self,
@@ -71,6 +84,7 @@ class Config:
         self.path: Final = path
         self.version: Final = f"sha256:{hashlib.sha256(data).hexdigest()}"
         self.warnings: tuple[str, ...] = ()
+        self._profile_default: Final[Profile] = profile_default
         self._document: Final = Document(data, name, resolve=self.resolve, profile_default=profile_default)
         self._decoder: Final = self._document.decoder
         self._tables: Final = self._document.tables
@@ -89,7 +103,7 @@ class Config:
         if path is None:
             path = default_path()
             if _is_missing(path):
-                return cls(b"", name="built-in defaults", host=host, base=path.parent, profile_default=profile_default)
+                return cls(b"", name=_DEFAULTS, host=host, base=path.parent, profile_default=profile_default)
         path = Path(os.path.abspath(path))  # noqa: PTH100  # Path.resolve would follow the link that is to be refused
         data, fault = files.read_judged(path)
         config = cls(data, name=str(path), host=host, base=path.parent, path=path, profile_default=profile_default)
@@ -97,6 +111,16 @@ class Config:
             raise fault
         config.warnings = (str(fault),) if fault else ()
         return config
+
+    def again(self) -> Config:
+        """Return what is now in the file that this was read from, or in the user's own that has come to be.
+
+        Raises:
+            ConfigError: It was read from no file, or as `read`.
+        """
+        if self.path is None and (self.base is None or self.name != _DEFAULTS):
+            raise ConfigError(f"{self.name}: was read from no file, so there is none to read again", hint="give one")
+        return type(self).read(self.path, host=self.host, profile_default=self._profile_default)
 
     @classmethod
     def from_toml(
@@ -118,7 +142,7 @@ class Config:
     @classmethod
     def default(cls, *, host: str = "default") -> Config:
         """Return what holds without any file: the development profile, and each plugin's own defaults."""
-        return cls(b"", name="built-in defaults", host=host, base=None)
+        return cls(b"", name=_DEFAULTS, host=host, base=None)
 
     def __repr__(self) -> str:
         return f"Config({self.name!r}, host={self.host!r}, profile={self.profile!r}, version={self.version!r})"
@@ -152,6 +176,11 @@ class Config:
     def servers(self) -> tuple[str, ...]:
         """The names that have a table ``[server.NAME]``, in the order of the file."""
         return tuple(self._document.servers)
+
+    @property
+    def tables(self) -> Mapping[Place, Mapping[str, Any]]:
+        """Each plugin's table by its place, as the file has it: with its secrets."""
+        return self._tables
 
     @property
     def state_dir(self) -> Path:

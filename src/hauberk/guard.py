@@ -13,6 +13,7 @@ import secrets
 import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AsyncExitStack
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
@@ -27,10 +28,12 @@ from hauberk.config import Config
 from hauberk.connection import Connection, Role
 from hauberk.event import Action, Event, Severity, id_source
 from hauberk.loading import Standing
+from hauberk.opening import Opened
 from hauberk.plugins import Loaded
 from hauberk.policy import Policy
 from hauberk.principal import Principal
-from hauberk.refusals import ConfigError, HookError, PluginError, Refused
+from hauberk.refusals import HookError, Refused
+from hauberk.reloading import Reloaded, Reloader, policy_loaded
 from hauberk.session import Session
 from hauberk.sinks import Recorder
 from hauberk.ways import Port
@@ -63,12 +66,15 @@ class Guard:
         self.now: Final = now
         self.next_id: Final = id_source()
         self.principal: Final = Principal(id=f"host:{config.host}", kind="host", method="local")
-        self.policy: Policy = policies.of_objects(self, config, objects)
+        self.policy: Policy = policies.of_objects(self, config, tuple(objects))
         """The policy in force; a message takes it when it begins, and keeps it."""
+        self.made: Callable[[Config], Policy] = partial(policies.of_objects, self, objects=tuple(objects))
+        """Makes the policy of a configuration, from all that the guard was given besides."""
         self._sessions: Final[set[Session]] = set()
-        self._opened = AsyncExitStack()
-        self._changing: Final = asyncio.Lock()
-        self._is_open = False
+        self._opened = Opened()
+        self._reloader: Final = Reloader(self)
+        self.changing: Final = asyncio.Lock()
+        self.is_open = False
         self._users = 0
 
     @classmethod
@@ -97,7 +103,8 @@ class Guard:
         if not isinstance(config, Config):
             config = Config.read(None if config is None else Path(config), host=host)
         guard = cls(config)
-        guard.policy = policies.load(guard, config, tuple(objects), disable, discover=discover)
+        guard.made = partial(policies.load, guard, objects=tuple(objects), disable=tuple(disable), discover=discover)
+        guard.policy = guard.made(config)
         return guard
 
     # --- the policy in force ---
@@ -144,17 +151,13 @@ class Guard:
         Raises:
             PluginError: One cannot open; those before it are closed again.
         """
-        async with self._changing:
-            if self._is_open:
+        async with self.changing:
+            if self.is_open:
                 return
-            async with AsyncExitStack() as opened:
-                for loaded in sorted(self.policy.loaded.values(), key=_records_nothing):
-                    await _open(loaded)
-                    if hasattr(loaded.plugin, "close"):
-                        opened.push_async_callback(loaded.plugin.close)
-                self._opened = opened.pop_all()
-            self._is_open = True
-        self._note(Event(code="core.started", category="system", details=self._describe()))
+            self._opened = await Opened.all_of(self.policy.loaded)
+            self.is_open = True
+        started = Event(code="core.started", category="system", details=self._describe())
+        self.note(started, policy_loaded(self.policy, "startup"))
 
     def _describe(self) -> dict[str, Any]:
         active = sorted(self.policy.loaded)
@@ -167,15 +170,18 @@ class Guard:
 
         What a plugin raises on the way is raised once all of them are closed.
         """
-        async with self._changing:
-            if not self._is_open:
+        async with self.changing:
+            if not self.is_open:
                 return
-            self._is_open = False
-            opened, self._opened = self._opened, AsyncExitStack()
-            async with opened:
+            self.is_open = False
+            await self._reloader.stop()
+            opened, self._opened = self._opened, Opened()
+            async with AsyncExitStack() as ending:
+                ending.push_async_callback(opened.close)
                 for session in list(self._sessions):
                     await session.close()
-                self._note(Event(code="core.stopped", category="system"))
+                await self._reloader.end()
+                self.note(Event(code="core.stopped", category="system"))
                 await self.recorder.close()
 
     async def __aenter__(self) -> Self:
@@ -194,6 +200,36 @@ class Guard:
         if not self._users:
             await self.close()
 
+    # --- reload ---
+
+    async def reload(
+        self, config: Config | str | os.PathLike[str] | None = None, *, changed_by: str | None = None
+    ) -> Reloaded:
+        """Put another policy in force: all of it, or nothing. Two reloads at once are one after the other.
+
+        Messages on their way end in the policy in which they began. What a connection keeps from its start (its bounds,
+        what ``on_connect`` settled) it keeps; clients are told that their lists may be others.
+
+        Args:
+            config: A `Config`, the path of a TOML file, or None to read again what is in force.
+            changed_by: Who changed it, for the record: an authenticated principal, such as ``api:operator-123``;
+                without it, the owner of the file.
+
+        Returns:
+            What changed; nothing where the file, and ``policy.py``, are what is in force to the byte.
+
+        Raises:
+            ConfigError: The operator must change something; the old policy is still in force.
+            PluginError: A plugin is missing, or cannot start; the old policy is still in force.
+            HauberkError: The guard was closed meanwhile.
+        """
+        return await self._reloader.reload(config, changed_by)
+
+    def put(self, policy: Policy, opened: Opened) -> Opened:
+        """Put a policy in force, with those of its plugins that are open; return those of the one before."""
+        before, self.policy, self._opened = self._opened, policy, opened
+        return before
+
     # --- sessions ---
 
     async def connect(self, server: str, role: Role, *, target: str = "", peer: str = "") -> Connection:
@@ -205,6 +241,7 @@ class Guard:
         """
         await self.open()
         policy = self.policy
+        policy.users.enter()
         connection = Connection(
             id=secrets.token_hex(6), host=self.host, server=server, role=role, target=target, peer=peer
         )
@@ -214,10 +251,12 @@ class Guard:
             if (waiting := policy.recorder.barrier(events)) is not None:
                 await waiting
         except (Refused, HookError) as error:
-            self._note(*self._connected(connection, error.code, "blocked", error.plugin or ""))
+            self.note(*self._connected(connection, error.code, "blocked", error.plugin or ""))
             if isinstance(error.__cause__, KeyboardInterrupt):
                 raise KeyboardInterrupt from None
             raise (error.refusal() if isinstance(error, HookError) else error) from None
+        finally:
+            policy.users.leave()
         return connection
 
     def _connected(self, connection: Connection, code: str, action: Action, plugin: str) -> list[Event]:
@@ -228,6 +267,11 @@ class Guard:
         made = Event(code=code, category="connection", severity=severity, action=action, plugin=plugin, details=role)
         where = {"server": connection.server, "exchange": connection.id}
         return [msgspec.structs.replace(event, **where) for event in (*notes, made)]
+
+    @property
+    def sessions(self) -> tuple[Session, ...]:
+        """The sessions that are open."""
+        return tuple(self._sessions)
 
     def session(self, connection: Connection, near: Port, far: Port) -> Session:
         """Stand between two ports of a connection that was allowed."""
@@ -243,9 +287,10 @@ class Guard:
 
     def emit(self, event: Event) -> None:
         """Record an event that belongs to no message; for plugins with work of their own."""
-        self._note(event)
+        self.note(event)
 
-    def _note(self, *events: Event) -> None:
+    def note(self, *events: Event) -> None:
+        """Record events that belong to no message."""
         if self.recorder:
             self.recorder.note([self.complete(event) for event in events])
 
@@ -273,26 +318,3 @@ class Guard:
         from hauberk.hosts import sdk
 
         return sdk.serve(self, read, write, server)
-
-
-def _records_nothing(loaded: Loaded) -> bool:
-    return all(step.hook != "on_audit" for step in loaded.steps)
-
-
-async def _open(loaded: Loaded) -> None:
-    """Open one plugin.
-
-    Raises:
-        PluginError: It cannot open.
-    """
-    if not hasattr(loaded.plugin, "open"):
-        return
-    try:
-        await loaded.plugin.open()
-    except (ConfigError, PluginError):
-        raise
-    except Exception as error:
-        raise PluginError(
-            f"plugin {loaded.name!r} cannot open ({type(error).__name__}: {error})",
-            hint="the host does not start without it",
-        ) from error

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from hauberk import embedded
 from hauberk.event import Event
 from hauberk.exchange import Exchange
+from hauberk.lists import ACKNOWLEDGED
 from hauberk.message import Message
 from hauberk.ways import Stopped
 
@@ -31,6 +32,8 @@ def cross(crossing: Crossing, message: Message) -> Walk:
         passed = yield from embedded.requests(crossing, message, message.params)
         if passed is not message.params:
             message = message.with_params(passed)
+    elif message.method == ACKNOWLEDGED:
+        crossing.session.lists.acknowledged(message.params, crossing.way)
     crossing.flush()
     if cancelled is not None:
         message = _cancel(crossing, message, cancelled)

@@ -6,6 +6,7 @@ never judged by one policy and recorded, or sealed, by another.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Generator, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
@@ -54,6 +55,40 @@ class GuardView:
         self.guard.emit(event)
 
 
+class Users:
+    """How many messages that began in a policy, and had to wait, are on their way."""
+
+    __slots__ = ("_count", "_free")
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._free: Final = asyncio.Event()
+        self._free.set()
+
+    def enter(self) -> None:
+        """Count one more."""
+        self._count += 1
+        self._free.clear()
+
+    def leave(self) -> None:
+        """Count one less."""
+        self._count -= 1
+        if not self._count:
+            self._free.set()
+
+    def let_go(self) -> None:
+        """Wait for none of them any longer."""
+        self._free.set()
+
+    async def gone(self, seconds: float) -> bool:
+        """Wait until there is none, and return True; or until the time is over."""
+        try:
+            await asyncio.wait_for(self._free.wait(), seconds)
+        except TimeoutError:
+            return False
+        return True
+
+
 class Policy(msgspec.Struct, frozen=True, eq=False, weakref=True):
     """One policy: everything that a reload changes, and nothing that changes between two of them."""
 
@@ -79,6 +114,13 @@ class Policy(msgspec.Struct, frozen=True, eq=False, weakref=True):
     """The active plugins by name."""
     roster: tuple[loading.Standing, ...]
     view: GuardView
+    users: Users
+
+    @property
+    def longest(self) -> float:
+        """What a message may take from its first hook to its last, at most (seconds)."""
+        chains = 8.0  # frames, shape, judges, charges twice, admit, secrets, and one for what waits behind another
+        return chains * self.deadline + 2 * self.bounds.sink_deadline + len(self.approvers) * self.approval_deadline
 
     @property
     def asks(self) -> bool:
@@ -106,7 +148,7 @@ class Policy(msgspec.Struct, frozen=True, eq=False, weakref=True):
         raise Refused("core.secret", f"no plugin has the secret {ref.name!r}", hint="put it into the vault")
 
 
-def of_objects(guard: Guard, config: Config, objects: Iterable[Any]) -> Policy:
+def of_objects(guard: Guard, config: Config, objects: tuple[Any, ...]) -> Policy:
     """Return the policy of plugin objects that somebody made.
 
     Raises:
@@ -196,6 +238,7 @@ def _frozen(guard: Guard, view: GuardView, registry: Registry, roster: tuple[loa
         loaded=loaded,
         roster=roster,
         view=view,
+        users=Users(),
     )
 
 

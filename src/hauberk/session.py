@@ -20,6 +20,7 @@ from hauberk.embedded import Rounds, Tasks
 from hauberk.event import Event
 from hauberk.exchange import Exchange, Exchanges, Outcome, RequestId
 from hauberk.floods import Floods
+from hauberk.lists import Lists
 from hauberk.message import NO_HEADERS, Frame, Kind, encode
 from hauberk.refusals import LIMITS, MEDIATION, HauberkError, Refused
 from hauberk.reports import Reports, refusal_event
@@ -63,6 +64,7 @@ class Session:
         self._near: Final = near
         self._far: Final = far
         self._running: Final[set[asyncio.Task[Any]]] = set()
+        self.lists: Final = Lists(self)
         self._asker: Final = Asker(self)
         self._known: Policy | None = None
         self._waits = True
@@ -157,6 +159,11 @@ class Session:
         if policy.request_timeout is not None or policy.refuses_as_result:
             return True
         return self.connection.role == "server" and (chains.waits_outward or recorder.waits or policy.asks)
+
+    async def renewed(self) -> None:
+        """Tell the client that its lists may be others now; the guard has another policy."""
+        self._known = None
+        await self.lists.changed()
 
     def noise(self) -> None:
         """Record that a peer sent what was no message."""
@@ -291,11 +298,13 @@ class Session:
         if crossing.kind != "request":
             crossing.done = way.tail = asyncio.get_running_loop().create_future()
         way.waiting += 1
+        crossing.policy.users.enter()
         return way.waiting > self.bounds.waiting
 
     def _left(self, crossing: Crossing) -> None:
         """Let go on what waited for this message."""
         crossing.way.waiting -= 1
+        crossing.policy.users.leave()
         if crossing.done is not None:
             crossing.way.release(crossing.done, crossing.after)
 
@@ -376,6 +385,7 @@ class Session:
             raise Refused("core.discover_refused", "server/discover was refused on this connection")
 
     def learn(self, result: dict[str, Any]) -> None:
-        """Take the protocol revision from the answer to ``initialize``."""
+        """Take the protocol revision, and what there are lists of, from the answer to ``initialize``."""
+        self.lists.declared(result)
         version = result.get("protocolVersion")
         self.connection.revision = version if type(version) is str else None

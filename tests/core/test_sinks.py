@@ -339,7 +339,8 @@ async def test_events_come_in_order(waits: bool, required: bool) -> None:
         await r.settle()
         await r.call()
         await r.answer()
-    codes = ["core.started", "core.connected", "core.allowed", "core.answered", "core.disconnected", "core.stopped"]
+    codes = ["core.started", "policy.loaded", "core.connected", "core.allowed", "core.answered"]
+    codes += ["core.disconnected", "core.stopped"]
     assert log.codes == codes
     assert len({event.id for event in log.events}) == len(codes)
 

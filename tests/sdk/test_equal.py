@@ -128,7 +128,7 @@ async def test_same_results_as_without(kind: str, mode: str) -> None:
     assert got == expected
     assert "core.internal" not in seen.codes
     assert set(seen.codes) <= {
-        "core.started", "core.connected", "core.disconnected", "core.stopped", "core.allowed",
+        "core.started", "policy.loaded", "core.connected", "core.disconnected", "core.stopped", "core.allowed",
         "core.answered", "core.error",
     }  # fmt: skip
     assert seen.codes[-1] == "core.stopped"

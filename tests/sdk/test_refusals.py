@@ -296,7 +296,7 @@ async def test_a_refused_connection() -> None:
         async with client(made.wrap(Everything().server, server="s")):
             raise AssertionError
     assert (caught.value.code, caught.value.plugin) == ("no.way", "no")
-    assert seen.codes == ["core.started", "no.way", "core.stopped"]
+    assert seen.codes == ["core.started", "policy.loaded", "no.way", "core.stopped"]
     assert not made._sessions
 
 

@@ -52,7 +52,7 @@ async def test_log_and_key_are_in_the_state_directory(load: Load, state: Path) -
     async with load() as guard:
         guard.emit(Event(code="a.b", server="files"))
     log = state / "audit" / "audit.jsonl"
-    assert codes(log) == ["audit.chain_started", "core.started", "a.b", "core.stopped"]
+    assert codes(log) == ["audit.chain_started", "core.started", "policy.loaded", "a.b", "core.stopped"]
     assert entries(log)[0]["details"] == {"file": "audit.jsonl"}
     assert stat.S_IMODE(log.stat().st_mode) == 0o600
     assert stat.S_IMODE(log.parent.stat().st_mode) == 0o700
@@ -79,8 +79,9 @@ async def test_chain_goes_on_over_runs_of_the_host(load: Load, state: Path) -> N
         async with load():
             pass
     log = state / "audit" / "audit.jsonl"
-    assert codes(log) == ["audit.chain_started", "core.started", "core.stopped", "core.started", "core.stopped"]
-    assert [entry["integrity"]["sequence"] for entry in entries(log)] == [1, 2, 3, 4, 5]
+    run = ["core.started", "policy.loaded", "core.stopped"]
+    assert codes(log) == ["audit.chain_started", *run, *run]
+    assert [entry["integrity"]["sequence"] for entry in entries(log)] == [1, 2, 3, 4, 5, 6, 7]
     assert verify([log], keys.load_key(state / "audit.key")).status == 0
 
 
@@ -93,7 +94,7 @@ async def test_torn_line_is_recorded(load: Load, state: Path) -> None:
         file.write(b'{"format":"haub')
     async with load():
         pass
-    recovered = entries(log)[3]
+    recovered = entries(log)[4]
     assert recovered["code"] == "audit.recovered"
     assert recovered["severity"] == "warning"
     assert recovered["details"] == {"bytes": 15, "file": "audit.jsonl.torn-1"}
@@ -383,7 +384,7 @@ def test_five_hosts_share_a_state_directory(state: Path) -> None:
         "audit.jsonl",
         *(f"audit.{number}.jsonl" for number in range(1, 5)),
     ]
-    assert [log.entries for log in report.logs] == [23] * 5
+    assert [log.entries for log in report.logs] == [24] * 5
 
 
 def test_import_brings_no_command_line() -> None:

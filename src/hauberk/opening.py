@@ -1,0 +1,91 @@
+"""Which plugins of a policy are open: opened one by one, closed in reverse, all of them or none.
+
+A plugin that records is opened first, so that nothing the others say is lost. In a reload a new plugin first takes over
+what it needs of the one of the same name that runs (``adopt``); a plugin object that the host made is in both policies,
+and is neither opened nor closed again.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
+from typing import Any, Self
+
+from hauberk.plugins import Loaded
+from hauberk.refusals import ConfigError, PluginError
+
+
+class Opened:
+    """The plugins of one policy that are open."""
+
+    def __init__(self) -> None:
+        self._plugins: list[Any] = []
+        """In the order in which they were opened."""
+
+    @classmethod
+    async def all_of(cls, loaded: Mapping[str, Loaded], running: Mapping[str, Loaded] | None = None) -> Self:
+        """Open the plugins of a policy, beside those that run.
+
+        Raises:
+            ConfigError: The operator must change something; those opened before are closed again.
+            PluginError: One cannot open, or cannot take over; as above.
+        """
+        opened, running = cls(), {} if running is None else running
+        try:
+            for one in sorted(loaded.values(), key=_records_nothing):
+                before = running.get(one.name)
+                if before is None or before.plugin is not one.plugin:
+                    await opened._open(one, before)
+                else:
+                    opened._plugins.append(one.plugin)
+        except BaseException:
+            await opened.close(keep=running)
+            raise
+        return opened
+
+    async def _open(self, loaded: Loaded, before: Loaded | None) -> None:
+        plugin, adopts = loaded.plugin, before is not None and hasattr(loaded.plugin, "adopt")
+        if before is not None and adopts:
+            self._plugins.append(plugin)  # before it opens: it may hold what it took over, so it is closed in any case
+            await _called(loaded, "take over", plugin.adopt, before.plugin)
+        if hasattr(plugin, "open"):
+            await _called(loaded, "open", plugin.open)
+        if not adopts:
+            self._plugins.append(plugin)
+
+    async def close(self, *, keep: Mapping[str, Loaded] | None = None) -> None:
+        """Close the plugins, the last opened first; what they raise is raised once all of them are closed.
+
+        Args:
+            keep: A policy whose plugins stay open.
+        """
+        kept = [one.plugin for one in ({} if keep is None else keep).values()]
+        async with AsyncExitStack() as stack:
+            for plugin in self._plugins:
+                if hasattr(plugin, "close") and not any(plugin is one for one in kept):
+                    stack.push_async_callback(plugin.close)
+        self._plugins.clear()
+
+
+def _records_nothing(loaded: Loaded) -> bool:
+    return all(step.hook != "on_audit" for step in loaded.steps)
+
+
+async def _called(loaded: Loaded, what: str, method: Any, *args: Any) -> None:
+    """Call a plugin's ``open`` or ``adopt``.
+
+    Raises:
+        PluginError: It raised.
+    """
+    try:
+        answer = method(*args)
+        if inspect.isawaitable(answer):
+            await answer
+    except (ConfigError, PluginError):
+        raise
+    except Exception as error:
+        raise PluginError(
+            f"plugin {loaded.name!r} cannot {what} ({type(error).__name__}: {error})",
+            hint="the host does not start without it",
+        ) from error

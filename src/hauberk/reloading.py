@@ -1,0 +1,282 @@
+"""From one policy to the next: what is told of it, and what becomes of the old one.
+
+The rules:
+
+1. The file is read once more, from one descriptor; its version is the SHA-256 of the bytes that were read and are then
+   in force. Every check of the start holds.
+2. The new policy is made, opened and recorded before it is in force. Whatever fails on the way, the old one stays as it
+   is, nothing of the new one stays open, and ``policy.rejected`` says why.
+3. The swap is one assignment. A message that began in the old policy ends in it.
+4. The old plugins are closed, and what they have to record is recorded, once no such message is on its way.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from hauberk import _policy_diff, plugins
+from hauberk._policy_diff import Diff, Rule
+from hauberk.config import Config
+from hauberk.event import Event
+from hauberk.opening import Opened
+from hauberk.pipeline import is_cancelled
+from hauberk.refusals import ConfigError, HauberkError, Refused
+
+if TYPE_CHECKING:
+    from hauberk.guard import Guard
+    from hauberk.policy import Policy
+
+logger = logging.getLogger("hauberk")
+Given = Config | str | os.PathLike[str] | None
+"""What a reload is given: None for what is in force, to be read again."""
+_LOCAL: Final = "hauberk_policy"
+_REASON_CHARS: Final = 1000
+
+
+class Reloaded(msgspec.Struct, frozen=True):
+    """What a reload did."""
+
+    old_version: str
+    new_version: str
+    diff: Diff | None
+    """None where nothing has changed, so that the old policy is still in force."""
+
+    def __str__(self) -> str:
+        if self.diff is None:
+            return f"the policy has not changed ({self.new_version})"
+        return f"the policy is now {self.new_version} ({self.diff.summary})"
+
+
+class Reloader:
+    """The reloads of one guard."""
+
+    def __init__(self, guard: Guard) -> None:
+        self._guard: Final = guard
+        self._one: Final = asyncio.Lock()
+        self._task: asyncio.Task[Reloaded] | None = None
+        self._retiring: Final[dict[asyncio.Task[None], Policy]] = {}
+
+    async def reload(self, config: Given, changed_by: str | None) -> Reloaded:
+        """Reload, as `hauberk.guard.Guard.reload`; one after the other."""
+        async with self._one:
+            self._task = task = asyncio.get_running_loop().create_task(self._reload(config, changed_by))
+            try:
+                return await task
+            except asyncio.CancelledError:
+                if is_cancelled():
+                    raise
+                raise HauberkError("cannot reload the policy: the guard was closed") from None
+            finally:
+                self._task = None
+
+    async def stop(self) -> None:
+        """Stop the reload that is under way; what it has opened is closed."""
+        if self._task is not None and self._task is not asyncio.current_task():
+            self._task.cancel()
+            await asyncio.wait([self._task])
+
+    async def end(self) -> None:
+        """Let go of every old policy."""
+        for old in self._retiring.values():
+            old.users.let_go()
+        if self._retiring:
+            await asyncio.wait(self._retiring)
+
+    async def _reload(self, config: Given, changed_by: str | None) -> Reloaded:
+        guard = self._guard
+        if not guard.is_open:
+            async with guard.changing:  # it is being opened, or closed
+                if not guard.is_open:
+                    return self._put(self._found(config))
+        old, by = guard.policy, changed_by
+        try:
+            found = self._found(config)
+            by = changed_by or _author(found)
+            if _unchanged(old, found):
+                return Reloaded(old.config.version, old.config.version, None)
+            new, opened, diff = await self._prepared(old, found, by)
+        except BaseException as error:
+            guard.note(_rejected(old, error, by or _author(old.config)))
+            raise
+        self._swap(old, new, opened)
+        await asyncio.gather(*(session.renewed() for session in guard.sessions))
+        return Reloaded(old.config.version, new.config.version, diff)
+
+    def _found(self, config: Given) -> Config:
+        guard = self._guard
+        if config is None:
+            return guard.config.again()
+        found = config if isinstance(config, Config) else Config.read(Path(config), host=guard.host)
+        if found.host != guard.host:
+            raise ConfigError(f"the policy is one of host {found.host!r}, and this is the guard of {guard.host!r}")
+        return found
+
+    def _put(self, config: Config) -> Reloaded:
+        """Put a policy in force while nothing is open."""
+        guard = self._guard
+        with _local_module():
+            old, new = guard.policy, guard.made(config)
+        guard.put(new, Opened())
+        return Reloaded(old.config.version, config.version, _difference(old, new))
+
+    async def _prepared(self, old: Policy, config: Config, changed_by: str) -> tuple[Policy, Opened, Diff]:
+        """Make, open and record a policy, so that it can be put in force."""
+        with _local_module():
+            new = self._guard.made(config)
+            diff = _difference(old, new)
+            opened = await Opened.all_of(new.loaded, old.loaded)
+            try:
+                await self._announce(old, new, _changed(old, new, diff, changed_by))
+            except BaseException:
+                await opened.close(keep=old.loaded)
+                raise
+        return new, opened, diff
+
+    async def _announce(self, old: Policy, new: Policy, event: Event) -> None:
+        """Record that a policy was loaded and is about to be in force: in its own sinks, and in those that go.
+
+        Raises:
+            Refused: A required sink of the new policy cannot record.
+        """
+        complete = self._guard.complete
+        if (waiting := new.recorder.barrier([complete(policy_loaded(new, "reload"))])) is not None:
+            await waiting
+        with contextlib.suppress(Refused):  # it has been reported; a log on a full disk must be one that can be changed
+            if (waiting := old.recorder.barrier([complete(event)])) is not None:
+                await waiting
+
+    def _swap(self, old: Policy, new: Policy, opened: Opened) -> None:
+        before = self._guard.put(new, opened)
+        task = asyncio.get_running_loop().create_task(_retire(old, new, before), name="hauberk-retire")
+        self._retiring[task] = old
+        task.add_done_callback(self._retiring.pop)
+
+
+@contextlib.contextmanager
+def _local_module() -> Iterator[None]:
+    """Keep the module of the ``policy.py`` in force where its types look for it, unless another one takes its place."""
+    before = sys.modules.get(_LOCAL)
+    try:
+        yield
+    except BaseException:
+        if before is not None:
+            sys.modules[_LOCAL] = before
+        raise
+
+
+def _unchanged(old: Policy, config: Config) -> bool:
+    """Whether a configuration is the one in force, to the byte, and so is its ``policy.py``.
+
+    Raises:
+        ConfigError: ``policy.py`` cannot be read, or not trusted.
+    """
+    if config.version != old.config.version or config.name != old.config.name:
+        return False
+    path, local = config.plugins.policy, old.loaded.get("policy")
+    if path is None or local is None:
+        return True
+    return plugins.policy_source(config.resolve(path)).version == local.version
+
+
+def _named(config: Config) -> dict[str, Any]:
+    """Return how events name a policy."""
+    path = "" if config.path is None else str(config.path)
+    return {"policy_name": config.name if config.path is None else config.path.name, "policy_path": path}
+
+
+def _author(config: Config) -> str:
+    """Return who changed a policy, where nobody said it: the owner of the file, or the program that gave it."""
+    if config.path is None:
+        return "api"
+    try:
+        return f"file:{os.lstat(config.path).st_uid}"
+    except OSError:
+        return "file"
+
+
+def policy_loaded(policy: Policy, how: str) -> Event:
+    """Return the event of a policy that was loaded (S3.17)."""
+    details = {**_named(policy.config), "policy_version": policy.config.version, "loaded_by": how}
+    if (local := policy.loaded.get("policy")) is not None:
+        details["policy_file"] = local.version
+    return Event(code="policy.loaded", category="policy", details=details)
+
+
+def _changed(old: Policy, new: Policy, diff: Diff, changed_by: str) -> Event:
+    """Return the event of a policy that took the place of another (S3.18)."""
+    details = {
+        **_named(new.config),
+        "old_version": old.config.version,
+        "new_version": new.config.version,
+        "diff_summary": diff.summary,
+        "diff": list(diff.lines),
+        "changed_by": changed_by,
+    }
+    return Event(code="policy.changed", category="policy", severity="warning", details=details)
+
+
+def _rejected(old: Policy, error: BaseException, changed_by: str) -> Event:
+    """Return the event of a policy that could not take the place of the one in force (S3.21)."""
+    details = {
+        **_named(old.config),
+        "version_in_force": old.config.version,
+        "reason": _reason(error),
+        "changed_by": changed_by,
+    }
+    return Event(code="policy.rejected", category="policy", severity="critical", action="blocked", details=details)
+
+
+def _reason(error: BaseException) -> str:
+    """Return why, without the text of an error that a plugin raised, which may hold a secret."""
+    if not isinstance(error, HauberkError):
+        return type(error).__name__
+    cause, text = error.__cause__, error.message
+    if cause is not None and not isinstance(cause, HauberkError) and str(cause):
+        text = text.replace(f": {cause}", "")
+    return text[:_REASON_CHARS]
+
+
+def _difference(old: Policy, new: Policy) -> Diff:
+    """Compare two policies rule by rule."""
+    return _policy_diff.compare(_rules(old), _rules(new))
+
+
+def _rules(policy: Policy) -> dict[str, Rule]:
+    """Return each value of a policy by its place; a value of a plugin's table is shown where its type is known."""
+    config, flat = policy.config, _policy_diff.flat
+    kinds = {name: getattr(one.plugin, "Options", None) for name, one in policy.loaded.items()}
+    rules = {"profile": Rule(config.profile, shown=True)}
+    for word, table in (("plugins", config.plugins), ("features", config.features), ("core", config.core)):
+        rules |= flat(word, table)
+    for name in config.servers:
+        if (server := config.server(name)) is not None:
+            rules |= flat(f"server.{name}", msgspec.structs.asdict(server))  # its arguments may hold a password
+    for place, values in config.tables.items():
+        rules |= flat(str(place)[1:-1], values, kinds.get(place.word))
+    if (local := policy.loaded.get("policy")) is not None:
+        rules["policy.py"] = Rule(local.version, shown=True)
+    return rules
+
+
+async def _retire(old: Policy, new: Policy, opened: Opened) -> None:
+    """Let go of a policy once nothing needs it; what one of its plugins raises on the way is in the log."""
+    if not await old.users.gone(old.longest):
+        logger.warning(
+            "messages of the policy %s are still on their way; its plugins are closed now", old.config.version
+        )
+    try:
+        await old.recorder.close()
+        await opened.close(keep=new.loaded)
+    except asyncio.CancelledError:
+        raise
+    except Exception as error:  # noqa: BLE001 - the policy in force needs none of its plugins
+        logger.error("a plugin of an old policy could not be closed (%s)", type(error).__name__)  # noqa: TRY400 - as in a hook

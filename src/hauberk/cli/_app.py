@@ -14,11 +14,14 @@ from hauberk.cli._boundary import COULD_NOT_TELL, PROGRAM, Manner, bounded, comp
 from hauberk.cli._shared import HELP
 from hauberk.refusals import HauberkError
 
-_OWN: Final = {name: f"hauberk.cli.{name}" for name in ("run", "wrap", "unwrap", "plugins", "config", "completion")}
+_OWN: Final = {
+    name: f"hauberk.cli.{name}" for name in ("run", "wrap", "unwrap", "doctor", "plugins", "config", "completion")
+}
 _EPILOG: Final = """\b
 Examples:
   hauberk run -- npx -y @modelcontextprotocol/server-filesystem ~/notes
   hauberk wrap ~/.cursor/mcp.json
+  hauberk doctor
   hauberk plugins
   hauberk config check --config hauberk.toml
 """

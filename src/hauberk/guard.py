@@ -12,7 +12,7 @@ import os
 import secrets
 import time
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -75,6 +75,8 @@ class Guard:
         self._reloader: Final = Reloader(self)
         self.changing: Final = asyncio.Lock()
         self.is_open = False
+        self.probing = False
+        """Whether it is open for its controls to be tried, and for nothing else (`hauberk.doctor.run`)."""
         self._users = 0
 
     @classmethod
@@ -149,15 +151,35 @@ class Guard:
         """Open each plugin: those that record first, so that nothing the others say is lost, then in listed order.
 
         Raises:
-            PluginError: One cannot open; those before it are closed again.
+            PluginError: One cannot open, or in production a control is not live; those before it are closed again.
         """
         async with self.changing:
             if self.is_open:
                 return
-            self._opened = await Opened.all_of(self.policy.loaded)
+            opened = await Opened.all_of(self.policy.loaded)
+            try:
+                await self.prove(self.policy)
+            except BaseException:
+                await opened.close()
+                raise
+            self._opened = opened
             self.is_open = True
         started = Event(code="core.started", category="system", details=self._describe())
-        self.note(started, policy_loaded(self.policy, "startup"))
+        loaded = policy_loaded(self.policy, "startup")
+        with suppress(Refused):  # it has been reported, and what comes next is refused
+            if (waiting := self.recorder.barrier([*map(self.complete, (started, loaded))])) is not None:
+                await waiting
+
+    async def prove(self, policy: Policy) -> None:
+        """Send each control of a policy in production what it must stop, before anything passes through it.
+
+        Raises:
+            PluginError: A control is not live.
+        """
+        if policy.production and not self.probing:
+            from hauberk import doctor  # only here: most hosts run in development
+
+            await doctor.self_test(self, policy)
 
     def _describe(self) -> dict[str, Any]:
         active = sorted(self.policy.loaded)
@@ -297,7 +319,11 @@ class Guard:
     def complete(self, event: Event) -> Event:
         """Fill in id, time and host."""
         return msgspec.structs.replace(
-            event, id=event.id or self.next_id(), time=event.time or self.now(), host=event.host or self.host
+            event,
+            id=event.id or self.next_id(),
+            time=event.time or self.now(),
+            host=event.host or self.host,
+            probe=event.probe or self.probing,
         )
 
     # --- hosts ---

@@ -4,8 +4,8 @@ The rules:
 
 1. The file is read once more, from one descriptor; its version is the SHA-256 of the bytes that were read and are then
    in force. Every check of the start holds.
-2. The new policy is made, opened and recorded before it is in force. Whatever fails on the way, the old one stays as it
-   is, nothing of the new one stays open, and ``policy.rejected`` says why.
+2. The new policy is made, opened, proved (`Guard.prove`) and recorded before it is in force. Whatever fails on the way,
+   the old one stays as it is, nothing of the new one stays open, and ``policy.rejected`` says why.
 3. The swap is one assignment. A message that began in the old policy ends in it.
 4. The old plugins are closed, and what they have to record is recorded, once no such message is on its way.
 """
@@ -135,6 +135,7 @@ class Reloader:
             diff = _difference(old, new)
             opened = await Opened.all_of(new.loaded, old.loaded)
             try:
+                await self._guard.prove(new)
                 await self._announce(old, new, _changed(old, new, diff, changed_by))
             except BaseException:
                 await opened.close(keep=old.loaded)

@@ -142,9 +142,15 @@ def _default(field: msgspec.structs.FieldInfo) -> Schema:
     if value is None or value is msgspec.NODEFAULT or isinstance(value, msgspec.Struct):
         return {}
     try:
-        return {"default": msgspec.to_builtins(value, str_keys=True, enc_hook=str)}
+        return {"default": msgspec.json.decode(msgspec.json.encode(value, enc_hook=_path))}
     except (TypeError, ValueError):
         return {}
+
+
+def _path(value: Any) -> str:
+    if isinstance(value, Path):
+        return str(value)
+    raise TypeError
 
 
 def _described(text: str | None) -> Schema:

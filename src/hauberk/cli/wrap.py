@@ -41,7 +41,11 @@ def keys(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[C
 
     file = ctx.params.get("file") or next(iter(ctx.args), None)  # click has not got to FILE where an option waits
     found = _clients.look(_clients.Client("", Path(file))).servers if file else ()
-    return [CompletionItem(server.key) for _, server in found if server.key.startswith(incomplete)]
+    return [
+        CompletionItem(server.key)
+        for _, server in found
+        if server.key.startswith(incomplete) and server.key.isprintable()
+    ]
 
 
 @click.command("wrap", epilog=_EPILOG, context_settings=HELP)

@@ -17,7 +17,7 @@ export UV_SYSTEM_CERTS ?= 1
 
 .DEFAULT_GOAL := help
 .SECONDARY:
-.PHONY: help setup demo test test-alone test-all test-lowest check lint types shape bench fuzz mcp-conformance docs docs-write lock clean
+.PHONY: help setup demo test test-alone test-all test-lowest check lint types shape bench bench-peers fuzz mcp-conformance docs docs-write lock clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -58,6 +58,12 @@ shape: .venv/.synced
 
 bench: .venv/.synced ## run the benchmarks: a table and JSON
 	@$(BIN)/python tests/bench/run.py
+
+PEERS := $(patsubst tests/bench/peers/%.txt,.venvs/peers-%/.synced,$(wildcard tests/bench/peers/*.txt))
+
+bench-peers: .venv/.synced ## measure beside fastmcp, Lasso's mcp-gateway and CPEX: a table and JSON
+	-@$(MAKE) --silent --no-print-directory --keep-going $(PEERS)
+	@$(BIN)/python tests/bench/peers/run.py
 
 fuzz: .venv/.synced ## run the fuzz targets
 	@$(BIN)/python tests/fuzz/run.py
@@ -114,6 +120,12 @@ endef
 
 .venvs/docs/.synced: $(MANIFESTS) | $(UV)
 	$(call sync,.venvs/docs,--only-group docs)
+
+.venvs/peers-%/.synced: tests/bench/peers/%.txt | $(UV)
+	@index=$${UV_DEFAULT_INDEX:-$$($(MIRROR))}; if [ -n "$$index" ]; then export UV_DEFAULT_INDEX="$$index"; fi; \
+	$(UV) venv --quiet --clear --python $(UVPYTHON) .venvs/peers-$* && \
+	$(UV) pip install --quiet --python .venvs/peers-$*/bin/python --requirement $<
+	@touch $@
 
 .venvs/%/.synced: $(MANIFESTS) | $(UV)
 	$(call sync,.venvs/$*,--extra $* --no-default-groups --group test)

@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
 Times = dict[str, list[float]]
-_SHUFFLE: Final = random.Random(20261120)
+SHUFFLE: Final = random.Random(20261120)
 
 
 def rounds(candidates: Mapping[str, Callable[[], Any]], *, repeat: int, count: int) -> Times:
@@ -22,7 +22,7 @@ def rounds(candidates: Mapping[str, Callable[[], Any]], *, repeat: int, count: i
     times: Times = {name: [] for name in candidates}
     names = list(candidates)
     for _ in range(repeat):
-        _SHUFFLE.shuffle(names)
+        SHUFFLE.shuffle(names)
         for name in names:
             call = candidates[name]
             start = time.thread_time_ns()
@@ -46,7 +46,7 @@ async def rounds_async(
         for _ in range(max(3, count // 5)):
             await call()
     for _ in range(repeat):
-        _SHUFFLE.shuffle(names)
+        SHUFFLE.shuffle(names)
         for name in names:
             call = candidates[name]
             start = clock()

@@ -132,6 +132,14 @@ class Names:
         told = self._told.get((server, kind))
         return told is not None and told.issuperset(names) and self._stat() == self._mark
 
+    def held(self, server: str, kind: Kind, names: Iterable[str]) -> dict[str, tuple[Holder, ...]]:
+        """Return which of these names other servers of the host have; reads, and tells nobody anything.
+
+        Raises:
+            ConfigError: The file cannot be used: others can read or change it.
+        """
+        return self._held(self._read()[0], server, kind, names)
+
     def learn(self, server: str, kind: Kind, items: Mapping[str, str]) -> Learned:
         """Tell the other guards what a server shows, and return what others show under the same names.
 

@@ -62,6 +62,16 @@ def test_another_guard_sees_the_same_name(guard: Callable[..., Names]) -> None:
     assert learned == names.Learned({"read": (Holder("files", "d1"),)})
 
 
+def test_looking_tells_nobody(guard: Callable[..., Names], tmp_path: Path) -> None:
+    """Who holds a name can be read without being told of, and without making a file."""
+    assert guard().held("mail", "tools", ["read"]) == {}
+    assert not file_of(tmp_path).parent.exists()
+    guard().learn("files", "tools", {"read": "d1"})
+    before = file_of(tmp_path).read_bytes()
+    assert guard().held("mail", "tools", ["read", "send"]) == {"read": (Holder("files", "d1"),)}
+    assert file_of(tmp_path).read_bytes() == before
+
+
 def test_first_guard_sees_it_when_it_looks_again(guard: Callable[..., Names]) -> None:
     """A guard that told first is told too, at its next list: what it knew is no longer all."""
     first, second = guard(), guard()

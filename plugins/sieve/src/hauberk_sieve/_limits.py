@@ -20,6 +20,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """Combining marks in a row; no language has more (UAX #15, stream-safe text), and sorting them takes for ever."""
     servers: int = 256
     """Servers whose merged rules are kept, the oldest goes first (servers)."""
+    telling: int = 64
+    """Lists that wait until other guards are told of them (lists)."""
     shown_names: int = 32
     """Names of hidden tools in one event (names)."""
     shown_chars: int = 128

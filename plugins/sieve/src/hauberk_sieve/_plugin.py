@@ -19,6 +19,7 @@ from hauberk_sieve._rules import Decision, Rules
 
 if TYPE_CHECKING:
     from hauberk.probe import Probe
+    from hauberk_sieve._shadows import Shadows
 
 
 class Sieve:
@@ -35,6 +36,12 @@ class Sieve:
         self._guard: Final = guard
         self._rules: Final = options.rules()
         self._of_server: Final[dict[str, Rules]] = {}
+        self._shadows: Shadows | None = None
+
+    async def close(self) -> None:
+        """Wait until other guards of the host know what was listed."""
+        if self._shadows is not None:
+            await self._shadows.close()
 
     @hookimpl
     def on_send(self, message: Message, connection: Connection) -> Message | None:
@@ -84,10 +91,19 @@ class Sieve:
             )
         server, rules = connection.server, self.rules(connection.server)
         sifted = sift(tools, lambda tool: rules.decide(server, tool).allowed)
+        if connection.role == "client" and (shadowed := self._shadowed(server, sifted.kept)):
+            message.note(shadowed)
         if len(sifted.kept) == len(tools):
             return None
         message.note(self._hidden(sifted))
         return message.with_result({**result, "tools": sifted.kept})
+
+    def _shadowed(self, server: str, tools: list[Any]) -> Event | None:
+        if self._shadows is None:
+            from hauberk_sieve._shadows import of_guard  # lists are few, and the start does not wait for it
+
+            self._shadows = of_guard(self._guard)
+        return self._shadows.look(server, tools)
 
     def _hidden(self, sifted: Sifted) -> Event:
         details: dict[str, Any] = {"names": sifted.names}

@@ -270,7 +270,7 @@ def test_plugin_left_out_by_a_flag(tmp_path: Path) -> None:
         assert guarded.events() == []
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_signals_end_the_child(tmp_path: Path, fifo: Fifo, number: signal.Signals) -> None:
     """A signal to hauberk ends the server, and the status is 128 and its number."""
     text = f"""

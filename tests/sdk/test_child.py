@@ -22,7 +22,7 @@ from tests.sdk.raw_server import _BROKEN
 from hauberk.carriers.child import Child
 from hauberk.connection import Connection
 from hauberk.hosts import _child
-from hauberk.hosts.sdk import AHEAD
+from hauberk.hosts._inbox import AHEAD
 from hauberk.message import Message
 from hauberk.refusals import ConfigError
 

@@ -13,8 +13,9 @@ from mcp.client.stdio import StdioServerParameters
 from hauberk.carriers.child import GRACE, Child
 from hauberk.carriers.stdio import Reader, Writer
 from hauberk.hosts._ending import to_the_end
+from hauberk.hosts._inbox import AHEAD, Inbox
 from hauberk.hosts.proxy import take
-from hauberk.hosts.sdk import AHEAD, GuardedRead, GuardedWrite, Inbox, Streams
+from hauberk.hosts.sdk import GuardedRead, GuardedWrite, Streams
 from hauberk.refusals import ConfigError
 
 if TYPE_CHECKING:

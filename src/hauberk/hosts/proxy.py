@@ -6,6 +6,7 @@ What a user can rely on:
 - a connection that a plugin refuses starts nothing;
 - when input ends, what is in flight is finished, then the child is asked to go: end of input, TERM, KILL;
 - a signal that ends us ends the child and all that it started;
+- SIGHUP reads the configuration again and ends nothing, whatever the file says;
 - the exit status is the child's, 128 and the signal's number where a signal ended it or us.
 """
 
@@ -22,6 +23,7 @@ from typing import TYPE_CHECKING, Any, Final
 from hauberk import edge
 from hauberk.carriers.child import GRACE, Child
 from hauberk.carriers.stdio import Reader, Writer
+from hauberk.hosts import _hangup
 from hauberk.refusals import ConfigError, HauberkError
 from hauberk.watchdog import Watchdog
 
@@ -39,7 +41,7 @@ NOT_EXECUTABLE: Final = 126
 NOT_FOUND: Final = 127
 HOLD: Final = 2.0
 """Seconds that the end of input is kept from a server that has not answered everything: many drop it there."""
-_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 _LOOK: Final = 0.1
 _ENDLESS: Final = "subscriptions/listen"
 
@@ -241,7 +243,7 @@ async def run(
         if child is not None:
             child.signal(signal.SIGKILL)
 
-    with Watchdog(guard.bounds.watchdog, on_stuck=stuck):
+    with Watchdog(guard.bounds.watchdog, on_stuck=stuck), _hangup.reloads(guard):
         async with guard:
             proxy = Proxy(guard, await guard.connect(server, "client", target=server), stdin, stdout)
             with proxy.signals():

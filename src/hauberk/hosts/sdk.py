@@ -8,7 +8,6 @@ only where something may have to wait. A child process is run on the guard's own
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import AsyncExitStack, asynccontextmanager
 from contextvars import Context
@@ -23,6 +22,7 @@ from mcp.shared.message import ServerMessageMetadata, SessionMessage
 from mcp_types import JSONRPCRequest
 
 from hauberk.hosts._ending import to_the_end
+from hauberk.hosts._inbox import Inbox
 from hauberk.hosts._targets import opened, shown, usable
 from hauberk.hosts._translate import Headers, from_sdk, headers_of, to_sdk
 from hauberk.message import NO_HEADERS
@@ -35,65 +35,6 @@ if TYPE_CHECKING:
 
 Ticket = tuple[SessionMessage, Context | None]
 """What came with a message: the item that carried it and the sender's context."""
-AHEAD: Final = 64
-"""Messages that may wait to be read by the SDK before their source is read no further."""
-
-
-class Inbox:
-    """The host's side: what the SDK will read next."""
-
-    bytes_only = False
-
-    def __init__(self) -> None:
-        self.items: deque[tuple[SessionMessage, Context | None]] = deque()
-        self._waiter: asyncio.Future[None] | None = None
-        self._room: Final = asyncio.Event()
-        self._room.set()
-        self.ended = False
-
-    def __len__(self) -> int:
-        return len(self.items)
-
-    def deliver(self, data: dict[str, Any], ticket: Any) -> Awaitable[None] | None:
-        """Put one message where the SDK reads."""
-        if ticket is None:
-            self.items.append((to_sdk(data, None), None))
-        else:
-            self.items.append((to_sdk(data, ticket[0]), ticket[1]))
-        if len(self.items) >= AHEAD:
-            self._room.clear()
-        if self._waiter is not None:
-            self._wake()
-        return None
-
-    def unanswered(self, ticket: Any) -> Awaitable[None] | None:
-        """Say nothing: the SDK's own caller has gone."""
-
-    def end(self) -> None:
-        """Let the reader see the end once everything has been read."""
-        self.ended = True
-        self._wake()
-
-    def _wake(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
-
-    def take(self) -> tuple[SessionMessage, Context | None]:
-        """Take the next message."""
-        item = self.items.popleft()
-        if len(self.items) < AHEAD // 2:
-            self._room.set()
-        return item
-
-    async def wait(self) -> None:
-        """Wait until there is a message, or the end."""
-        while not self.items and not self.ended:
-            self._waiter = asyncio.get_running_loop().create_future()
-            await self._waiter
-
-    async def room(self) -> None:
-        """Wait until the SDK has read most of what is here."""
-        await self._room.wait()
 
 
 class Outbox:
@@ -221,7 +162,19 @@ class GuardedRead:
             elif session.may_wait:
                 self.start_pump()
             else:
-                self._cross(await self._inner.receive())
+                inbox.reading = asyncio.current_task()
+                if inbox.idle is not None:
+                    inbox.came_back()
+                try:
+                    got = await self._inner.receive()
+                except asyncio.CancelledError:
+                    if not inbox.was_interrupted():
+                        raise
+                    self.start_pump()  # what the guard has to say is read at once from now on
+                    continue
+                finally:
+                    inbox.reading = None
+                self._cross(got)
 
     def _cross(self, item: SessionMessage | Exception) -> None:
         """Hand one message from the transport to the guard."""

@@ -72,14 +72,15 @@ class Torn(NamedTuple):
 class Log:
     """One log, open and locked. Make it by `open`."""
 
-    __slots__ = ("_at", "_chain", "_disk", "_failed", "_fd", "_sync", "path", "torn")
+    __slots__ = ("_at", "_chain", "_disk", "_failed", "_fd", "_sync", "_users", "path", "torn")
 
     def __init__(self, path: Path, fd: int, chain: Chain, *, sync: bool, disk: Disk) -> None:
         self.path: Final = path
         self.torn: Torn | None = None
         self._fd = fd
         self._chain: Final = chain
-        self._sync: Final = sync
+        self._sync = sync
+        self._users = [sync]
         self._disk: Final = disk
         self._failed: OSError | None = None
         self._at = _Position(0, GENESIS, 0)
@@ -118,6 +119,11 @@ class Log:
         )
 
     @property
+    def usable(self) -> bool:
+        """Whether it is open, and no error has ended it."""
+        return self._failed is None
+
+    @property
     def sequence(self) -> int:
         """The number of the last entry; 0 where there is none."""
         return self._at.sequence
@@ -154,13 +160,26 @@ class Log:
             self._undo()
             raise
 
-    def close(self) -> None:
-        """Bring what was written to the disk, and let go of the log.
+    def share(self, *, sync: bool) -> Self:
+        """Return the log for one more user; as long as any of them wants ``sync``, all of them have it."""
+        self._users.append(sync)
+        self._sync = any(self._users)
+        return self
+
+    def close(self, *, sync: bool | None = None) -> None:
+        """Bring what was written to the disk, and let go of the log if nobody else uses it.
+
+        Args:
+            sync: What this user wanted, where there are others.
 
         Raises:
             OSError: The disk failed.
         """
         if self._fd < 0:
+            return
+        if len(self._users) > 1:
+            self._users.remove(self._users[0] if sync is None else sync)
+            self._sync = any(self._users)
             return
         fd, self._fd = self._fd, -1
         self._failed = OSError(errno.EBADF, "it is closed")

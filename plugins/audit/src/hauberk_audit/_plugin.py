@@ -49,6 +49,15 @@ class Audit:
         self._batch: Batch | None = None
         self._failing = False
 
+    def adopt(self, old: Any) -> None:
+        """Go on with the open log of the one that runs, if it is the same file under the same key; used by `open`."""
+        log = getattr(old, "_log", None)
+        if not isinstance(log, Log) or (old.path, old.key_file) != (self.path, self.key_file) or not log.usable:
+            return
+        self._log = log.share(sync=self._sync)
+        if self.quick:
+            self._batch = getattr(old, "_batch", None) or Batch(log)  # the same one, so that events stay in their order
+
     async def open(self) -> None:
         """Go on with the chain of the log.
 
@@ -56,6 +65,8 @@ class Audit:
             ConfigError: The log or its key cannot be used.
             PluginError: The chain cannot go on from what is there.
         """
+        if self._log is not None:
+            return
         key = _options.key_for(self.key_file, self.path, production=self._guard.config.production)
         self._log = log = Log.open(self.path, Chain(key), sync=self._sync)
         self._batch = Batch(log) if self.quick else None
@@ -75,7 +86,7 @@ class Audit:
         except PluginError as error:
             self._say(error)
         finally:
-            log.close()
+            log.close(sync=self._sync)
 
     @hookimpl
     def on_audit(self, event: Event) -> None:

@@ -182,7 +182,9 @@ UNPLAYED_REFUSALS: Final = {
 """Number and severity of those that need a mistake in the core, or that only a plugin gets: nobody reads them."""
 UNPLAYED_EVENTS: Final = {
     "core.events_lost": ("system", "critical", "logged", ""),
+    "sieve.shadowed": ("policy", "warning", "logged", "`names`, `servers`, `same_definition`"),
+    "sieve.unshared": ("policy", "warning", "logged", "`reason`"),
     "audit.chain_started": ("system", "info", "logged", "`file`"),
     "audit.recovered": ("system", "warning", "logged", "`bytes`, `file`"),
 }
-"""Category, severity, action and details of those that need a slow machine, or that only the log itself gets."""
+"""Category, severity, action and details of those that need a slow machine or two guards, or that only the log gets."""

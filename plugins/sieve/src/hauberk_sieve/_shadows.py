@@ -57,9 +57,9 @@ class Shadows:
             server: Whose list it is.
             tools: Its entries, each with a name.
         """
-        if server == DOCTOR:
-            return None
         named = {tool["name"]: tool for tool in tools}
+        if not named or server == DOCTOR:
+            return None
         try:
             self._names = names = self._names or self._make()
             if names.is_known(server, "tools", named):

@@ -20,52 +20,55 @@ if TYPE_CHECKING:
 def cross(crossing: Crossing, message: Message) -> Walk:
     """Take an answer that was matched to its request to the asker."""
     exchange, policy = crossing.asked, crossing.policy
-    inward = policy.chains.inward
+    inward = crossing.route.inward
     if crossing.way.outward:
         message = yield from crossing.hooks(message)
     elif inward.steps:
         message = crossing.walk(inward, message) if inward.plain else (yield from crossing.through(inward, message))
-    if message.result is not None:
-        if "inputRequests" in message.result or "requestState" in message.result:
-            passed = yield from embedded.requests(crossing, message, message.result)
-            message = message if passed is message.result else message.with_result(passed)
+    result = message.data.get("result")
+    if result is not None:
+        if "inputRequests" in result or "requestState" in result:
+            passed = yield from embedded.requests(crossing, message, result)
+            message = message if passed is result else message.with_result(passed)
         message = _settled(crossing, exchange, message)
     outcome: Outcome = "answered" if message.kind == "result" else "error"
     both = policy.recorder.both
-    if both and (recorded := _record(crossing, message, outcome)) is not None:
+    if both and (recorded := _record(crossing, exchange, message, outcome)) is not None:
         yield recorded
         crossing.alive()
     if crossing.after is not None:
         yield from crossing.turn()
-    left = _leave(crossing, message)
+    if exchange.resolve is None:
+        left = crossing.write(message, None, message.data)
+    else:
+        exchange.resolve(message.data)  # the guard itself asked
+        left = None
     if not both:
-        _ = _record(crossing, message, outcome)
+        _ = _record(crossing, exchange, message, outcome)
     if left is not None:
         yield left
     exchange.end(outcome)
 
 
-def _record(crossing: Crossing, message: Message, outcome: Outcome) -> Awaitable[None] | None:
+def _record(crossing: Crossing, exchange: Exchange, message: Message, outcome: Outcome) -> Awaitable[None] | None:
     """Record what was noted, and how a tool call ended; return what is to be awaited for a sink that wants both."""
     recorder = crossing.policy.recorder
-    if not (crossing.asked.tool and recorder.used):
-        crossing.flush()
+    if not (exchange.tool and recorder.used):
+        if crossing.notes:
+            crossing.flush()
         return None
-    return recorder.barrier([*crossing.completed(), _event(crossing, message, outcome)], results=True)
-
-
-def _leave(crossing: Crossing, message: Message) -> Awaitable[None] | None:
-    """Give the asker its answer; the guard may be the asker."""
-    exchange = crossing.asked
-    if exchange.resolve is None:
-        return crossing.write(message, None, message.data)
-    exchange.resolve(message.data)
+    events = [_event(crossing, exchange, message, outcome)]
+    if crossing.notes:
+        events = [*crossing.completed(), *events]
+    if recorder.both:
+        return recorder.barrier(events, results=True)
+    recorder.note(events)
     return None
 
 
 def _settled(crossing: Crossing, exchange: Exchange, message: Message) -> Message:
     """Take from a result what the session has to know, and return what the asker gets."""
-    result, session = message.result or {}, crossing.session
+    result, session = message.data["result"], crossing.session
     if message.method in CACHEABLE_METHODS:
         return _uncached(crossing, message, result)
     if exchange.tool:
@@ -75,14 +78,13 @@ def _settled(crossing: Crossing, exchange: Exchange, message: Message) -> Messag
     return message
 
 
-def _event(crossing: Crossing, message: Message, outcome: Outcome) -> Event:
+def _event(crossing: Crossing, exchange: Exchange, message: Message, outcome: Outcome) -> Event:
     """Return the event of how a tool call ended."""
-    exchange = crossing.asked
     details = {"seconds": round(crossing.session.guard.clock() - exchange.started, 6)}
-    if message.result is not None and message.result.get("isError") is True:
+    if (message.data.get("result") or {}).get("isError") is True:
         details["isError"] = True
     sizes = {"request": exchange.size, "result": message.size}
-    return crossing.session.reports.event(crossing, f"core.{outcome}", "outcome", sizes, details)
+    return crossing.session.reports.event(exchange, f"core.{outcome}", "outcome", sizes, details)
 
 
 def _uncached(crossing: Crossing, message: Message, result: dict[str, Any]) -> Message:

@@ -11,6 +11,7 @@ asked first, and its output is searched for both; a search that finds too much c
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import math
 import re
@@ -56,11 +57,14 @@ def dumps(value: Any, *, finite: bool = False) -> bytes:
         Refused: ``core.not_json`` for what JSON does not carry: NaN, infinities, integers out of range, lone
             surrogates, keys that are no strings, dates, dataclasses, other types.
     """
-    out = _written(value, _SORTED)
+    try:
+        out = orjson.dumps(value, option=_SORTED)
+    except TypeError:
+        raise _refused() from None
     if not finite and b"null" in out and orjson.loads(out) != value:
         _refuse_infinite(value)
-    if not _one_order(out):
-        out = _written(_in_order(value), _OPTIONS)
+    if not (out.isascii() or _one_order(out)):
+        out = orjson.dumps(_in_order(value), option=_OPTIONS)
     return _with_numbers(out) if _has_doubles(out) else out
 
 
@@ -77,16 +81,17 @@ def digest(label: str, value: Any, *, finite: bool = False) -> str:
         Refused: As `dumps`.
         ValueError: The label holds a line feed.
     """
+    hashed = _labelled(label).copy()
+    hashed.update(dumps(value, finite=finite))
+    return "sha256:" + hashed.hexdigest()
+
+
+@functools.lru_cache(maxsize=64)
+def _labelled(label: str) -> hashlib._Hash:
+    """Return the hash of a label and its line feed, to be copied."""
     if "\n" in label:
         raise ValueError("a label holds no line feed")
-    return "sha256:" + hashlib.sha256(label.encode() + b"\n" + dumps(value, finite=finite)).hexdigest()
-
-
-def _written(value: Any, options: int) -> bytes:
-    try:
-        return orjson.dumps(value, option=options)
-    except TypeError:
-        raise _refused() from None
+    return hashlib.sha256(label.encode() + b"\n")
 
 
 def _refused() -> Refused:
@@ -119,8 +124,6 @@ def _one_order(out: bytes) -> bool:
 
     The orders differ between a character beyond U+FFFF, whose first unit is a surrogate, and one above the surrogates.
     """
-    if out.isascii():
-        return True
     return not (any(lead in out for lead in _ABOVE_SURROGATES) and any(lead in out for lead in _SUPPLEMENTARY))
 
 

@@ -27,17 +27,20 @@ class Step(msgspec.Struct, frozen=True):
     observes: bool = False
     """Mode ``audit``: the check runs, its answer is recorded and dropped."""
     must_judge: bool = False
+    methods: frozenset[str] | None = None
+    """The methods of which it sees messages; None for all."""
 
 
 class Chain:
     """The steps of one hook in one direction, in the order in which they run."""
 
-    __slots__ = ("calls", "names", "plain", "steps")
+    __slots__ = ("calls", "must_judge", "names", "plain", "steps")
 
     def __init__(self, steps: Iterable[Step]) -> None:
         self.steps: Final = tuple(steps)
         self.calls: Final = tuple(step.call for step in self.steps)
         self.plain: Final = not any(step.is_async for step in self.steps)
+        self.must_judge: Final = any(step.must_judge for step in self.steps)
         self.names: Final = ", ".join(step.plugin for step in self.steps)
 
     def __bool__(self) -> bool:
@@ -48,22 +51,36 @@ class Chain:
         return self.steps[len(self.steps) - left - 1]
 
 
+class Route:
+    """The message hooks that messages of one method meet."""
+
+    __slots__ = ("admit_out", "idle_in", "idle_out", "inward", "shape_out")
+
+    def __init__(self, outward: Iterable[Step], inward: Iterable[Step], method: str) -> None:
+        out, back = ([s for s in steps if s.methods is None or method in s.methods] for steps in (outward, inward))
+        self.shape_out: Final = _of("on_send", out, Layer.POLICY, Layer.CONTENT)
+        """CONTENT and POLICY on the way out: the last that may rewrite arguments."""
+        self.admit_out: Final = _of("on_send", out, Layer.REPLAY, Layer.ADMIT)
+        self.inward: Final = _of("on_receive", back, Layer.REPLAY, Layer.CONTENT)
+        self.idle_out: Final = not (self.shape_out or self.admit_out)
+        """No hook sees such messages on the way out, so they go on as they were checked."""
+        self.idle_in: Final = not self.inward
+
+
 class Chains:
     """Everything that a message can meet, made once from the steps of all plugins in listed order."""
 
     __slots__ = (
-        "admit_out",
+        "_other",
+        "_routes",
         "charges",
         "connect",
         "frames_in",
         "frames_out",
-        "idle_in",
-        "idle_out",
-        "inward",
+        "judged",
         "judges",
         "replays",
         "seals",
-        "shape_out",
         "waits_inward",
         "waits_outward",
     )
@@ -72,23 +89,24 @@ class Chains:
         outward = sorted(steps, key=lambda step: -step.layer)
         inward = list(reversed(outward))
         self.connect: Final = _of("on_connect", inward)
-        self.shape_out: Final = _of("on_send", outward, Layer.POLICY, Layer.CONTENT)
-        """CONTENT and POLICY on the way out: the last that may rewrite arguments."""
         self.judges: Final = _of("on_tool_call", outward, Layer.POLICY, Layer.CONTENT)
         self.charges: Final = _of("on_tool_call", outward, Layer.ADMIT, Layer.ADMIT)
-        self.admit_out: Final = _of("on_send", outward, Layer.REPLAY, Layer.ADMIT)
         self.frames_out: Final = _of("on_send", outward, Layer.WIRE, Layer.SEAL)
         self.frames_in: Final = _of("on_receive", inward, Layer.WIRE, Layer.SEAL)
-        self.inward: Final = _of("on_receive", inward, Layer.REPLAY, Layer.CONTENT)
-        judged = bool(self.judges or self.charges)
-        self.idle_out: Final = not (judged or self.shape_out or self.admit_out)
-        """No hook sees messages on the way out, so they go on as they were checked."""
-        self.idle_in: Final = not (judged or self.inward)
+        self.judged: Final = bool(self.judges or self.charges)
+        named = {method for step in steps for method in step.methods or ()}
+        self._routes: Final = {method: Route(outward, inward, method) for method in named}
+        self._other: Final = Route(outward, inward, "")
+        routes = [*self._routes.values(), self._other]
         self.seals: Final = any(step.layer is Layer.SEAL for step in steps)
         self.replays: Final = any(step.layer is Layer.REPLAY for step in steps)
         decisions = not (self.judges.plain and self.charges.plain)
-        self.waits_outward: Final = decisions or not (self.shape_out.plain and self.admit_out.plain)
-        self.waits_inward: Final = not (self.frames_in.plain and self.inward.plain)
+        self.waits_outward: Final = decisions or not all(r.shape_out.plain and r.admit_out.plain for r in routes)
+        self.waits_inward: Final = not (self.frames_in.plain and all(r.inward.plain for r in routes))
+
+    def route(self, method: str) -> Route:
+        """Return the message hooks for one method."""
+        return self._routes.get(method, self._other)
 
 
 def _of(hook: HookName, steps: Iterable[Step], low: Layer = Layer.WIRE, high: Layer = Layer.CONTENT) -> Chain:

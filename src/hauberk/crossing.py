@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from hauberk.chains import Chain
     from hauberk.exchange import Exchange, RequestId
     from hauberk.policy import Policy
+    from hauberk.principal import Principal
     from hauberk.session import Session
     from hauberk.ways import Way
 
@@ -69,7 +70,8 @@ class Crossing(msgspec.Struct, eq=False):
     message: Message | None = None
     encoded: bytes | None = None
     """The message as it was checked, while no hook and no rule has had a hand in it."""
-    changed: bool = False
+    route: Any = None
+    """The message hooks for its method, once that is known."""
     notes: list[Event] = []
 
     def run(self, raw: bytes | None, data: dict[str, Any] | None) -> Walk:
@@ -102,17 +104,16 @@ class Crossing(msgspec.Struct, eq=False):
             logger.exception("a message was refused because of an error in hauberk itself")
             return (yield from refusing.read(self, internal(error), raw, data))
         finally:
-            self._over()
+            exchange = self.exchange
+            if exchange is not None and exchange.outcome is None and not (exchange.sent and self.kind == "request"):
+                self._over(exchange)
         return None
 
-    def _over(self) -> None:
+    def _over(self, exchange: Exchange) -> None:
         """Leave no exchange open that nothing else would end: its task was cancelled, here or while refusing."""
-        exchange = self.exchange
-        if exchange is None or exchange.outcome is not None:
-            return
         if self.kind != "request":
             exchange.end("closed")
-        elif not exchange.sent:
+        else:
             self.session.end(exchange, self.way, "cancelled", tombstone=False)
 
     # --- in: what is it, and does anybody expect it ---
@@ -130,46 +131,51 @@ class Crossing(msgspec.Struct, eq=False):
         return message
 
     def _enter(self, raw: bytes | None, data: dict[str, Any] | None, proof: Proof | None = None) -> Message:
-        bounds = self.session.bounds
-        data, encoded = edge.normalise(data or {}) if raw is None else edge.read(raw, bounds=bounds)
-        self.kind, method, self.id = classify(data, bounds)
+        way, session, chains = self.way, self.session, self.policy.chains
+        data, encoded = edge.normalise(data or {}) if raw is None else edge.read(raw, bounds=session.bounds)
+        kind, method, id = classify(data, session.bounds)
+        self.kind, self.id, checked = kind, id, data
+        speaker = session.guard.principal if way.outward else session.connection.principal
         if method is not None:
             self.method = method
             params = data.get("params", ABSENT)
-            check(method, self.kind, self.way.sender, params, self.policy.methods, bounds)
-            if self.kind == "request" and self.id is not None:
-                self._open(self.id, method, data)
+            check(method, kind, way.sender, params, self.policy.methods, session.bounds)
+            if kind == "request":
+                self._open(id, method, params, speaker)
         else:
             data = self._match(data)
-            if self.kind == "result":
+            method = self.method
+            if kind == "result":
                 check_result(data["result"])
-        if self.policy.chains.idle_out if self.way.outward else self.policy.chains.idle_in:
-            self.encoded = None if self.changed else encoded
-        self.message = Message(
-            kind=self.kind,
-            toward=self.way.toward,
-            method=self.method,
-            data=data,
-            id=self.id,
-            size=len(encoded),
-            principal=self.session.speaker(self.way),
-            exchange=self.exchange,
-            headers=self.headers,
-            proof=proof,
-            ticket=self.ticket,
-            notes=self.notes,
+        self.route = route = chains.route(method)
+        if (route.idle_out if way.outward else route.idle_in) and data is checked:
+            self.encoded = None if chains.judged and method == "tools/call" and kind == "request" else encoded
+        self.message = message = Message(
+            kind,
+            way.toward,
+            method,
+            data,
+            self.id,
+            len(encoded),
+            speaker,
+            self.exchange,
+            self.headers,
+            proof,
+            None,
+            None,
+            self.ticket,
+            self.notes,
         )
-        return self.message
+        return message
 
-    def _open(self, id: RequestId, method: str, data: dict[str, Any]) -> None:
+    def _open(self, id: Any, method: str, params: Any, speaker: Principal) -> None:
         session, way = self.session, self.way
         if method == "initialize":
             session.may_initialize()
-        exchange = way.exchanges.open(id, method, session.speaker(way), session.guard.clock())
+        exchange = way.exchanges.open(id, method, speaker, session.guard.clock())
         self.exchange = exchange
         exchange.ticket = self.ticket
-        params = data.get("params")
-        if params:
+        if params is not ABSENT:
             meta = params.get("_meta")
             if meta:
                 exchange.revision = revision_of(params)
@@ -192,18 +198,17 @@ class Crossing(msgspec.Struct, eq=False):
         self.exchange, self.method = exchange, exchange.method
         if type(self.id) is not type(exchange.id) or self.id != exchange.id:
             data = {**data, "id": exchange.id}
-            self.changed = True
         self.id = exchange.id
         return data
 
     # --- requests ---
 
     def _request(self, message: Message) -> Walk:
-        chains = self.policy.chains
-        first = chains.shape_out if self.way.outward else chains.inward
+        route = self.route
+        first = route.shape_out if self.way.outward else route.inward
         if first.steps:
             message = self.walk(first, message) if first.plain else (yield from self.through(first, message))
-        if "inputResponses" in message.params:
+        if "inputResponses" in message.data.get("params", ()):
             message = yield from embedded.responses(self, message)
         call: ToolCall | None = None
         judgement: Judgement | None = None
@@ -211,8 +216,8 @@ class Crossing(msgspec.Struct, eq=False):
             judgement = Judgement(self, message)
             yield from judgement.run()
             call = judgement.call
-        if self.way.outward and chains.admit_out.steps:
-            message = yield from self.through(chains.admit_out, message)
+        if self.way.outward and route.admit_out.steps:
+            message = yield from self.through(route.admit_out, message)
         first_recorded = judgement is not None and self.policy.recorder.required
         if first_recorded and (recorded := self._record(judgement)) is not None:
             yield recorded
@@ -230,10 +235,16 @@ class Crossing(msgspec.Struct, eq=False):
         """Record what was noted, and the decision about a call; return what is to be awaited for a required sink."""
         recorder = self.policy.recorder
         if judgement is None or not recorder.used:
-            self.flush()
+            if self.notes:
+                self.flush()
             return None
-        decision = judgement.decision()  # first: what was noted is about the call that it names
-        return recorder.barrier([*self.completed(), decision])
+        events = [judgement.decision()]  # first: what was noted is about the call that it names
+        if self.notes:
+            events = [*self.completed(), *events]
+        if recorder.required:
+            return recorder.barrier(events)
+        recorder.note(events)
+        return None
 
     # --- out: one step ---
 
@@ -252,16 +263,17 @@ class Crossing(msgspec.Struct, eq=False):
             data = self._compared(message, call, data)
         if message.first is not None and not self.way.target.bytes_only:
             encode(data)  # what a plugin made goes on as it stands, so it must be JSON here
-        if self.kind == "request":
-            self.asked.sent = True  # before it is written: the answer may come while it is
-            self.asked.size = message.size
+        exchange = self.exchange if self.kind == "request" else None
+        if exchange is not None:
+            exchange.sent = True  # before it is written: the answer may come while it is
+            exchange.size = message.size
         try:
             waiting = self.session.emit(
                 self.policy, self.way.target, data, self.encoded, ticket=message.ticket, method=message.method
             )
         except BaseException:
-            if self.kind == "request":
-                self.asked.sent = False
+            if exchange is not None:
+                exchange.sent = False
             raise
         if self.returns_reply:
             self.writing, waiting = waiting, None
@@ -269,15 +281,15 @@ class Crossing(msgspec.Struct, eq=False):
 
     def _compared(self, message: Message, call: ToolCall, data: dict[str, Any]) -> dict[str, Any]:
         """Refuse a call that is not the one that was judged; return it built round the very bytes."""
-        params, chains = message.data["params"], self.policy.chains
+        params, chains, admit_out = message.data["params"], self.policy.chains, self.route.admit_out
         # From the frozen bytes themselves, whatever became of the arguments since.
         built = data is message.data and self.way.target.bytes_only
         same = params["name"] == call.name and message.data["method"] == "tools/call"
         same = same and message.data["id"] == message.id
-        if same and (call.read or chains.admit_out.steps or not (built or self.encoded)):
+        if same and (call.read or admit_out.steps or not (built or self.encoded)):
             same = freeze(params.get("arguments") or {}) == call.frozen
         if not same:
-            raise pipeline.call_changed(chains.judges, chains.charges, chains.admit_out)
+            raise pipeline.call_changed(chains.judges, chains.charges, admit_out)
         if not built or self.encoded is not None or ("arguments" not in params and call.frozen == _NOTHING):
             return data
         return {**data, "params": {**params, "arguments": orjson.Fragment(call.frozen)}}
@@ -297,8 +309,8 @@ class Crossing(msgspec.Struct, eq=False):
 
     def hooks(self, message: Message) -> Walk:
         """Take a message that is no call through all message hooks of its way."""
-        chains = self.policy.chains
-        for chain in (chains.shape_out, chains.admit_out) if self.way.outward else (chains.inward,):
+        route = self.policy.chains.route(message.method)
+        for chain in (route.shape_out, route.admit_out) if self.way.outward else (route.inward,):
             if chain.steps:
                 message = self.walk(chain, message) if chain.plain else (yield from self.through(chain, message))
         return message

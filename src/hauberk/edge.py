@@ -169,7 +169,7 @@ def normalise(message: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
         own = b""
     if not own:
         raise (_DEPTH if _too_deep(message) else _FOREIGN).refused()
-    if not _shallow(own):
+    if len(own) > _SHALLOW_BYTES and not _shallow(own):
         gauge.dumps(message)
     plain = orjson.loads(own)
     if plain != message:

@@ -111,7 +111,7 @@ class Exchanges:
             Refused: ``core.id_in_flight`` for an id that the SDK would read as one in flight, or as one whose answer
                 may still come; ``core.busy`` if the table is full.
         """
-        key = correlation_key(id)
+        key = id if type(id) is int else correlation_key(id)
         if key in self.flight or key in self.tombstones:
             raise Refused(
                 "core.id_in_flight",
@@ -155,10 +155,9 @@ class Exchanges:
 
     def answer(self, id: RequestId) -> Exchange | None:
         """Take the exchange that this id answers; None where nobody asked, or who asked has cancelled."""
-        key = correlation_key(id)
-        exchange = self.flight.pop(key, None)
-        if exchange is not None:
-            self._drop_token(exchange)
+        exchange = self.flight.pop(id if type(id) is int else correlation_key(id), None)
+        if exchange is not None and exchange.token is not None:
+            self.release(exchange.token)
         return exchange
 
     def late(self, id: RequestId) -> bool:

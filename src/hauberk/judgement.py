@@ -65,22 +65,19 @@ class Judgement:
                 yield from self._approve()
                 if charges.steps:
                     yield from self._round(charges)
-            self._answer = self._judged(answer)
+            if answer is None and self.policy.production:
+                raise _unjudged()
+            self._answer = answer
         except (Refused, HookError):
             call.exchange.digest = call.digest  # for the record of the refusal
             raise
-
-    def _judged(self, answer: Answer) -> Answer:
-        if answer is None and self.policy.production:
-            raise Refused("core.unjudged", "no plugin allowed this call", hint="name it in an allow rule")
-        return answer
 
     def decision(self) -> Event:
         """Return the event of a call that may be sent; made when it is wanted, which may be after it was sent."""
         call, answer = self.call, self._answer
         call.exchange.digest = call.digest
         return self.crossing.session.reports.event(
-            self.crossing,
+            call.exchange,
             "core.allowed",
             "decision",
             {"request": call.message.size},
@@ -102,8 +99,10 @@ class Judgement:
 
     def _plain(self, chain: Chain) -> Answer:
         clock = self.clock
-        until = clock() + self.policy.deadline
-        return _not_denied(pipeline.judge(chain, self.call, self.connection, until, clock))
+        answer = pipeline.judge(chain, self.call, self.connection, clock() + self.policy.deadline, clock)
+        if answer is not None and type(answer[1]) is Deny:
+            raise denied(answer[0], answer[1])
+        return answer
 
     def _round(self, chain: Chain) -> Walk:
         if chain.plain:
@@ -111,7 +110,9 @@ class Judgement:
         seconds = self.policy.deadline
         answer = yield pipeline.judge_async(chain, self.call, self.connection, seconds, self.clock)
         self.crossing.alive()
-        return _not_denied(answer)
+        if answer is not None and type(answer[1]) is Deny:
+            raise denied(answer[0], answer[1])
+        return answer
 
     def _approve(self) -> Walk:
         """Ask the approvers until one answers.
@@ -160,16 +161,14 @@ class Judgement:
             return None
 
 
-def _not_denied(answer: Answer) -> Answer:
-    if answer is not None and type(answer[1]) is Deny:
-        raise denied(answer[0], answer[1])
-    return answer
-
-
 def _stricter(first: Answer, second: Answer) -> Answer:
     if first is None or second is None:
         return second if first is None else first
     return second if pipeline.rank(second[1]) > pipeline.rank(first[1]) else first
+
+
+def _unjudged() -> Refused:
+    return Refused("core.unjudged", "no plugin allowed this call", hint="name it in an allow rule")
 
 
 def denied(plugin: str, deny: Deny) -> Refused:

@@ -71,7 +71,7 @@ class Frame(msgspec.Struct, frozen=True, eq=False):
         self.notes.append(event)
 
 
-class Message(msgspec.Struct, frozen=True, eq=False, kw_only=True):
+class Message(msgspec.Struct, frozen=True, eq=False):
     """One JSON-RPC message, parsed.
 
     ``data`` is the whole object, unknown members included. It is read, never changed in place: `with_params`,
@@ -218,21 +218,23 @@ def freeze(arguments: Any) -> bytes:
     Raises:
         Refused: ``core.not_json`` for what JSON does not carry.
     """
-    found = False
-
-    def stand_in(value: object) -> None:
-        nonlocal found
-        if type(value) is not SecretRef:
-            raise TypeError
-        found = True
-
     try:
-        data = orjson.dumps(arguments, default=stand_in, option=_STRICT)
+        return orjson.dumps(arguments, option=_STRICT)
+    except (TypeError, ValueError, RecursionError):  # there may be a reference in it
+        return _freeze_references(arguments)
+
+
+def _freeze_references(arguments: Any) -> bytes:
+    try:
+        data = orjson.dumps(arguments, default=_stand_in, option=_STRICT)
     except (TypeError, ValueError, RecursionError):
         raise not_json() from None
-    if not found:
-        return data
     return data + b"\n" + orjson.dumps([[path, ref.name, ref.version] for path, ref in references(arguments)])
+
+
+def _stand_in(value: object) -> None:
+    if type(value) is not SecretRef:
+        raise TypeError
 
 
 def _only_json(arguments: Any, frozen: bytes) -> None:

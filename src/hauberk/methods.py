@@ -226,12 +226,13 @@ def classify(data: dict[str, Any], bounds: Bounds) -> tuple[Kind, str | None, st
 
 
 def _usable(id_: Any, bounds: Bounds) -> bool:
-    return type(id_) is int or (type(id_) is str and len(id_) <= bounds.id_chars)
+    """Whether an id that is no integer may stand for one."""
+    return type(id_) is str and len(id_) <= bounds.id_chars
 
 
 def _classify_response(data: dict[str, Any], bounds: Bounds) -> tuple[Kind, None, str | int | None]:
     id_ = data.get("id")
-    if not _usable(id_, bounds) and (id_ is not None or "error" not in data):
+    if type(id_) is not int and not _usable(id_, bounds) and (id_ is not None or "error" not in data):
         raise _bad_id(data, bounds)
     if len(data) != _RESPONSE_MEMBERS or "id" not in data:
         _check_members(data, bounds)
@@ -362,7 +363,7 @@ def revision_of(params: Any) -> str | None:
 def _envelope(data: dict[str, Any], bounds: Bounds, rule: str, detail: str, code: str = "core.envelope") -> Refused:
     details: dict[str, Any] = {"kind": "request" if "method" in data else "response"}
     id_ = data.get("id")
-    if _usable(id_, bounds):
+    if type(id_) is int or _usable(id_, bounds):
         details["id"] = id_
     number = MEDIATION if "id" in details else INVALID_REQUEST
     return Refused(code, f"not a JSON-RPC 2.0 message: {detail}", rule=rule, jsonrpc=number, details=details)

@@ -1,4 +1,4 @@
-"""What a plugin's mode, and its promise to judge, make of its hooks: wrapped once, when the chains are frozen."""
+"""What mode ``audit`` makes of a plugin's hooks: wrapped once, when the chains are frozen."""
 
 from __future__ import annotations
 
@@ -8,9 +8,7 @@ from typing import Any
 import msgspec
 
 from hauberk.chains import Step
-from hauberk.connection import Connection
 from hauberk.event import Event
-from hauberk.message import ToolCall
 from hauberk.pipeline import failure, is_cancelled, nonsense, rank
 from hauberk.refusals import HookError, Refused
 from hauberk.verdict import Allow, Ask, Deny
@@ -66,20 +64,3 @@ def _note(step: Step, item: Any, answer: Any) -> None:
             details={"code": code, "hook": step.hook},
         )
     )
-
-
-def judging(step: Step) -> Step:
-    """Return the step of a plugin that must judge: no answer is a Deny."""
-    if not step.must_judge:
-        return step
-    call, silent = step.call, Deny("core.unjudged", f"plugin {step.plugin!r} gave no verdict")
-
-    def answer(tool_call: ToolCall, connection: Connection) -> Any:
-        verdict = call(tool_call, connection)
-        return silent if verdict is None else verdict
-
-    async def answer_async(tool_call: ToolCall, connection: Connection) -> Any:
-        verdict = await call(tool_call, connection)
-        return silent if verdict is None else verdict
-
-    return msgspec.structs.replace(step, call=answer_async if step.is_async else answer)

@@ -185,9 +185,11 @@ def judge(
     try:
         for ask in calls:
             verdict = ask(call, connection)
-            if verdict is not None:
+            if type(verdict) is Allow and strictest is None:
+                strictest = chain.at(operator.length_hint(calls)).plugin, verdict
+            elif verdict is not None or chain.must_judge:
                 strictest = stricter(strictest, chain.at(operator.length_hint(calls)), verdict, call)
-                if type(verdict) is Deny:
+                if strictest is not None and type(strictest[1]) is Deny:
                     break
     except Refused as refused:
         return _denied(chain.at(operator.length_hint(calls)), refused)
@@ -214,10 +216,9 @@ async def judge_async(
                 verdict = await answered(step, call, connection)
                 if timer.expired() or clock() > until:
                     raise late(chain, step)
-                if verdict is not None:
-                    strictest = stricter(strictest, step, verdict, call)
-                    if type(verdict) is Deny:
-                        break
+                strictest = stricter(strictest, step, verdict, call)
+                if strictest is not None and type(strictest[1]) is Deny:
+                    break
     except TimeoutError:
         raise late(chain, step) from None
     except Refused as refused:
@@ -226,12 +227,20 @@ async def judge_async(
     return strictest
 
 
-def stricter(strictest: tuple[str, Verdict] | None, step: Step, verdict: Any, call: ToolCall) -> tuple[str, Verdict]:
+def stricter(
+    strictest: tuple[str, Verdict] | None, step: Step, verdict: Any, call: ToolCall
+) -> tuple[str, Verdict] | None:
     """Return the stricter of two answers; an Ask is also left on the call.
+
+    None is no opinion, but a Deny of a plugin that must judge.
 
     Raises:
         HookError: The answer is no verdict.
     """
+    if verdict is None:
+        if not step.must_judge:
+            return strictest
+        verdict = Deny("core.unjudged", f"plugin {step.plugin!r} gave no verdict")
     height = rank(verdict)
     if not height:
         raise nonsense(step, verdict)

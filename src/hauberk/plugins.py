@@ -25,7 +25,8 @@ from hauberk._document import FIRST_PARTY, WORDS
 from hauberk.chains import HookName, Step
 from hauberk.config import Options
 from hauberk.layers import Layer
-from hauberk.modes import judging, observed
+from hauberk.methods import METHODS
+from hauberk.modes import observed
 from hauberk.refusals import PluginError
 
 GROUP: Final = "hauberk.plugins"
@@ -243,12 +244,31 @@ def _step(name: str, plugin: Any, hook: HookName, function: Callable[..., Any], 
         call=_adapted(hook, function),
         is_async=is_async,
         must_judge=hook == "on_tool_call" and mode == "enforce" and bool(getattr(plugin, "must_judge", False)),
+        methods=_methods(plugin, hook, layer),
     )
     if mode == "audit" and hook != "on_audit":
         if not getattr(plugin, "observable", layer not in (Layer.WIRE, Layer.SEAL)):
             raise PluginError(f"plugin {name!r} cannot run in mode 'audit'", hint="use mode 'enforce' or 'off'")
         return observed(step)
-    return judging(step)
+    return step
+
+
+def _methods(plugin: Any, hook: HookName, layer: Layer) -> frozenset[str] | None:
+    """Return the methods of which a hook sees messages, where the class names them."""
+    named = getattr(plugin, "methods", {}).get(hook)
+    if named is None:
+        return None
+    if hook not in ("on_send", "on_receive") or layer < Layer.REPLAY:
+        raise PluginError(
+            f"plugin {plugin.name!r} names methods for {hook} in layer {layer.name}",
+            hint="name them for on_send and on_receive, in REPLAY and above; a frame has no method yet",
+        )
+    if isinstance(named, str) or not named or any(method not in METHODS for method in named):
+        raise PluginError(
+            f"plugin {plugin.name!r} names {named!r} as the methods of {hook}",
+            hint='name methods of the protocol: methods = {"on_receive": ("tools/list",)}',
+        )
+    return frozenset(named)
 
 
 def layer_of(plugin: Any, hook: HookName) -> Layer:
@@ -272,6 +292,9 @@ def _check_promises(name: str, plugin: Any) -> None:
     for hook in getattr(plugin, "layers", {}):
         if hook not in HOOKS:
             raise PluginError(f"plugin {name!r} gives {hook!r} a layer, which is no hook", hint=_nearest(str(hook)))
+    for hook in getattr(plugin, "methods", {}):
+        if hook not in HOOKS:
+            raise PluginError(f"plugin {name!r} names methods of {hook!r}, which is no hook", hint=_nearest(str(hook)))
     if getattr(plugin, "must_judge", False) and not _is_hook(plugin, "on_tool_call"):
         raise PluginError(f"plugin {name!r} must judge and has no on_tool_call", hint="give it one, or drop must_judge")
     for attribute, value in getattr(plugin, "__dict__", {}).items():

@@ -39,7 +39,7 @@ class Reports:
 
     def event(
         self,
-        crossing: Crossing,
+        exchange: Exchange,
         code: str,
         category: Category,
         sizes: dict[str, int],
@@ -49,8 +49,7 @@ class Reports:
         plugin: str = "",
     ) -> Event:
         """Return an event of the core's own about a tool call that passes, with who, where and when."""
-        guard, connection, exchange = self._guard, self._connection, crossing.asked
-        principal = exchange.principal
+        guard, connection, principal = self._guard, self._connection, exchange.principal
         return Event(  # two for each call: by position, in the order of the fields, it takes half the time
             code,
             guard.next_id(),
@@ -62,7 +61,7 @@ class Reports:
             connection.server,
             principal.id,
             principal.method or "",
-            crossing.method,
+            exchange.method,
             exchange.tool,
             f"{connection.id}.{exchange.number}",
             exchange.digest,

@@ -89,7 +89,10 @@ class Recorder:
     def note(self, events: Sequence[Event]) -> None:
         """Queue events for every sink; nothing waits and nothing is refused."""
         for sink in self._sinks:
-            self._queue(sink, events)
+            if sink.quick:
+                self._put_aside(sink, events)
+            else:
+                self._queue(sink, events)
 
     def barrier(self, events: Sequence[Event], *, results: bool = False) -> Awaitable[None] | None:
         """Record events before a message goes on; return what is to be awaited, if anything is.
@@ -176,14 +179,18 @@ class Recorder:
             self._lose(sink, len(events) - max(room, 0))
 
     def _put_aside(self, sink: Sink, events: Sequence[Event]) -> None:
+        call = sink.step.call
         for event in events:
             try:
-                sink.record(event)
-                sink.failing = False
+                answer = call(event)
             except KeyboardInterrupt:
                 raise
             except BaseException as error:  # noqa: BLE001 - it is reported; no message waits for it
                 self._failed(sink, error)
+                continue
+            sink.failing = False
+            if answer is not None:
+                self._failed(sink, pipeline.nonsense(sink.step, answer))
 
     def _drain_all(self) -> None:
         self._draining = False

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.core.harness import RESULT, notification, rig, ring
+from msgspec import structs
+from tests.core.harness import RESULT, notification, request, rig, ring
 
 from hauberk.chains import Chain, Chains, HookName, Step
 from hauberk.layers import Layer
@@ -145,8 +146,9 @@ def test_the_way_in_is_the_way_out_backwards(both: list[tuple[Any, Layer]]) -> N
     layers = [layer for _, layer in both]
     outward = Chains([step(n, "on_send", layer) for n, layer in enumerate(layers)])
     inward = Chains([step(n, "on_receive", layer) for n, layer in enumerate(layers)])
-    way_out = names(outward.shape_out, outward.admit_out, outward.frames_out)
-    assert way_out == names(inward.frames_in, inward.inward)[::-1]
+    out, back = outward.route("x"), inward.route("x")
+    way_out = names(out.shape_out, out.admit_out, outward.frames_out)
+    assert way_out == names(inward.frames_in, back.inward)[::-1]
     assert sorted(way_out) == sorted(f"p{n}" for n in range(len(layers)))
     assert way_out == [f"p{n}" for n in sorted(range(len(layers)), key=lambda n: -layers[n])]
 
@@ -159,8 +161,41 @@ def test_every_step_stands_in_exactly_one_chain(steps: list[tuple[Any, Layer]]) 
         for n, (hook, layer) in enumerate(steps)
     ]
     chains = Chains(made)
-    outwards = names(chains.shape_out, chains.admit_out, chains.frames_out, chains.judges, chains.charges)
-    assert sorted(outwards + names(chains.frames_in, chains.inward, chains.connect)) == sorted(s.plugin for s in made)
+    route = chains.route("x")
+    outwards = names(route.shape_out, route.admit_out, chains.frames_out, chains.judges, chains.charges)
+    assert sorted(outwards + names(chains.frames_in, route.inward, chains.connect)) == sorted(s.plugin for s in made)
+
+
+@given(STEPS, st.sets(st.integers(0, 11)))
+def test_a_hook_that_names_methods_meets_these_alone(steps: list[tuple[Any, Layer]], narrow: set[int]) -> None:
+    """A hook that names methods stands in the chains of these, in its place, and in those of no other method."""
+    steps = [(hook, layer) for hook, layer in steps if hook in ("on_send", "on_receive") and layer >= Layer.REPLAY]
+    made = [step(n, hook, layer) for n, (hook, layer) in enumerate(steps)]
+    methods = frozenset({"tools/list"})
+    chains = Chains([structs.replace(s, methods=methods) if n in narrow else s for n, s in enumerate(made)])
+    everywhere = [s for n, s in enumerate(made) if n not in narrow]
+    for method, met in (("tools/list", made), ("tools/call", everywhere)):
+        route, alone = chains.route(method), Chains(met).route(method)
+        for chain in ("shape_out", "admit_out", "inward"):
+            assert names(getattr(route, chain)) == names(getattr(alone, chain))
+
+
+async def test_only_the_named_methods_are_seen() -> None:
+    """With ``methods`` a hook sees the requests, results and notifications of these methods and nothing else."""
+    seen: list[tuple[str, str]] = []
+
+    def see(message: Message, _: Any) -> None:
+        seen.append((message.kind, message.method))
+
+    named = {"on_send": ("ping",), "on_receive": ("ping", "notifications/message")}
+    async with rig(ring("narrow", on_send=see, on_receive=see, methods=named)) as r:
+        await r.call()
+        await r.answer()
+        await r.send(r.session.out, request("ping", id=5))
+        await r.send(r.session.inn, {"jsonrpc": "2.0", "id": 5, "result": {}})
+        for method in ("notifications/message", "notifications/tools/list_changed"):
+            await r.send(r.session.inn, notification(method, {"level": "info", "data": 1}))
+    assert seen == [("request", "ping"), ("result", "ping"), ("notification", "notifications/message")]
 
 
 @pytest.mark.parametrize(
@@ -198,7 +233,8 @@ def test_async_hooks_say_where_messages_may_wait(hook: Any, layer: Layer, outwar
 def test_a_direction_with_a_hook_is_not_idle(hook: Any, layer: Layer, out: bool, inn: bool) -> None:
     """A message is forwarded as it was checked only where no hook of its direction, and no judge, could see it."""
     chains = Chains([step(0, hook, layer)])
-    assert (chains.idle_out, chains.idle_in) == (out, inn)
+    route = chains.route("tools/call")
+    assert (route.idle_out and not chains.judged, route.idle_in and not chains.judged) == (out, inn)
 
 
 def test_chain_knows_which_step_was_running() -> None:

@@ -308,6 +308,25 @@ def test_judges_stand_in_admit_and_inwards(layer: Layer) -> None:
     assert "judges calls in layer" in refused(made(layer=layer, on_tool_call=hookimpl(judge()))).message
 
 
+@pytest.mark.parametrize(
+    ("hook", "named", "layer"),
+    [
+        ("on_recieve", ("tools/list",), Layer.POLICY),
+        ("on_receive", ("tools/lists",), Layer.POLICY),
+        ("on_receive", "tools/list", Layer.POLICY),
+        ("on_receive", (), Layer.POLICY),
+        ("on_receive", ("tools/list",), Layer.GATE),
+        ("on_tool_call", ("tools/call",), Layer.POLICY),
+    ],
+)
+def test_methods_that_no_hook_can_meet(hook: str, named: Any, layer: Layer) -> None:
+    """A slip in ``methods`` would leave a hook uncalled and be seen by nobody, so it is an error."""
+    members = {"on_receive": signature("self, message"), "on_tool_call": hookimpl(judge())}
+    if layer is Layer.GATE:
+        del members["on_tool_call"]
+    assert "methods" in refused(made(layer=layer, methods={hook: named}, **members)).message
+
+
 def test_must_judge_needs_a_judge() -> None:
     """A plugin that says it must judge and has no on_tool_call is an error, not a promise that nobody keeps."""
     error = refused(made(must_judge=True, on_send=signature("self, message")))

@@ -33,12 +33,14 @@ class Batch:
         Raises:
             PluginError: Those before it could not be written, and are lost.
         """
-        self._events.append(event)
-        if len(self._events) >= BOUNDS.batch:
+        events = self._events
+        events.append(event)
+        if len(events) >= BOUNDS.batch:
             self._flush()
         elif self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(BOUNDS.linger, self._flush)
-        self._raise()
+        if self._error is not None:
+            self._raise()
 
     def close(self) -> None:
         """Write what waits.

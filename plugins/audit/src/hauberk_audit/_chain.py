@@ -80,7 +80,7 @@ class Chain:
         """
         head = body + self._link(sequence, prev_hash)
         digest = self._mac(head)
-        return b"".join((head, _HASH, digest, _END, b"\n")), digest
+        return head + _HASH + digest + b'"}}\n', digest
 
     def follow(self, line: bytes, sequence: int, prev_hash: bytes) -> bytes | None:
         """Return the hash of a line (without its LF) that belongs in this place, or None of any other line."""

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 import anyio
 from mcp.client.stdio import StdioServerParameters
 from mcp.shared.exceptions import MCPError
-from mcp.shared.message import ServerMessageMetadata, SessionMessage
+from mcp.shared.message import ClientMessageMetadata, ServerMessageMetadata, SessionMessage
 from mcp_types import JSONRPCRequest
 
 from hauberk.hosts._ending import to_the_end
@@ -48,8 +48,9 @@ class Outbox:
 
     def deliver(self, data: dict[str, Any], ticket: Any) -> Awaitable[None] | None:
         """Return the write of one message; its headers are made again from what is written."""
-        item = to_sdk(data, ticket[0] if ticket is not None else None)
-        if item.metadata is not None:
+        item = to_sdk(data, None if ticket is None else ticket[0])
+        metadata = item.metadata
+        if isinstance(metadata, ClientMessageMetadata) and metadata.headers:
             item = self._headers.renewed(item)
         sending: Awaitable[None] = self._inner.send(item)
         return sending

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from hauberk.connection import Connection
 from hauberk.event import Event
@@ -27,6 +27,7 @@ class Sieve:
 
     name = "sieve"
     layer = Layer.POLICY
+    methods: ClassVar = {"on_send": ("tools/list",), "on_receive": ("tools/list",)}
     must_judge = True
     Options = _options.Options
     safe_default = Options(default="allow")

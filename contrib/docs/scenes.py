@@ -182,6 +182,7 @@ UNPLAYED_REFUSALS: Final = {
 """Number and severity of those that need a mistake in the core, or that only a plugin gets: nobody reads them."""
 UNPLAYED_EVENTS: Final = {
     "core.events_lost": ("system", "critical", "logged", ""),
+    "core.unprobed": ("system", "warning", "logged", ""),
     "sieve.shadowed": ("policy", "warning", "logged", "`names`, `servers`, `same_definition`"),
     "sieve.unshared": ("policy", "warning", "logged", "`reason`"),
     "audit.chain_started": ("system", "info", "logged", "`file`"),

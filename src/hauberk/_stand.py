@@ -23,7 +23,8 @@ from hauberk.edge import Framer, Overlong, loose_id
 from hauberk.event import Event
 from hauberk.guard import Guard
 from hauberk.layers import Layer
-from hauberk.probe import PRINCIPAL, SERVER, Sent
+from hauberk.principal import DOCTOR as PRINCIPAL
+from hauberk.probe import SERVER, Sent
 from hauberk.refusals import HookError, Refused
 from hauberk.session import Session
 from hauberk.sinks import Recorder, Sink

@@ -22,13 +22,14 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 import msgspec
 import orjson
 
-from hauberk._doctor_core import cases
-from hauberk._stand import Heard, Stand
+from hauberk._core_probes import CORE, Case, cases
+from hauberk._stand import DOCTOR, Heard, Stand
 from hauberk.event import Event
 from hauberk.probe import BOTH, Probe
 from hauberk.refusals import ConfigError, HauberkError, PluginError
 
 if TYPE_CHECKING:
+    from hauberk.config import Config
     from hauberk.connection import Connection, Role
     from hauberk.guard import Guard
     from hauberk.plugins import Loaded
@@ -101,7 +102,7 @@ async def run(guard: Guard) -> Report:
         await guard.open()
     except (HauberkError, OSError) as error:
         faulty = [fault for one in policy.loaded.values() for fault in await _checked_closed(one)]
-        return Report((cannot("core.opens", "every plugin opens", error), *standing, *faulty))
+        return Report((cannot("opens", "every plugin opens", error), *standing, *faulty))
     try:
         report = await examine(guard, policy)
     finally:
@@ -160,7 +161,7 @@ def _probes_of(loaded: Loaded) -> tuple[list[Probe], Finding | None]:
     return probes, None
 
 
-async def _core(stand: Stand, connection: Connection, case: Any) -> Finding:
+async def _core(stand: Stand, connection: Connection, case: Case) -> Finding:
     """Try one control of the core."""
     changed = msgspec.structs.replace(stand.policy.bounds, **case.bounds)
 
@@ -173,7 +174,7 @@ async def _core(stand: Stand, connection: Connection, case: Any) -> Finding:
     state, detail = _judged(case.probe, heard)
     if state == "unknown" and not case.alone:
         state, detail = _judged(case.probe, await send(""))
-    return Finding(case.probe.name, "core", case.probe.control, state, detail)
+    return Finding(case.probe.name, CORE, case.probe.control, state, detail)
 
 
 async def _tried(stand: Stand, connection: Connection, loaded: Loaded, probe: Probe) -> Finding:
@@ -279,7 +280,7 @@ def _standing(policy: Policy) -> list[Finding]:
 
 def _of_sinks(events: Iterable[Event]) -> list[Finding]:
     """Say which sinks did not record what they were given."""
-    failed = dict.fromkeys(event.plugin for event in events if event.code in _BROKEN_SINK and event.plugin != "doctor")
+    failed = dict.fromkeys(event.plugin for event in events if event.code in _BROKEN_SINK and event.plugin != DOCTOR)
     return [
         Finding(
             f"{name}.records",
@@ -306,10 +307,10 @@ async def _checked_closed(loaded: Loaded) -> list[Finding]:
 def cannot(name: str, control: str, error: Exception) -> Finding:
     """Return the finding of what did not even begin."""
     hint = error.hint or "" if isinstance(error, HauberkError) else ""
-    return Finding(name, "core", control, "unknown", str(getattr(error, "message", error)), hint)
+    return Finding(f"{CORE}.{name}", CORE, control, "unknown", str(getattr(error, "message", error)), hint)
 
 
-def locked(config: Any) -> Finding | None:
+def locked(config: Config) -> Finding | None:
     """Compare what is installed with the lock of a configuration; None where nothing is locked and need not be."""
     import os
 
@@ -321,5 +322,5 @@ def locked(config: Any) -> Finding | None:
             return None
         locking.check(config, loading.sources(config, discover=True))
     except (ConfigError, PluginError) as error:
-        return Finding("core.lock", "core", control, "faulty", error.message, error.hint or "")
-    return Finding("core.lock", "core", control, "ok")
+        return Finding(f"{CORE}.lock", CORE, control, "faulty", error.message, error.hint or "")
+    return Finding(f"{CORE}.lock", CORE, control, "ok")

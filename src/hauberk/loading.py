@@ -198,9 +198,10 @@ def _install(name: str) -> str:
 
 
 def exactly_required(config: Config, loaded: Mapping[str, Loaded]) -> None:
-    """Check that what is required runs, and in production that nothing else does.
+    """Check that what is required runs, and in production that nothing else does and that each enforces.
 
     Raises:
+        ConfigError: One only observes, and the profile is production.
         PluginError: One is missing, or one is extra.
     """
     required = set(config.plugins.require)
@@ -213,6 +214,12 @@ def exactly_required(config: Config, loaded: Mapping[str, Loaded]) -> None:
             )
     if config.production and (extra := sorted(set(loaded) - required)):
         raise _runs_unasked(extra[0])
+    for name, one in loaded.items():
+        if config.production and one.mode != "enforce":
+            raise ConfigError(
+                f"plugin {name!r} has mode {one.mode!r}, and in production nothing that is required only observes",
+                hint=f"take mode out of [{name}]",
+            )
 
 
 def standing(source: Source, why: str, loaded: Loaded | None = None) -> Standing:

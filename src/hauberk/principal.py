@@ -41,3 +41,5 @@ class Principal(msgspec.Struct, frozen=True, kw_only=True):
 
 ANONYMOUS = Principal(id="anonymous")
 """A peer that proved nothing."""
+DOCTOR = Principal(id="hauberk-doctor", kind="host", method="local")
+"""Who sends probes (`hauberk.probe`); their server has the same name."""

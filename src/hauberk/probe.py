@@ -26,7 +26,6 @@ A probe is worth something if it can fail: take the control away in a test, and 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final, Literal
 
@@ -35,19 +34,15 @@ import orjson
 
 from hauberk.connection import Role
 from hauberk.event import Event
-from hauberk.principal import Principal
+from hauberk.principal import DOCTOR
 from hauberk.refusals import PluginError
 
-SERVER: Final = "hauberk-doctor"
+SERVER: Final = DOCTOR.id
 """The name of the server that probes are sent to, and come from."""
-PRINCIPAL: Final = Principal(id=SERVER, kind="host", method="local")
-"""Who sends them."""
 BOTH: Final[tuple[Role, ...]] = ("client", "server")
 
 Check = Callable[[Sequence[Event]], Awaitable[str | None] | str | None]
 """Gets the events that the probe's messages caused; returns, or raises as a `HauberkError`, what is wrong."""
-
-_NAME: Final = re.compile(r"[a-z][a-z0-9_]*\.[a-z][a-z0-9_]*\Z")
 
 
 class Sent(msgspec.Struct, frozen=True):
@@ -78,7 +73,8 @@ class Probe(msgspec.Struct, frozen=True):
     """Where the guard stands: beside a client, in front of a server, or one after the other."""
 
     def __post_init__(self) -> None:
-        if not _NAME.match(self.name):
+        plugin, _, what = self.name.partition(".")
+        if not (plugin.isidentifier() and what.isidentifier()):
             raise PluginError(
                 f"probe {self.name!r} has no proper name", hint="write the plugin's word, a dot, and what"
             )

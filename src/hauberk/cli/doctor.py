@@ -65,7 +65,7 @@ def _examined(config: Config) -> Report:
     try:
         guard = Guard.load(config)
     except HauberkError as error:
-        loads = () if lock is not None and lock.state != "ok" else (doctor.cannot("core.loads", "a host loads", error),)
+        loads = () if lock is not None and lock.state != "ok" else (doctor.cannot("loads", "a host loads", error),)
         return doctor.Report((*first, *loads))
     return doctor.Report((*first, *asyncio.run(doctor.run(guard)).findings))
 

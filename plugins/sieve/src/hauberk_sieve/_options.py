@@ -8,9 +8,10 @@ import msgspec
 
 from hauberk import config
 from hauberk.config import Narrow
+from hauberk.principal import DOCTOR
 from hauberk_sieve._rules import Pattern, Rules
 
-PROBED: Final = Pattern("hauberk-doctor", "denied", "hauberk-doctor/denied")
+PROBED: Final = Pattern(DOCTOR.id, "denied", f"{DOCTOR.id}/denied")
 """The first deny rule of every table: what shows that the rules are live calls this tool (`hauberk.probe`)."""
 
 

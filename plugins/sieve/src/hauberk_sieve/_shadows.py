@@ -15,7 +15,7 @@ from typing import Any, Final
 from hauberk import canon
 from hauberk.event import Event
 from hauberk.names import FILE_NAME, Holder, Learned, Names
-from hauberk.probe import SERVER as DOCTOR
+from hauberk.principal import DOCTOR
 from hauberk.refusals import ConfigError, Refused
 from hauberk_sieve._limits import LIMITS
 from hauberk_sieve._names import shown
@@ -58,7 +58,7 @@ class Shadows:
             tools: Its entries, each with a name.
         """
         named = {tool["name"]: tool for tool in tools}
-        if not named or server == DOCTOR:
+        if not named or server == DOCTOR.id:
             return None
         try:
             self._names = names = self._names or self._make()

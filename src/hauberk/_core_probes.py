@@ -20,6 +20,8 @@ from hauberk.probe import Probe, Sent, call, client, notification, request, resu
 from hauberk.sinks import Sink
 from hauberk.verdict import Allow, Ask, Deny
 
+CORE: Final = "core"
+"""The plugin's name of the core's own controls."""
 _LINE: Final = 1024
 """The least that ``core.bounds.line_bytes`` may be (bytes)."""
 _PING: Final = b'{"jsonrpc":"2.0","id":1,"method":"ping"%b}'

@@ -7,7 +7,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,6 +23,11 @@ _FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 def blocks(page: Path, language: str) -> list[str]:
     """Return the blocks of one language on a page."""
     return [text for found, text in _FENCE.findall(page.read_text(encoding="utf-8")) if found == language]
+
+
+def languages(page: Path) -> list[str]:
+    """Return the language of each block on a page."""
+    return [found for found, _ in _FENCE.findall(page.read_text(encoding="utf-8"))]
 
 
 def block(page: Path, language: str, word: str) -> str:
@@ -43,6 +48,35 @@ def rows(text: str) -> list[list[str]]:
     """Return the cells of the rows of a table, without its head."""
     lines = [line.strip("| ").split(" | ") for line in text.splitlines() if line.startswith("|")]
     return [[cell.strip() for cell in line] for line in lines[2:]]
+
+
+class Step(NamedTuple):
+    """One thing that a reader of a page does: save a file, or run a command."""
+
+    file: str
+    """The file; empty for a command."""
+    text: str
+    shown: str
+    """What the page shows of a command's output."""
+
+
+def steps(page: Path) -> Iterator[Step]:
+    """Yield what the reader of a page does, in order: files are named before a block, commands are in consoles."""
+    before = 0
+    text = page.read_text(encoding="utf-8")
+    for fence in _FENCE.finditer(text):
+        named = re.search(r"`([^`\n]+)`:\s*\Z", text[before : fence.start()])
+        before = fence.end()
+        if fence[1] == "console":
+            for line, shown in re.findall(r"(?m)^\$ (.*)\n((?:(?!\$ ).*\n)*)", fence[2]):
+                yield Step("", line, shown)
+        elif named:
+            yield Step(named[1], fence[2], "")
+
+
+def like(shown: str, real: str) -> bool:
+    """Tell whether an output is as a page shows it; there an ellipsis stands for anything."""
+    return re.fullmatch(re.escape(shown.strip()).replace("…", "(?s:.*)"), real.strip()) is not None
 
 
 class Done(NamedTuple):

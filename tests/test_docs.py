@@ -19,7 +19,7 @@ from contrib.docs.pages import sections
 from contrib.docs.refusals import entries
 from contrib.docs.scenes import REFUSALS as SCENES
 from contrib.docs.scenes import UNPLAYED_REFUSALS
-from tests.prose import DOCS, ROOT, Place, block, call, rows, section
+from tests.prose import DOCS, README, ROOT, Place, block, blocks, call, languages, like, rows, section, steps
 
 from hauberk import Config, Event
 from hauberk.config import Narrow
@@ -30,6 +30,11 @@ CONFIGURATION = DOCS / "configuration.md"
 REFUSALS = DOCS / "refusals.md"
 EVENTS = DOCS / "events.md"
 PLUGINS = DOCS / "plugins.md"
+WORDS = ("core", "policy", *FIRST_PARTY)
+INDEX = DOCS / "index.md"
+FOLLOWED = ("tutorial.md", "guard-a-server.md", "guard-an-agent.md", "from-development-to-production.md")
+"""Pages whose steps are followed, from the first to the last."""
+FOLDERS = {"CONFIG": ".config", "STATE": ".local/state"}
 FILES = {"policy.py", "audit.jsonl", "audit.key"}
 """Names of files that look like codes."""
 
@@ -106,15 +111,22 @@ def test_more_specific_lists_are_united() -> None:
 
 def codes_of_the_code() -> set[str]:
     """Return each code that stands in the source of the core and of the plugins; outcomes are made of theirs."""
-    own = "|".join(("core", "policy", *FIRST_PARTY))
     found = {f"core.{outcome}" for outcome in get_args(Outcome)}
     for path in [*ROOT.glob("src/**/*.py"), *ROOT.glob("plugins/*/src/**/*.py")]:
-        if path.parent.name in {"testing", "conformance"} or "probe" in path.stem:
-            continue  # their examples, and the names of probes, look like codes
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Constant) and re.fullmatch(rf"({own})\.[a-z_]+", str(node.value)):
-                found.add(str(node.value))
+        if path.parent.name not in {"testing", "conformance"}:  # their examples have codes of their own
+            found |= codes_in(path)
     return found - FILES
+
+
+def codes_in(path: Path) -> set[str]:
+    """Return what looks like a code in one module, but for the names of probes, which look like one, too."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    nodes = list(ast.walk(tree))
+    if "probe" in path.stem or "doctor" in path.stem:
+        calls = [node for node in nodes if isinstance(node, ast.Call) and ast.unparse(node.func) == "Event"]
+        nodes = [keyword.value for call in calls for keyword in call.keywords if keyword.arg == "code"]
+    values = [str(node.value) for node in nodes if isinstance(node, ast.Constant)]
+    return {value for value in values if re.fullmatch(rf"({'|'.join(WORDS)})\.[a-z_]+", value)}
 
 
 def codes_of(page: Path, *headings: str) -> list[str]:
@@ -149,6 +161,53 @@ def test_event_has_the_fields_of_the_page() -> None:
     """The page names each field of an event, and no other, in the order in which they are written."""
     shown = [row[0].strip("`") for row in rows(section(EVENTS, "What an event holds"))]
     assert sorted(shown) == sorted(Event.__struct_fields__)
+
+
+# --- tutorial.md, the pages that say how to do something, the contents ---
+
+
+@pytest.fixture
+def reader(place: Place) -> Place:
+    """Return the place of a reader, whose folders are where the pages say."""
+    place.env |= {f"XDG_{kind}_HOME": str(place.home / folder) for kind, folder in FOLDERS.items()}
+    (place.home / ".config" / "hauberk").mkdir(parents=True, mode=0o700)
+    return place
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("name", FOLLOWED)
+def test_page_does_what_it_says(reader: Place, name: str) -> None:
+    """Whoever follows a page to the letter, with nothing but what it says, sees what it shows (X.15, S0.41)."""
+    found = list(steps(DOCS / name))
+    assert [step for step in found if not step.file]
+    for step in found:
+        if step.file:
+            reader.write(step.file.replace("~/", ""), step.text)
+            continue
+        done = reader.run(step.text.replace("plugins lock", "plugins lock --editable"))  # as the tests are installed
+        said = (done.out + done.err).replace(str(reader.home), "/home/you")
+        assert done.status == 0, (step.text, said)
+        assert like(step.shown, said), (step.text, said)
+
+
+@pytest.mark.parametrize("name", FOLLOWED)
+def test_followed_page_leaves_no_block_out(name: str) -> None:
+    """Each block of such a page is a file or a command, but for how to install, which is as in the README."""
+    page = DOCS / name
+    named = {step.text for step in steps(page) if step.file}
+    assert set(languages(page)) <= {"console", "python", "toml", "json", "sh"}
+    for language in ("python", "toml", "json"):
+        assert set(blocks(page, language)) <= named
+    for install in blocks(page, "sh"):
+        assert install.splitlines()[-1] == block(README, "sh", "pip install").strip()
+
+
+def test_every_page_is_in_the_contents() -> None:
+    """Each page of the site is named in a table of contents: the index leads to every page but to itself."""
+    listed = set(
+        re.findall(r"(?m)^[\w-]+$", "\n".join(re.findall(r"(?s)```{toctree}.*?```", INDEX.read_text("utf-8"))))
+    )
+    assert listed == {path.stem for path in DOCS.glob("*.md")} - {"index"}
 
 
 # --- plugins.md ---

@@ -10,7 +10,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from contrib.docs import commands, events, hooks, options, refusals
+from contrib.docs import commands, decisions, events, hooks, options, refusals
 from contrib.docs.pages import DOCS
 
 
@@ -20,6 +20,7 @@ def pages() -> dict[Path, str]:
     written = codes.read_text(encoding="utf-8")
     return {
         DOCS / "hooks.md": hooks.page(),
+        DOCS / "decisions.md": decisions.page(),
         DOCS / "cli.md": commands.page(),
         configuration: options.page(configuration.read_text(encoding="utf-8")),
         codes: refusals.index(written),

@@ -150,6 +150,7 @@ _FAILURES: Final = {
     "core.unrecorded": Scene((_READ,), plugins=(rings.Loses,)),
 }
 EVENTS: Final = {
+    "policy.loaded": Scene(()),
     "core.started": Scene(()),
     "core.stopped": Scene(()),
     "core.connected": Scene(()),
@@ -181,6 +182,19 @@ UNPLAYED_REFUSALS: Final = {
 }
 """Number and severity of those that need a mistake in the core, or that only a plugin gets: nobody reads them."""
 UNPLAYED_EVENTS: Final = {
+    "policy.changed": (
+        "policy",
+        "warning",
+        "logged",
+        "`policy_name`, `policy_path`, `old_version`, `new_version`, `diff_summary`, `diff`, `changed_by`",
+    ),
+    "policy.rejected": (
+        "policy",
+        "critical",
+        "blocked",
+        "`policy_name`, `policy_path`, `version_in_force`, `reason`, `changed_by`",
+    ),
+    "policy.untold": ("policy", "warning", "logged", "`why`"),
     "core.events_lost": ("system", "critical", "logged", ""),
     "core.unprobed": ("system", "warning", "logged", ""),
     "sieve.shadowed": ("policy", "warning", "logged", "`names`, `servers`, `same_definition`"),

@@ -21,8 +21,8 @@ DEPTH: Final = 128
 """Nobody nests deeper (levels)."""
 MARK: Final = "\ufeff"
 """A byte order mark, which some editors write first."""
-_BLANK: Final = re.compile(r"[ \t\r\n]*")
 _COMMENT: Final = re.compile(r"//[^\r\n]*|/\*.*?\*/", re.DOTALL)
+_BETWEEN: Final = re.compile(rf"[ \t\r\n]*(?:(?:{_COMMENT.pattern})[ \t\r\n]*)*", re.DOTALL)
 _STRING: Final = re.compile(r'"(?:[^"\\\x00-\x1f]|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))*"')
 _PLAIN: Final = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?|true|false|null")
 _OPENING: Final = {"{": "}", "[": "]"}
@@ -118,13 +118,10 @@ class _Reader:
 
     def skip(self, at: int) -> int:
         """Return where the next thing begins after white space and comments."""
-        while True:
-            at = _end(_BLANK, self._text, at)
-            found = _COMMENT.match(self._text, at)
-            if found is None:
-                return at
-            self.comments.append(found.span())
-            at = found.end()
+        end = _end(_BETWEEN, self._text, at)
+        if end - at > 1 and "/" in self._text[at:end]:
+            self.comments.extend(found.span() for found in _COMMENT.finditer(self._text, at, end))
+        return end
 
     def value(self, at: int, depth: int) -> Node:
         if depth > DEPTH:
@@ -145,7 +142,8 @@ class _Reader:
         found = _STRING.match(self._text, at)
         if found is None:
             raise self.error(at, what)
-        return Node(at, found.end(), text=json.loads(found.group()))
+        text = found.group()
+        return Node(at, found.end(), text=json.loads(text) if "\\" in text else text[1:-1])
 
     def _array(self, at: int, depth: int) -> Node:
         items: list[Node] = []

@@ -51,7 +51,7 @@ def test_readme_names_commands_that_are_there(place: Place) -> None:
     text = README.read_text(encoding="utf-8")
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     targets = {name for line in re.findall(r"(?m)^\.PHONY: (.*)$", makefile) for name in line.split()}
-    assert {"demo", "test"} <= set(re.findall(r"[`$] ?make (\w+)", text)) <= targets
+    assert {"demo", "test"} <= set(re.findall(r"[`$] ?make ([\w-]+)", text)) <= targets
     named = set(re.findall(r"[`$] ?hauberk ([a-z]+)", text))
     assert {"run", "audit", "plugins", "config"} <= named
     for word in named:

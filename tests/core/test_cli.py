@@ -318,6 +318,14 @@ def test_check_of_a_sound_configuration(site: Site, hauberk_line: Any) -> None:
     assert facts["version"].startswith("sha256:")
 
 
+def test_check_says_what_bounds_hold_for(site: Site, hauberk_line: Any) -> None:
+    """``config check`` says that each wrapped server is a process, and each process has bounds of its own."""
+    path = site.configure("")
+    note = "each bound holds for one process: five servers under hauberk run are five processes"
+    assert f"note: {note}\n" in hauberk_line("config", "check", "--config", path).out
+    assert hauberk_line("config", "check", "--config", path, "--json").json["notes"] == [note]
+
+
 @pytest.mark.parametrize(
     ("text", "said", "hint"),
     [

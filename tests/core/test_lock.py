@@ -657,6 +657,15 @@ def test_list_imports_only_what_production_does(site: Site, line: Callable[..., 
     assert module not in sys.modules
 
 
+def test_show_imports_only_what_production_does(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
+    """``hauberk config show`` in production imports no plugin that is not required (A71)."""
+    module = site.house.install("later", "raise SystemExit('imported')")
+    site.lock_it()
+    assert main(["config", "show", "--config", str(site.config)]) == 0
+    assert "[ring]" in capsys.readouterr().out
+    assert module not in sys.modules
+
+
 def test_options_of_the_list_are_not_for_its_words(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
     """``plugins --config FILE lock`` would lock another file than it seems; it is a mistake."""
     assert main(["plugins", "--config", str(site.config), "lock"]) == 2

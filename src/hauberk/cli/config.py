@@ -39,6 +39,7 @@ _SCHEMA_EPILOG = """\b
 Examples:
   hauberk config schema > ~/.config/hauberk/hauberk.schema.json
 """
+_PER_PROCESS = "each bound holds for one process: five servers under hauberk run are five processes"
 
 
 @click.group("config", context_settings=HELP)
@@ -104,11 +105,14 @@ def check(ctx: click.Context, /, *, config: Path | None, host: str, as_json: boo
         ctx.exit(COULD_NOT_TELL)
     active = [one.name for one in guard.roster if one.active]
     if as_json:
-        print_json(_facts(found) | {"ok": True, "active": active, "warnings": list(found.warnings)})
+        print_json(
+            _facts(found) | {"ok": True, "active": active, "warnings": list(found.warnings), "notes": [_PER_PROCESS]}
+        )
     else:
         click.echo(f"{click.style('ok', fg='green')}: {found.name}, profile {found.profile}, host {found.host}")
         click.echo(f"active: {', '.join(active) or 'no plugin'}")
         click.echo(f"policy version: {found.version}")
+        click.echo(f"note: {_PER_PROCESS}")
 
 
 def _facts(config: Config) -> dict[str, Any]:
@@ -145,14 +149,14 @@ def _in_force(config: Config) -> dict[str, Any]:
 
 
 def _kinds(config: Config) -> dict[str, type[Options] | None]:
-    """Return the options type of each plugin that is there; of one that is disabled nothing is imported."""
-    from hauberk import plugins
+    """Return the options type of each plugin that is there; of one that a host leaves out nothing is imported."""
+    from hauberk import loading, plugins
 
     sources = plugins.installed()
     if config.plugins.policy:
         sources["policy"] = plugins.policy_source(config.resolve(config.plugins.policy))
-    off = config.disabled()
-    return {name: None if name in off else plugins.load_class(source).Options for name, source in sources.items()}
+    there = loading.imported(config, sources)
+    return {name: plugins.load_class(source).Options if name in there else None for name, source in sources.items()}
 
 
 def _lines(table: Mapping[str, Any], path: tuple[str, ...]) -> Iterator[str]:

@@ -81,7 +81,7 @@ def _edge() -> Iterator[Probe]:
 
 def _protocol() -> Iterator[Probe]:
     """What is a message, and none that the protocol has or anybody asked for."""
-    ping = request("ping")
+    ping, odd = request("ping"), request("resources/read", {"uri": 5})
     asked = {"inputRequests": {"a": {"method": "tools/call", "params": {"name": "a"}}}}
     progress = {"progressToken": "hauberk-doctor", "progress": 1}
     for name, control, code, messages in (
@@ -91,7 +91,7 @@ def _protocol() -> Iterator[Probe]:
         ("unknown_method", "a method of no revision is refused", "method_unknown", [client(request("hauberk/doctor"))]),
         ("direction", "a method of the other side is refused", "direction", [server(_call())]),
         ("kind", "a request that comes as a notification is refused", "kind", [client(notification("tools/list"))]),
-        ("params", "parameters of the wrong type are refused", "params", [client(request("tools/call", {"name": 5}))]),
+        ("params", "parameters of the wrong type are refused", "params", [client(odd)]),
         ("embedded", "a request in an answer is held to the rules", "embedded", [_LIST, server(result(asked))]),
         ("second_id", "an id that is in flight is refused", "id_in_flight", [_LIST, client(request("ping", id="+1"))]),
         ("unasked_answer", "an answer that nobody asked for is dropped", "unmatched", [server(result({}))]),

@@ -26,13 +26,12 @@ from hauberk.layers import Layer
 from hauberk.principal import DOCTOR as PRINCIPAL
 from hauberk.probe import SERVER, Sent
 from hauberk.refusals import HookError, Refused
-from hauberk.session import Session
 from hauberk.sinks import Recorder, Sink
 
 if TYPE_CHECKING:
     from hauberk.bounds import Bounds
     from hauberk.policy import Policy
-    from hauberk.principal import Principal
+    from hauberk.session import Session
     from hauberk.ways import Way
 
 DOCTOR: Final = "doctor"
@@ -88,13 +87,6 @@ class _Recorder(Recorder):
         return super().barrier([replace(event, probe=True) for event in events], results=results)
 
 
-class _Session(Session):
-    """A session in which the doctor speaks."""
-
-    def speaker(self, way: Way) -> Principal:  # noqa: ARG002 - the session's own
-        return PRINCIPAL
-
-
 class Stand:
     """One policy under examination."""
 
@@ -108,7 +100,7 @@ class Stand:
         self.policy: Final = policy
         self.events: Final[list[Event]] = []
         """All that was caused so far."""
-        self._guard: Final = Guard(policy.config, clock=guard.clock, now=guard.now)
+        self._guard: Final = Guard(policy.config, clock=guard.clock, now=guard.now, principal=PRINCIPAL)
         self._recorder: Final = self._record(_sinks(policy))
         self._steps: Final = [step for one in policy.loaded.values() for step in one.steps]
 
@@ -182,7 +174,7 @@ class Stand:
         """
         with self._varied(alone, steps, sinks, bounds), _unlogged():
             near, far = _Port(), _Port()
-            session = _Session(self._guard, connection, near, far)
+            session = self._guard.session(connection, near, far)
             try:
                 return await self._sent(session, near, far, messages)
             finally:

@@ -49,6 +49,7 @@ class Guard:
         *,
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], float] = time.time,
+        principal: Principal | None = None,
     ) -> None:
         """Make a guard of plugin objects; `load` finds and makes them.
 
@@ -57,6 +58,7 @@ class Guard:
             objects: Plugin objects, in listed order.
             clock: Monotonic seconds.
             now: Seconds since 1970.
+            principal: Who speaks for the host; without it, ``host:`` and the name of the host.
 
         Raises:
             PluginError: A plugin breaks the contract.
@@ -65,7 +67,7 @@ class Guard:
         self.clock: Final = clock
         self.now: Final = now
         self.next_id: Final = id_source()
-        self.principal: Final = Principal(id=f"host:{config.host}", kind="host", method="local")
+        self.principal: Final = principal or Principal(id=f"host:{config.host}", kind="host", method="local")
         self.policy: Policy = policies.of_objects(self, config, tuple(objects))
         """The policy in force; a message takes it when it begins, and keeps it."""
         self.made: Callable[[Config], Policy] = partial(policies.of_objects, self, objects=tuple(objects))

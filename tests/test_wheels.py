@@ -71,6 +71,33 @@ def test_source_installs_with_pip_alone(tmp_path: Path) -> None:
     commands_answer(programs, tmp_path)
 
 
+def locked(programs: Path, home: Path, *words: str) -> str:
+    """Run ``hauberk plugins`` on a production host of this home; return what it says, or fail."""
+    home.mkdir(exist_ok=True)
+    (home / "hauberk.toml").write_text('profile = "production"\nplugins.require = ["audit", "sieve"]\n')
+    user = {"HOME": str(home), "PATH": os.defpath}
+    return run(programs / "hauberk", "plugins", *words, "--config", "hauberk.toml", cwd=home, env=user)
+
+
+def test_lock_is_of_the_wheels_and_of_no_machine(dist: Path, tmp_path: Path) -> None:
+    """Wheels that are installed in two places have one lock, which finds a file that was edited after that (A71)."""
+    homes = [tmp_path / "one", tmp_path / "other"]
+    for home in homes:
+        pip(environment(home / "venv"), "install", *dist.glob("*.whl"))
+        locked(home / "venv" / "bin", home, "lock")
+    one, other = ((home / "hauberk-plugins.lock").read_text() for home in homes)
+    assert one == other
+    assert "editable" not in one
+    programs = homes[0] / "venv" / "bin"
+    assert locked(programs, homes[0], "verify").startswith("ok: ")
+    (module,) = homes[0].glob("venv/lib/*/site-packages/hauberk_sieve/_rules.py")
+    module.write_text(module.read_text() + "\n")
+    with pytest.raises(AssertionError, match=r"differs: sieve: 'hauberk_sieve/_rules\.py' is not what its RECORD says"):
+        locked(programs, homes[0], "verify")
+    with pytest.raises(AssertionError, match="plugin 'sieve' is not what"):
+        locked(programs, homes[0])
+
+
 def test_wheels_hold_one_typed_module_each(dist: Path) -> None:
     """A wheel holds its own module with ``py.typed``, its metadata, and nothing else."""
     wheels = list(dist.glob("*.whl"))

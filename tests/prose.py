@@ -65,7 +65,7 @@ def steps(page: Path) -> Iterator[Step]:
     before = 0
     text = page.read_text(encoding="utf-8")
     for fence in _FENCE.finditer(text):
-        named = re.search(r"`([^`\n]+)`:\s*\Z", text[before : fence.start()])
+        named = re.search(r"`([^`\n]+\.(?:json|py|toml))`:\s*\Z", text[before : fence.start()])
         before = fence.end()
         if fence[1] == "console":
             for line, shown in re.findall(r"(?m)^\$ (.*)\n((?:(?!\$ ).*\n)*)", fence[2]):

@@ -32,8 +32,22 @@ EVENTS = DOCS / "events.md"
 PLUGINS = DOCS / "plugins.md"
 WORDS = ("core", "policy", *FIRST_PARTY)
 INDEX = DOCS / "index.md"
-FOLLOWED = ("tutorial.md", "guard-a-server.md", "guard-an-agent.md", "from-development-to-production.md")
+FOLLOWED = (
+    "tutorial.md",
+    "guard-a-server.md",
+    "guard-an-agent.md",
+    "reload.md",
+    "from-development-to-production.md",
+)
 """Pages whose steps are followed, from the first to the last."""
+APART: dict[str, list[str]] = {
+    "benchmarks.md": ["sh", "text", "sh", "text", "sh", "sh", "sh"],
+    "configuration.md": ["toml"],
+    "doctor.md": ["console", "python"],
+    "plugins.md": ["python", "toml", "toml", "python", "python"],
+    "production.md": ["console"],
+}
+"""Pages whose blocks have tests of their own, and the languages of these blocks."""
 FOLDERS = {"CONFIG": ".config", "STATE": ".local/state"}
 FILES = {"policy.py", "audit.jsonl", "audit.key"}
 """Names of files that look like codes."""
@@ -208,6 +222,67 @@ def test_every_page_is_in_the_contents() -> None:
         re.findall(r"(?m)^[\w-]+$", "\n".join(re.findall(r"(?s)```{toctree}.*?```", INDEX.read_text("utf-8"))))
     )
     assert listed == {path.stem for path in DOCS.glob("*.md")} - {"index"}
+
+
+def test_every_block_is_run() -> None:
+    """No page has a block that no test runs: it is followed, made from the code, or the pages here have tests apart."""
+    with_blocks = {page.name for page in DOCS.glob("*.md") if set(languages(page)) - {"text"}}
+    assert with_blocks - set(FOLLOWED) - {"hooks.md"} == set(APART)
+    for name, kinds in APART.items():
+        assert languages(DOCS / name) == kinds
+
+
+def test_commands_of_the_wrap_page_run(reader: Place) -> None:
+    """The commands that the page of wrap shows run in the order in which it shows them."""
+    reader.write("mcp.json", block(DOCS / "guard-a-server.md", "json", "mcpServers"))
+    commands = block(DOCS / "wrap.md", "text", "unwrap").splitlines()
+    assert len(commands) == 4
+    for line in commands:
+        done = reader.run(line.replace("FILE", "mcp.json"))
+        assert done.status == 0, (line, done)
+
+
+def test_benchmarks_are_run_as_their_page_says() -> None:
+    """The commands on the page of the benchmarks name targets and programs that are here."""
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    for line in "".join(blocks(DOCS / "benchmarks.md", "sh")).splitlines():
+        program, _, rest = line.partition(" ")
+        word = rest.split()[0]
+        assert re.search(rf"(?m)^{word}:", makefile) if program == "make" else (ROOT / word).exists(), line
+
+
+@pytest.mark.timeout(600)
+def test_doctor_says_what_its_page_shows(reader: Place) -> None:
+    """With a sieve that only observes, the doctor says and ends as its page shows."""
+    reader.write("hauberk.toml", '[plugins]\nrequire = ["audit", "sieve"]\n\n[sieve]\nmode = "audit"\n')
+    (step,) = steps(DOCS / "doctor.md")
+    done = reader.run(step.text)
+    said = done.out.splitlines()
+    assert done.status == 1
+    *shown, total = step.shown.splitlines()
+    assert [line for line in shown if line not in said] == []
+    assert like(without_numbers(total), without_numbers(said[-1]))
+
+
+@pytest.mark.timeout(600)
+def test_probe_of_the_doctor_page_tells(reader: Place) -> None:
+    """The plugin of the page is live; once it denies nothing, the doctor says so."""
+    program = block(DOCS / "doctor.md", "python", "def probes")
+    reader.write("hauberk.toml", '[plugins]\npolicy = "policy.py"\n\n[policy]\n')
+    for text, state in ((program, "ok"), (program.replace("call.name == self.never", "False"), "NOT STOPPED")):
+        reader.write("policy.py", text)
+        said = reader.run("hauberk doctor --config hauberk.toml").out
+        assert re.search(rf"(?m)^{state} +policy\.refuses_never ", said), said
+
+
+def test_commands_of_the_production_page_are_followed() -> None:
+    """What the page of production shows is what the way from development to production goes through."""
+    followed = {step.text for step in steps(DOCS / "from-development-to-production.md")}
+    assert {step.text for step in steps(DOCS / "production.md")} <= followed
+
+
+def without_numbers(text: str) -> str:
+    return re.sub(r"\d+", "#", text)
 
 
 # --- plugins.md ---

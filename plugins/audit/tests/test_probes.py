@@ -1,0 +1,124 @@
+"""What the log shows of itself."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from plugins.audit.tests.conftest import Load
+
+from hauberk import doctor
+from hauberk.event import Event
+from hauberk.guard import Guard
+from hauberk.hookspecs import hookimpl
+from hauberk_audit import Audit
+from hauberk_audit._bounds import BOUNDS
+from hauberk_audit._chain import Chain
+from hauberk_audit._log import Log
+from hauberk_audit._probes import exposed
+
+SOUND = {"records_calls": "ok", "keeps_key_private": "ok", "keeps_log_private": "ok"}
+MANNERS = ["", "---\n[audit]\nrequired = true", "---\n[audit]\nsync = true"]
+
+
+async def states(guard: Guard) -> dict[str, str]:
+    report = await doctor.run(guard)
+    return {one.name.removeprefix("audit."): one.state for one in report.findings if one.plugin == "audit"}
+
+
+@pytest.mark.parametrize("text", MANNERS)
+async def test_sound_log_is_live(load: Load, text: str) -> None:
+    """What just happened is found in the log in every manner of writing, and so a second time."""
+    assert await states(load(text)) == SOUND
+    assert await states(load(text)) == SOUND
+
+
+@pytest.mark.parametrize("text", MANNERS)
+async def test_log_that_writes_nothing_is_found(load: Load, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    """A log that takes what it is given and drops it is not live (X.1)."""
+    monkeypatch.setattr(Audit, "on_audit", hookimpl(lambda self, event: None))
+    assert await states(load(text)) == SOUND | {"records_calls": "faulty"}
+
+
+async def test_log_that_loses_one_kind_is_found(load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So is one that leaves out decisions alone."""
+    record = Audit.on_audit
+
+    def but_decisions(self: Audit, event: Event) -> None:
+        if event.category not in {"decision", "refusal"}:
+            record(self, event)
+
+    monkeypatch.setattr(Audit, "on_audit", hookimpl(but_decisions))
+    assert (await states(load()))["records_calls"] == "faulty"
+
+
+def unchained(monkeypatch: pytest.MonkeyPatch) -> None:
+    seal = Chain.seal
+    monkeypatch.setattr(Chain, "seal", lambda self, body, sequence, _: seal(self, body, sequence, b"1" * 64))
+
+
+def other_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    chain = Chain(bytes(range(3, 250, 8)) + b"\xfd")
+    opened = Log.open
+    monkeypatch.setattr(Log, "open", lambda path, _, *, sync: opened(path, chain, sync=sync))
+
+
+@pytest.mark.parametrize("spoil", [unchained, other_key])
+async def test_log_that_does_not_verify_is_found(
+    load: Load, monkeypatch: pytest.MonkeyPatch, spoil: Callable[[pytest.MonkeyPatch], None]
+) -> None:
+    """Entries that do not follow one another, or are signed with another key than the file's, are found."""
+    spoil(monkeypatch)
+    assert (await states(load()))["records_calls"] == "faulty"
+
+
+async def test_long_log_is_read_from_its_end(load: Load, monkeypatch: pytest.MonkeyPatch, state: Path) -> None:
+    """Of a log that is longer than what is read the first line that is read is a part, and no fault."""
+    async with load() as guard:
+        for _ in range(5 * BOUNDS.line // 10_000):
+            guard.emit(Event(code="a.b", details={str(n): "x" * 900 for n in range(16)}))
+    assert (state / "audit" / "audit.jsonl").stat().st_size > 4 * BOUNDS.line
+    assert await states(load()) == SOUND
+
+
+@pytest.mark.parametrize("mode", [0o644, 0o620, 0o606])
+@pytest.mark.parametrize(
+    ("name", "where"), [("keeps_key_private", "audit.key"), ("keeps_log_private", "audit/audit.jsonl")]
+)
+async def test_file_that_was_laid_open_is_found(load: Load, state: Path, mode: int, name: str, where: str) -> None:
+    """A mode that lets others in, given while the host runs, is found for the key and the log (X.12)."""
+    async with load() as guard:
+        (state / where).chmod(mode)
+        report = await doctor.examine(guard, guard.policy)
+    found = {one.name: one.state for one in report.findings if one.plugin == "audit"}
+    assert found[f"audit.{name}"] == "faulty"
+
+
+async def test_log_that_was_moved_away_is_found(load: Load, state: Path) -> None:
+    """A log whose file was moved away is written to where nobody looks for it: both probes say so."""
+    async with load() as guard:
+        (state / "audit" / "audit.jsonl").rename(state / "audit" / "away")
+        report = await doctor.examine(guard, guard.policy)
+    found = {one.name: one.state for one in report.findings if one.plugin == "audit"}
+    assert (found["audit.records_calls"], found["audit.keeps_log_private"]) == ("faulty", "faulty")
+
+
+async def test_link_in_place_of_the_log_is_found(load: Load, state: Path) -> None:
+    """A link may lead anywhere, and somebody else may turn it."""
+    log = state / "audit" / "audit.jsonl"
+    async with load() as guard:
+        log.rename(state / "audit" / "away")
+        log.symlink_to("away")
+        report = await doctor.examine(guard, guard.policy)
+    (detail,) = [one.detail for one in report.findings if one.name == "audit.keeps_log_private"]
+    assert "no regular file" in detail
+
+
+def test_log_of_another_user_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who owns the log can change it, whatever its mode."""
+    of_another = os.stat_result((stat.S_IFREG | 0o600, 0, 0, 1, os.geteuid() + 4242, 0, 0, 0, 0, 0))
+    monkeypatch.setattr(Path, "lstat", lambda self: of_another)
+    assert "belongs to user" in (exposed(tmp_path / "audit.jsonl") or "")

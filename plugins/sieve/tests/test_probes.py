@@ -1,0 +1,76 @@
+"""What the sieve shows of itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from hauberk import doctor
+from hauberk.guard import Guard
+from hauberk.hookspecs import hookimpl
+from hauberk.probe import SERVER
+from hauberk.verdict import Allow
+from hauberk_sieve import Sieve
+from hauberk_sieve._options import PROBED, Options
+
+Load = Callable[[str], Guard]
+
+
+async def states(guard: Guard) -> dict[str, str]:
+    report = await doctor.run(guard)
+    return {one.name.removeprefix("sieve."): one.state for one in report.findings if one.plugin == "sieve"}
+
+
+LISTS = {"refuses_denied_call": "ok", "hides_denied_tool": "ok"}
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("", LISTS),
+        ('[sieve]\ndefault = "allow"', LISTS),
+        ('[sieve]\nallow = ["files/*"]', LISTS | {"refuses_unlisted_call": "ok"}),
+        ('[sieve]\nallow = ["*"]', LISTS),
+        (f'[sieve]\nallow = ["{SERVER}/*"]', LISTS),
+        (f'[sieve]\n[server.{SERVER}.sieve]\nallow = ["*"]', LISTS),
+    ],
+)
+async def test_probes_hold_for_every_table(load: Load, text: str, found: dict[str, str]) -> None:
+    """Whatever the table says, what it promises is tried and holds; an allow rule for all leaves nothing unlisted."""
+    assert await states(load(text)) == found
+
+
+def test_every_table_denies_the_probe() -> None:
+    """The rule that probes call on comes before all of a table's, whatever it allows."""
+    decision = Options(default="allow", allow=("*",)).rules().decide(SERVER, PROBED.tool)
+    assert not decision.allowed
+    assert (PROBED.server, decision.rule) == (SERVER, f"{SERVER}/denied")
+
+
+def test_probed_rule_is_of_the_doctor_alone() -> None:
+    """A tool of the same name of another server is what the table says it is."""
+    assert Options(default="allow").rules().decide("files", PROBED.tool).allowed
+
+
+@pytest.mark.parametrize("default", ["allow", "deny"])
+async def test_sieve_that_allows_everything_is_found(load: Load, monkeypatch: pytest.MonkeyPatch, default: str) -> None:
+    """With its judging switched off each probe of a call gets through, and hiding still holds (X.1)."""
+    monkeypatch.setattr(Sieve, "on_tool_call", hookimpl(lambda self, call, connection: Allow("off")))
+    found = await states(load(f'[sieve]\ndefault = "{default}"'))
+    assert found.pop("hides_denied_tool") == "ok"
+    assert set(found.values()) == {"not_stopped"}
+
+
+@pytest.mark.parametrize("hook", ["on_send", "on_receive"])
+async def test_sieve_that_hides_nothing_is_found(load: Load, monkeypatch: pytest.MonkeyPatch, hook: str) -> None:
+    """With hiding switched off, on either side, the tool comes out (X.1)."""
+    monkeypatch.setattr(Sieve, hook, hookimpl(lambda self, message, connection: None))
+    assert await states(load("")) == LISTS | {"hides_denied_tool": "not_stopped"}
+
+
+async def test_rules_that_decide_nothing_are_found(load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The probes go by the rules themselves: where these say yes to all, both hiding and refusing are gone."""
+    decision = Options(default="allow").rules().decide("files", "x")
+    monkeypatch.setattr("hauberk_sieve._rules.Rules.decide", lambda self, server, tool: decision)
+    assert set((await states(load(""))).values()) == {"not_stopped"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
@@ -10,7 +11,7 @@ from typing import Any, Final, NamedTuple
 import orjson
 from contrib.docs.scenes import Line, Scene
 
-from hauberk import Event
+from hauberk import Config, Event, HauberkError
 from hauberk.edge import loose_id
 from hauberk.testing import Rig, guard_from
 
@@ -53,6 +54,9 @@ async def _play(code: str, scene: Scene) -> Played:
             await _say(rig, said)
         if "request_timeout" in scene.toml:
             await _refused(rig)
+        if scene.then is not None:
+            with contextlib.suppress(HauberkError):
+                await rig.guard.reload(Config.from_toml(scene.then))
     event = next((event for event in rig.recorder.events if event.code == code), None)
     reply = next((reply for reply in reversed((*rig.replies, *rig.reached)) if _code(reply) == code), None)
     if event is None and reply is not None and code == "core.refused":  # what a remote peer reads

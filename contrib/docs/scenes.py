@@ -27,6 +27,8 @@ class Scene(NamedTuple):
     toml: str = ""
     plugins: tuple[type[rings.Ring], ...] = ()
     role: Literal["client", "server"] = "client"
+    then: str | None = None
+    """The configuration to which the guard is told to change at the end."""
 
 
 def _request(method: str, params: Any = None, id: Any = 1) -> Line:
@@ -151,6 +153,8 @@ _FAILURES: Final = {
 }
 EVENTS: Final = {
     "policy.loaded": Scene(()),
+    "policy.changed": Scene((), _SIEVE, then='[sieve]\nallow = ["files/*"]\n'),
+    "policy.rejected": Scene((), _SIEVE, then="[sieve]\nalow = []\n"),
     "core.started": Scene(()),
     "core.stopped": Scene(()),
     "core.connected": Scene(()),
@@ -182,18 +186,6 @@ UNPLAYED_REFUSALS: Final = {
 }
 """Number and severity of those that need a mistake in the core, or that only a plugin gets: nobody reads them."""
 UNPLAYED_EVENTS: Final = {
-    "policy.changed": (
-        "policy",
-        "warning",
-        "logged",
-        "`policy_name`, `policy_path`, `old_version`, `new_version`, `diff_summary`, `diff`, `changed_by`",
-    ),
-    "policy.rejected": (
-        "policy",
-        "critical",
-        "blocked",
-        "`policy_name`, `policy_path`, `version_in_force`, `reason`, `changed_by`",
-    ),
     "policy.untold": ("policy", "warning", "logged", "`why`"),
     "core.events_lost": ("system", "critical", "logged", ""),
     "core.unprobed": ("system", "warning", "logged", ""),

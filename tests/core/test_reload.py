@@ -100,8 +100,27 @@ class Plugin:
             raise ValueError("full")
         EVENTS.append((self.options.policy, event))
 '''
-A = "[rules]\npolicy = 'A'\nallow = ['x', 'z']\ndeny = ['y']\n"
-B = "[rules]\npolicy = 'B'\nallow = ['y', 'z']\ndeny = ['x']\n"
+WIRE = """
+from __future__ import annotations
+import hauberk
+
+class Plugin:
+    name = "wire"
+    layer = hauberk.Layer.WIRE
+
+    class Options(hauberk.Options):
+        policy: str = ""
+
+    def __init__(self, options, guard):
+        self.policy = options.policy
+
+    @hauberk.hookimpl
+    def on_send(self, message, connection):
+        if message.method == "tools/call" and f'"policy":"{self.policy}"'.encode() not in message.data:
+            raise hauberk.Refused("wire.mixed", "judged by one policy and written by another")
+"""
+A = "[wire]\npolicy = 'A'\n[rules]\npolicy = 'A'\nallow = ['x', 'z']\ndeny = ['y']\n"
+B = "[wire]\npolicy = 'B'\n[rules]\npolicy = 'B'\nallow = ['y', 'z']\ndeny = ['x']\n"
 
 
 class Place:
@@ -147,6 +166,7 @@ def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> House:
 @pytest.fixture
 def place(house: House, tmp_path: Path) -> Place:
     """Return a policy file of a plugin that marks calls with the policy which it was made from."""
+    house.install("wire", WIRE)
     return Place(tmp_path, house.install("rules", RULES))
 
 
@@ -223,19 +243,20 @@ async def test_change_is_an_event_that_names_each_rule(place: Place) -> None:
         "policy_path": str(place.path),
         "old_version": old,
         "new_version": new,
-        "diff_summary": "+2 rules, -2 rules, ~1 modified",
+        "diff_summary": "+2 rules, -2 rules, ~2 modified",
         "diff": [
             "+ rules.allow: y",
             "+ rules.deny: x",
             "- rules.allow: x",
             "- rules.deny: y",
+            "~ wire.policy: 'A' → 'B'",
             "~ rules.policy: 'A' → 'B'",
         ],
         "changed_by": "api:operator-123",
     }
     assert done.diff is not None
     assert done.diff.summary == event.details["diff_summary"]
-    assert "rules, ~1 modified" in str(done)
+    assert "rules, ~2 modified" in str(done)
     assert loaded == ["startup", "reload"]
     assert "policy.changed" in place.codes("A")  # the sinks that go hear of it
     assert place.codes("B")[:1] == ["policy.loaded"]  # and a new log begins with its policy
@@ -467,12 +488,12 @@ async def test_production_starts_anew_only_what_is_required(house: House, place:
     """Every check of the start holds for a reload: in production what runs is what is required and locked (X.4)."""
     house.install("other", source("other"))
     async with Guard.load(place.path) as guard:
-        place.write("profile = 'production'\n[plugins]\nrequire = ['rules']\n" + A)
-        place.path.chmod(0o600)
-        with pytest.raises(ConfigError) as error:
-            await guard.reload()
-        assert "lock" in str(error.value)
-        assert not guard.config.production
+        for required, reason in ((["rules"], "'wire' runs and is not in"), (["rules", "wire"], "there is no lock")):
+            place.write(f"profile = 'production'\n[plugins]\nrequire = {required}\n{A}")
+            place.path.chmod(0o600)
+            with pytest.raises((ConfigError, PluginError), match=reason):
+                await guard.reload()
+            assert not guard.config.production
 
 
 async def test_policy_of_another_host_is_refused(place: Place) -> None:
@@ -609,6 +630,36 @@ async def test_reload_while_a_connection_is_made(place: Place) -> None:
         await made.call("y", {})
         assert made.reached[-1]["params"]["arguments"] == {"policy": "B"}
         await made.session.close()
+
+
+# --- what a connection keeps ---
+
+
+async def test_connection_keeps_its_sizes(place: Place) -> None:
+    """A connection keeps the sizes in ``[core.bounds]`` with which it began; one made after the reload has the new."""
+    async with standing(place) as r:
+        place.write(B + "[core.bounds]\nline_bytes = 1024\n")
+        await r.guard.reload()
+        await r.call("y", {"text": "t" * 2000})
+        assert r.codes == []
+        other = Rig(r.guard, Clock(), r.recorder, Port(), Port())
+        await other.start()
+        await other.call("y", {"text": "t" * 2000})
+        assert other.codes == ["core.line_too_long"]
+        await other.session.close()
+
+
+async def test_messages_take_what_is_about_messages(place: Place) -> None:
+    """How a refusal is told, which methods may cross and how long an answer may take are those of the new policy."""
+    async with standing(place) as r:
+        core = "[core]\nrefuse_as = 'result'\nrequest_timeout = 0.05\n[[core.methods]]\n"
+        place.write(B + core + "name = 'x/y'\nsender = 'client'\nkind = 'request'\n")
+        await r.guard.reload()
+        await r.call("x", {})
+        assert r.replies[-1]["result"]["isError"] is True
+        await r.send(r.from_client, request("x/y", id=2))
+        assert r.reached[-1]["method"] == "x/y"
+        await until(lambda: r.codes == ["core.timed_out"])
 
 
 # --- lists ---

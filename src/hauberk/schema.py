@@ -35,14 +35,15 @@ _OVERRIDE: Final = {
     "default": False,
     "description": "Whether this table may widen a more general one; never in production.",
 }
+_NO_OVERRIDE: Final = {"const": False, "description": "There is no more general table that this one could widen."}
 Schema = dict[str, Any]
 
 
 def schema(plugins: Mapping[str, type[Options]]) -> Schema:
     """Return the schema of a configuration file where these plugins are installed."""
     maker = _Maker()
-    general = {word: maker.table(kind) for word, kind in plugins.items()}
-    narrower = {word: maker.narrower(word, kind) for word, kind in plugins.items()}
+    general = {word: maker.plugin(word, kind, _NO_OVERRIDE) for word, kind in plugins.items()}
+    narrower = {word: maker.plugin(f"{word}.narrower", kind, _OVERRIDE) for word, kind in plugins.items()}
     policy = {"type": "object", "description": "The options of the plugin in plugins.policy."}
     own = narrower | {_POLICY: policy}
     server = maker.fields(ServerOptions)
@@ -93,10 +94,11 @@ class _Maker:
                 self.definitions[name]["required"] = required
         return {"$ref": f"#/$defs/{name}"}
 
-    def narrower(self, word: str, kind: type[Options]) -> Schema:
-        """Return a reference to the schema of a plugin's table that stands under a host or a server."""
-        self.definitions[word] = _closed(self.fields(kind) | {"override": _OVERRIDE})
-        return {"$ref": f"#/$defs/{word}"}
+    def plugin(self, name: str, kind: type[Options], override: Schema) -> Schema:
+        """Return a reference, by a name, to the schema of a plugin's table."""
+        text = _first_line(kind.__dict__.get("__doc__"))
+        self.definitions[name] = _closed(self.fields(kind) | {"override": override}, text)
+        return {"$ref": f"#/$defs/{name}"}
 
     def fields(self, kind: type[msgspec.Struct]) -> Schema:
         """Return the schemas of the fields of a table by their keys."""

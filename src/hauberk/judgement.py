@@ -41,8 +41,9 @@ class Judgement:
         session = crossing.session
         self.clock = session.guard.clock
         self.connection = session.connection
-        self.call = ToolCall(message, crossing.asked, self.connection.server)
-        self.call.exchange.tool = self.call.name[:SHOWN]
+        exchange = crossing.asked
+        self.call = call = ToolCall(message, exchange, self.connection.server)
+        exchange.tool = call.name[:SHOWN]
         self._answer: Answer = None
 
     def run(self) -> Walk:

@@ -24,7 +24,7 @@ from hauberk.lists import Lists
 from hauberk.message import NO_HEADERS, Frame, Kind, encode
 from hauberk.refusals import LIMITS, MEDIATION, HauberkError, Refused
 from hauberk.reports import Reports, refusal_event
-from hauberk.ways import Port, Walk, Way, discard, drive, reply_of, stop_with
+from hauberk.ways import Port, Reply, Walk, Way, discard, drive, stop_with
 
 if TYPE_CHECKING:
     from hauberk.connection import Connection
@@ -88,35 +88,45 @@ class Session:
         crossing = Crossing(self, way, self.guard.policy, ticket, headers, way.tail)
         return self._start(crossing, None, data, context)
 
-    async def pass_object(
+    def pass_object(
         self, way: Way, data: dict[str, Any], *, ticket: Any = None, headers: Mapping[str, str] = NO_HEADERS
-    ) -> dict[str, Any] | None:
-        """Take one message in the caller's own task; return the answer to a refused request instead of writing it."""
+    ) -> tuple[Reply, Awaitable[Reply] | None]:
+        """Take one message in the caller's own task.
+
+        Returns:
+            The answer to a request that was refused at once, which is not written, and what the caller has to await;
+            that returns such an answer too.
+        """
         if self.closed:
-            return None
+            return None, None
         crossing = Crossing(self, way, self.guard.policy, ticket, headers, way.tail, returns_reply=True)
         walk, context = crossing.run(None, data), copy_context()
         try:
             waiting = context.run(walk.send, None)
         except StopIteration as end:
-            reply = reply_of(end)
-        else:
-            full = self._must_wait(crossing)
-            # A task for its context, and so that the end of the exchange stops it; a cancellation goes through it.
-            task = asyncio.get_running_loop().create_task(drive(walk, waiting, full=full), context=context)
-            if crossing.exchange is not None and crossing.kind == "request":
-                stop_with(crossing.exchange, task)
-            try:
-                reply = await task
-            except asyncio.CancelledError:
-                caller = asyncio.current_task()
-                if caller is None or caller.cancelling():
-                    raise
-                reply = None  # timed out, cancelled or closed meanwhile: whoever ended it tells the caller
-            finally:
-                discard(waiting)
-                walk.close()
-                self._left(crossing)
+            return end.value, crossing.writing
+        full = self._must_wait(crossing)
+        return None, self._passed(crossing, walk, waiting, context, full=full)
+
+    async def _passed(
+        self, crossing: Crossing, walk: Walk, waiting: Awaitable[Any], context: Context, *, full: bool
+    ) -> Reply:
+        """Wait until a message that has to wait has passed."""
+        # A task for its context, and so that the end of the exchange stops it; a cancellation goes through it.
+        task = asyncio.get_running_loop().create_task(drive(walk, waiting, full=full), context=context)
+        if crossing.exchange is not None and crossing.kind == "request":
+            stop_with(crossing.exchange, task)
+        try:
+            reply = await task
+        except asyncio.CancelledError:
+            caller = asyncio.current_task()
+            if caller is None or caller.cancelling():
+                raise
+            reply = None  # timed out, cancelled or closed meanwhile: whoever ended it tells the caller
+        finally:
+            discard(waiting)
+            walk.close()
+            self._left(crossing)
         if crossing.writing is not None:
             await crossing.writing
         return reply

@@ -14,6 +14,10 @@ Walk = Generator[Awaitable[Any], Any, Any]
 """A message on its way: yields what has to be awaited, and returns the reply that its caller has to write."""
 
 
+Reply = dict[str, Any] | None
+"""The answer that a caller has to write itself."""
+
+
 class Stopped(Exception):
     """The message goes no further, and nobody waits for an answer."""
 
@@ -61,7 +65,7 @@ class Way:
             self.tail = None
 
 
-async def drive(walk: Walk, waiting: Awaitable[Any], *, full: bool) -> dict[str, Any] | None:
+async def drive(walk: Walk, waiting: Awaitable[Any], *, full: bool) -> Reply:
     """Await what a walk yields until it ends."""
     if full:
         discard(waiting)
@@ -77,17 +81,12 @@ async def drive(walk: Walk, waiting: Awaitable[Any], *, full: bool) -> dict[str,
                 thrown, error = error, None
                 waiting = walk.throw(thrown)
         except StopIteration as end:
-            return reply_of(end)
+            reply: Reply = end.value
+            return reply
         except BaseException as raised:
             if getgeneratorstate(walk) == GEN_CLOSED:
                 raise
             error = raised
-
-
-def reply_of(end: StopIteration) -> dict[str, Any] | None:
-    """Return what a walk returned."""
-    reply: dict[str, Any] | None = end.value
-    return reply
 
 
 def discard(waiting: Awaitable[Any]) -> None:

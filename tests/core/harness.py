@@ -41,6 +41,11 @@ class Rig(testing.Rig):
         """Let the client call a tool."""
         return await super().call(name, arguments, id=id, **params)
 
+    async def passed(self, data: dict[str, Any]) -> dict[str, Any] | None:
+        """Let the host send one object in its own task; return the answer to a refused request."""
+        reply, waiting = self.session.pass_object(self.session.out, data)
+        return reply if waiting is None else await waiting
+
 
 def ring(name: str = "ring", layer: Any = Layer.POLICY, **members: Any) -> Any:
     """Return a plugin object made of functions.

@@ -876,7 +876,7 @@ async def test_context_does_not_stay_with_the_caller(waits: bool) -> None:
 
     async with rig(ring("p", on_send=later if waits else plain), bytes_only=False) as r:
         for id in range(2):
-            await r.session.pass_object(r.session.out, request("tools/call", call_params("ls"), id=id))
+            await r.passed(request("tools/call", call_params("ls"), id=id))
         assert seen == ["nobody", "nobody"]
         assert WHO.get() == "nobody"
         assert len(r.reached) == 2
@@ -889,7 +889,7 @@ async def test_cancelled_caller_takes_its_message_back() -> None:
         await asyncio.Event().wait()
 
     async with rig(ring("p", on_send=hold), bytes_only=False) as r:
-        sending = asyncio.create_task(r.session.pass_object(r.session.out, request("ping")))
+        sending = asyncio.create_task(r.passed(request("ping")))
         await asyncio.sleep(0)
         sending.cancel()
         with pytest.raises(asyncio.CancelledError):

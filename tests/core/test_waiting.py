@@ -628,7 +628,7 @@ async def test_a_closed_session_takes_nothing() -> None:
         await r.session.close()
         await r.call()
         await r.send(r.from_server, note("a"))
-        assert await r.session.pass_object(r.session.out, call(2)) is None
+        assert await r.passed(call(2)) is None
         assert (r.reached, r.replies, r.session.busy) == ([], [], False)
         with pytest.raises(Refused, match="closed"):
             await r.session.request("ping")
@@ -659,14 +659,14 @@ async def test_closing_does_not_wait_for_ever() -> None:
 
 
 async def test_a_refused_request_is_returned_to_the_caller() -> None:
-    """``pass_object`` returns the refusal of a request, and writes it nowhere."""
+    """A host's own task gets the refusal of a request, and writes it nowhere."""
 
     async def judge(_call: Any, _connection: Any) -> None:
         await asyncio.sleep(0)
         raise Refused("no.way", "no")
 
     async with rig(ring("no", on_tool_call=judge), bytes_only=False) as r:
-        reply = await r.session.pass_object(r.session.out, call(1))
+        reply = await r.passed(call(1))
         assert reply is not None
         assert (reply["id"], reply["error"]["data"]["code"]) == (1, "no.way")
         assert (r.reached, r.replies) == ([], [])
@@ -688,7 +688,7 @@ async def test_a_caller_that_goes_away_leaves_nothing() -> None:
     slow = ring("sink", on_audit=sink, required=True)
     async with rig(ring("no", on_send=hook), slow, bytes_only=False, record=False) as r:
         for id in (1, 2):
-            task = asyncio.ensure_future(r.session.pass_object(r.session.out, call(id)))
+            task = asyncio.ensure_future(r.passed(call(id)))
             await asyncio.sleep(0)
             r.session.out.exchanges.flight[id].defer(seen.append)
             for _ in range(5):
@@ -705,12 +705,12 @@ async def test_the_end_of_an_exchange_stops_what_its_caller_waits_for(end: str) 
     gates = Gates()
     toml = TIMEOUT + "\n[core.bounds]\ndeadline = 3600.0"
     async with rig(*gates.plugins, bytes_only=False, toml=toml) as r:
-        task = asyncio.ensure_future(r.session.pass_object(r.session.out, call(1)))
+        task = asyncio.ensure_future(r.passed(call(1)))
         for _ in range(3):
             await asyncio.sleep(0)
         if end == "cancel":
             gates.open(None)
-            assert await r.session.pass_object(r.session.out, cancel(1)) is None
+            assert await r.passed(cancel(1)) is None
         elif end == "time out":
             fire(r, 1)
         else:
@@ -731,7 +731,7 @@ async def test_context_variables_of_a_caller_are_its_own() -> None:
     async with rig(ring("who", on_send=hook), bytes_only=False) as r:
         WHO.set("caller")
         for id in (1, 2):
-            assert await r.session.pass_object(r.session.out, call(id)) is None
+            assert await r.passed(call(id)) is None
         assert (seen, WHO.get()) == (["caller", "caller"], "caller")
 
 

@@ -85,7 +85,9 @@ class GuardedWrite:
         message = item.message
         headers = NO_HEADERS if item.metadata is None else headers_of(item)
         try:
-            reply = await session.pass_object(session.out, from_sdk(message), ticket=(item, None), headers=headers)
+            reply, waiting = session.pass_object(session.out, from_sdk(message), ticket=(item, None), headers=headers)
+            if waiting is not None:
+                reply = await waiting
             if reply is None:
                 if self._room is not None or session.closed:
                     await self._passed()
@@ -149,6 +151,12 @@ class GuardedRead:
             anyio.EndOfStream: The connection is over.
             anyio.ClosedResourceError: This end was closed.
         """
+        try:
+            return await self.__anext__()
+        except StopAsyncIteration:
+            raise anyio.EndOfStream from None
+
+    async def __anext__(self) -> SessionMessage | Exception:
         inbox, session = self._inbox, self._session
         while True:
             if self._closed:
@@ -157,7 +165,7 @@ class GuardedRead:
                 item, self.last_context = inbox.take()
                 return item
             if inbox.ended:
-                raise anyio.EndOfStream
+                raise StopAsyncIteration
             if self._inner is None or self._pump is not None:
                 await inbox.wait()
             elif session.may_wait:
@@ -168,6 +176,8 @@ class GuardedRead:
                     inbox.came_back()
                 try:
                     got = await self._inner.receive()
+                except anyio.EndOfStream:
+                    raise StopAsyncIteration from None
                 except asyncio.CancelledError:
                     if not inbox.was_interrupted():
                         raise
@@ -224,12 +234,6 @@ class GuardedRead:
 
     def __aiter__(self) -> Self:
         return self
-
-    async def __anext__(self) -> SessionMessage | Exception:
-        try:
-            return await self.receive()
-        except anyio.EndOfStream:
-            raise StopAsyncIteration from None
 
     async def __aenter__(self) -> Self:
         return self

@@ -159,13 +159,11 @@ class GuardedRead:
     async def __anext__(self) -> SessionMessage | Exception:
         inbox, session = self._inbox, self._session
         while True:
-            if self._closed:
-                raise anyio.ClosedResourceError
+            if self._closed or (inbox.ended and not inbox.items):
+                raise anyio.ClosedResourceError if self._closed else StopAsyncIteration
             if inbox.items:
                 item, self.last_context = inbox.take()
                 return item
-            if inbox.ended:
-                raise StopAsyncIteration
             if self._inner is None or self._pump is not None:
                 await inbox.wait()
             elif session.may_wait:

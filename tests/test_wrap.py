@@ -190,6 +190,8 @@ def test_options_become_arguments(client: Path, line: Any) -> None:
     [
         (["--config", "none.toml"], "no such file"),
         (["--config", "broken.toml"], "unknown key"),
+        (["--config", "option.toml"], "[sieve] colour: unknown key"),
+        (["--config", "plugin.toml"], "plugin 'none' is not installed"),
         (["--env", f"TOKEN={SECRET}"], "--env takes a name, not a value: 'TOKEN'"),
         (["--only", "none"], "there is no server 'none'"),
     ],
@@ -197,6 +199,8 @@ def test_options_become_arguments(client: Path, line: Any) -> None:
 def test_what_would_not_start_is_not_written(client: Path, line: Any, options: list[str], said: str) -> None:
     """Where ``hauberk run`` would fail, the file is left: every server of the client would fail with it."""
     (client.parent / "broken.toml").write_text("[core]\ncolour = 3\n")
+    (client.parent / "option.toml").write_text("[sieve]\ncolour = 3\n")
+    (client.parent / "plugin.toml").write_text('[plugins]\nrequire = ["none"]\n')
     done = line("wrap", client, *options)
     assert (done.status, client.read_text(), backups(client.parent)) == (2, CLIENT, {})
     assert said in done.err

@@ -212,6 +212,14 @@ def test_lock_that_fits_is_live(host: Host) -> None:
     assert host.doctor()[1]["core.lock"]["state"] == "ok"
 
 
+def test_production_without_a_lock_is_found(host: Host) -> None:
+    """In production there must be a lock."""
+    host.write(f"{PRODUCTION}---\n{RULES}")
+    locking.path_of(Config.read(host.config)).unlink()
+    status, found = host.doctor()
+    assert (status, not_ok(found)) == (1, {"core.lock": "faulty"})
+
+
 # --- files ---
 
 

@@ -2,8 +2,8 @@
 
 The rules:
 
-1. What is sent goes through a real session of the policy's own chains and sinks, between two ports in memory. No server
-   is dialled, nobody is asked, and each event that is recorded says ``probe``; what the core itself stops is not recorded.
+1. What is sent goes through a real session of the policy's own chains, between two ports in memory. No server is
+   dialled and nobody is asked. Each event that is recorded says ``probe``; what the core itself stops is not recorded.
 2. A control is live if its own code stopped the message. Where another control stopped it first, the plugin is tried
    once more with nothing beside it. What was stopped by neither, or by a failure, could not be told.
 3. What got through is ``not_stopped``, whatever the reason: a plugin that only observes stops nothing.

@@ -293,8 +293,14 @@ async def test_refused_answer_is_stopped() -> None:
 
 async def test_refusal_as_result_is_stopped() -> None:
     """``refuse_as = "result"`` changes the form of a refusal, and nothing that the doctor says."""
+
+    def refuse(message: Any, _: Any) -> None:
+        if message.kind == "result":
+            raise Refused("ring.no", "no")
+
+    answered = Probe("ring.refuses", "…", (client(call("x")), server(result({"content": []}))), refused="ring.no")
     toml = '[core]\nrefuse_as = "result"'
-    assert (await examined(probed(REFUSES, on_tool_call=denying), toml=toml)).status == 0
+    assert (await examined(probed(answered, on_receive=refuse, on_send=refuse), toml=toml)).status == 0
 
 
 async def test_dropped_means_that_nothing_comes_out() -> None:
@@ -312,7 +318,8 @@ async def test_unprepared_probe_cannot_be_told() -> None:
     """Where a message that prepares the probe is stopped, nothing can be said of the last."""
 
     def drop(message: Any, _: Any) -> None:
-        raise Refused("ring.other", "no")
+        if message.method == "ping":
+            raise Refused("ring.other", "no")
 
     two = Probe("ring.refuses", "…", (client(request("ping")), client(call("x", id=2))), refused="ring.no")
     report = await examined(probed(two, on_send=drop, on_receive=drop))
@@ -454,9 +461,16 @@ async def test_plugin_that_does_not_open_is_found() -> None:
 # --- what is left behind ---
 
 
-async def test_everything_that_the_doctor_causes_says_so() -> None:
+class Required(Recorder):
+    """A sink whose record is awaited."""
+
+    required = "both"
+
+
+@pytest.mark.parametrize("kind", [Recorder, Required])
+async def test_everything_that_the_doctor_causes_says_so(kind: type[Recorder]) -> None:
     """Each event is marked, and names the doctor as server and principal, wherever it has any (X.1)."""
-    recorder = Recorder()
+    recorder = kind()
     await examined(probed(REFUSES, on_tool_call=denying), recorder)
     assert recorder.codes.count("ring.no") == 2  # beside a client, in front of a server; not what the core stops
     assert not any(code in recorder.codes for code in ("core.batch", "core.unrecorded", "doctor.denied"))

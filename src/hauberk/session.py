@@ -355,9 +355,7 @@ class Session:
             )
             return
         if waiting is not None:
-            task = asyncio.ensure_future(waiting)
-            self._running.add(task)
-            task.add_done_callback(self._running.discard)
+            self._keep(waiting)
 
     # --- bookkeeping ---
 
@@ -377,9 +375,12 @@ class Session:
     def _tell_unanswered(self, way: Way, ticket: Any) -> None:
         waiting = way.source.unanswered(ticket) if ticket is not None else None
         if waiting is not None:
-            task = asyncio.ensure_future(waiting)
-            self._running.add(task)
-            task.add_done_callback(self._running.discard)
+            self._keep(waiting)
+
+    def _keep(self, waiting: Awaitable[None]) -> None:
+        task = asyncio.ensure_future(waiting)
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
 
     def speaker(self, way: Way) -> Principal:
         """Return who sends what travels this way, as the channel proved it."""

@@ -74,7 +74,8 @@ class Case:
         return self.said.read()
 
     def call(self, name: str) -> dict[str, Any]:
-        return self.guarded.ask(self.asked(name))
+        answer: dict[str, Any] = self.guarded.ask(self.asked(name))
+        return answer
 
     def asked(self, name: str) -> dict[str, Any]:
         self._count += 1

@@ -354,8 +354,7 @@ class Session:
                 Event(code=getattr(error, "code", "core.internal"), category="refusal", severity="critical")
             )
             return
-        if waiting is not None:
-            self._keep(waiting)
+        self._keep(waiting)
 
     # --- bookkeeping ---
 
@@ -373,14 +372,14 @@ class Session:
             recorder.note([self.reports.about(event, exchange, exchange.principal)])
 
     def _tell_unanswered(self, way: Way, ticket: Any) -> None:
-        waiting = way.source.unanswered(ticket) if ticket is not None else None
-        if waiting is not None:
-            self._keep(waiting)
+        self._keep(None if ticket is None else way.source.unanswered(ticket))
 
-    def _keep(self, waiting: Awaitable[None]) -> None:
-        task = asyncio.ensure_future(waiting)
-        self._running.add(task)
-        task.add_done_callback(self._running.discard)
+    def _keep(self, waiting: Awaitable[None] | None) -> None:
+        """See to it that a write which could not be done at once is done."""
+        if waiting is not None:
+            task = asyncio.ensure_future(waiting)
+            self._running.add(task)
+            task.add_done_callback(self._running.discard)
 
     def speaker(self, way: Way) -> Principal:
         """Return who sends what travels this way, as the channel proved it."""

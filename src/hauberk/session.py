@@ -350,9 +350,8 @@ class Session:
         try:
             waiting = self.emit(self.guard.policy, port, data, ticket=ticket)
         except HauberkError as error:
-            self.reports.record(
-                Event(code=getattr(error, "code", "core.internal"), category="refusal", severity="critical")
-            )
+            code = getattr(error, "code", "core.internal")
+            self.reports.record(Event(code=code, category="refusal", severity="critical"))
             return
         self._keep(waiting)
 

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
-from tests.running import Fifo, Running, configure, running, server
+from tests.running import PATIENCE, Fifo, Running, configure, running, server
+
+from hauberk.hosts import _hangup
+
+if TYPE_CHECKING:
+    from hauberk.guard import Guard
 
 SERVING = """
 import json, sys
@@ -147,3 +154,41 @@ def test_hang_ups_in_a_row(case: Case) -> None:
         assert case.guarded.receive()["method"] == "notifications/tools/list_changed"
         assert "error" in case.call(denied)
     assert case.guarded.end() == 0
+
+
+class _Waiting:
+    """A guard whose reloads take as long as a test wants."""
+
+    def __init__(self) -> None:
+        self.begun = 0
+        self.gate = asyncio.Semaphore(0)
+
+    async def reload(self) -> str:
+        self.begun += 1
+        await self.gate.acquire()
+        return "done"
+
+    async def until(self, begun: int) -> None:
+        """Wait until so many reloads have begun."""
+        async with asyncio.timeout(PATIENCE):
+            while self.begun < begun:  # noqa: ASYNC110 - a signal comes when it comes
+                await asyncio.sleep(0)
+
+
+async def test_hang_up_during_a_reload() -> None:
+    """SIGHUP during a reload, once or more, is one more reload after it: the first may have read an older file."""
+    guard = _Waiting()
+    with _hangup.reloads(cast("Guard", guard)):
+        os.kill(os.getpid(), signal.SIGHUP)
+        await guard.until(1)
+        for _ in range(3):
+            os.kill(os.getpid(), signal.SIGHUP)
+            for _ in range(20):
+                await asyncio.sleep(0)
+        assert guard.begun == 1
+        guard.gate.release()
+        await guard.until(2)
+        guard.gate.release()
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert guard.begun == 2

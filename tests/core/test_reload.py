@@ -119,6 +119,33 @@ class Plugin:
         if message.method == "tools/call" and f'"policy":"{self.policy}"'.encode() not in message.data:
             raise hauberk.Refused("wire.mixed", "judged by one policy and written by another")
 """
+SLOW = """
+from __future__ import annotations
+import asyncio
+import hauberk
+
+LOG = []
+GATE = asyncio.Event()
+
+class Plugin:
+    name = "slow"
+
+    class Options(hauberk.Options):
+        pass
+
+    def __init__(self, options, guard):
+        pass
+
+    async def close(self):
+        LOG.append("close")
+
+    @hauberk.hookimpl
+    async def on_audit(self, event):
+        if not LOG:
+            LOG.append("begins")
+        await GATE.wait()
+        LOG.append(event.code)
+"""
 A = "[wire]\npolicy = 'A'\n[rules]\npolicy = 'A'\nallow = ['x', 'z']\ndeny = ['y']\n"
 B = "[wire]\npolicy = 'B'\n[rules]\npolicy = 'B'\nallow = ['y', 'z']\ndeny = ['x']\n"
 
@@ -185,6 +212,12 @@ async def standing(place: Place, *objects: Any) -> AsyncIterator[Rig]:
 async def until(holds: Callable[[], object]) -> None:
     """Let everybody go on until something holds."""
     while not holds():  # noqa: ASYNC110 - what is waited for has no event
+        await asyncio.sleep(0)
+
+
+async def turns() -> None:
+    """Let everything happen that waits for nothing but its turn."""
+    for _ in range(20):
         await asyncio.sleep(0)
 
 
@@ -319,12 +352,14 @@ async def test_plugins_see_the_policy_that_they_were_made_from(place: Place) -> 
 
 
 async def test_old_plugins_are_closed_once_no_message_needs_them(place: Place) -> None:
-    """The old plugins stay open while a message that began in them is on its way, and are closed after it."""
+    """The old plugins stay open while a message that began in them is on its way, and are closed right after it."""
+    place.write(A + "[core.bounds]\ndeadline = 3600.0\n")
     async with standing(place) as r:
         gate = place.gates["late"] = asyncio.Event()
         task = r.post(r.from_client, request("tools/call", call_params("z", {"gate": "late"})))
         place.write(B)
         await r.guard.reload()
+        await turns()
         assert ("A", "close") not in place.log
         gate.set()
         assert task is not None
@@ -332,6 +367,21 @@ async def test_old_plugins_are_closed_once_no_message_needs_them(place: Place) -
         await until(lambda: ("A", "close") in place.log)
     assert place.log.count(("A", "close")) == 1
     assert place.log.count(("B", "close")) == 1
+
+
+async def test_old_sinks_record_what_waits_for_them(place: Place, house: House) -> None:
+    """A slow sink of the old policy has recorded every event that it was given before it is closed."""
+    module = importlib.import_module(house.install("slow", SLOW))
+    place.write(A + "[slow]\n[core.bounds]\nsink_deadline = 3600.0\n")
+    async with standing(place) as r:
+        await until(lambda: module.LOG)
+        place.write(B)
+        await r.guard.reload()
+        await turns()
+        assert module.LOG == ["begins"]
+        module.GATE.set()
+        await retired()
+    assert module.LOG == ["begins", "core.started", "policy.loaded", "core.connected", "policy.changed", "close"]
 
 
 async def test_message_that_never_ends_does_not_keep_an_old_policy(place: Place) -> None:
@@ -623,6 +673,7 @@ async def test_reload_while_a_connection_is_made(place: Place) -> None:
         await began.wait()
         place.write(B)
         await guard.reload()
+        await turns()
         assert ("A", "close") not in place.log
         gate.set()
         await starting
@@ -720,7 +771,8 @@ async def test_open_streams_are_told_what_was_agreed(place: Place) -> None:
             await r.send(
                 r.from_client, request("subscriptions/listen", {"notifications": wanted, "_meta": meta}, id=id)
             )
-        for id in ("open", "over", "nobody"):
+        await r.send(r.from_client, request("tools/list", {"_meta": meta}, id="other"))
+        for id in ("open", "over", "nobody", "other"):
             agreed = {"_meta": {stream: id}, "notifications": {"toolsListChanged": True}}
             await r.send(r.from_server, notification("notifications/subscriptions/acknowledged", agreed))
         await r.answer({"resultType": "complete", "_meta": {stream: "over"}}, id="over")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+import gc
+import weakref
+from typing import Any, cast
 
 import pytest
 from mcp import MCPError
@@ -43,6 +45,7 @@ async def test_idle_client_is_told(kind: str, waits: bool) -> None:
         assert expected[0] == CHANGED[0]
         for number in (1, 2, 3):
             await within(made.reload(policy(number)))
+            assert not cast("Inbox", session_of(made).out.source).items
             await settled()  # the SDK gives each callback a task
             assert told_of(told) == expected * number
             assert (await within(client.list_tools())).tools
@@ -87,6 +90,18 @@ async def test_calls_go_on_over_reloads() -> None:
             assert answer.structured_content["got"] == {"n": number}
         everything.release.set()
         assert not (await within(waiting)).is_error
+
+
+async def test_idle_connection_keeps_no_old_policy() -> None:
+    """A connection over which nothing has gone since the reload holds nothing of the policy before it."""
+    async with guarded(Everything().server, Seen(), mode="legacy") as (client, made):
+        await within(client.list_tools())
+        old = weakref.ref(made.policy)
+        await within(made.reload(policy(1)))
+        await until(lambda: not any(task.get_name() == "hauberk-retire" for task in asyncio.all_tasks()))
+        await settled()
+        gc.collect()
+        assert old() is None
 
 
 async def test_time_out_that_a_reload_brings_reaches_a_caller() -> None:

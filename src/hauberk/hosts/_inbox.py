@@ -100,7 +100,7 @@ class Inbox:
         message would be lost. It comes here by itself then.
         """
         task = self.reading
-        if task is None or self._interrupted is not None or not self.items:
+        if task is None or not self.items:
             return
         waiter = getattr(task, "_fut_waiter", None)
         if waiter is None or waiter.done():

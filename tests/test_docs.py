@@ -46,6 +46,7 @@ APART: dict[str, list[str]] = {
     "doctor.md": ["console", "python"],
     "plugins.md": ["python", "toml", "toml", "python", "python"],
     "production.md": ["console"],
+    "testing-your-plugin.md": ["toml", "python", "python", "console", "python", "sh"],
 }
 """Pages whose blocks have tests of their own, and the languages of these blocks."""
 FOLDERS = {"CONFIG": ".config", "STATE": ".local/state"}

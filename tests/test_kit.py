@@ -20,14 +20,16 @@ import pytest
 from mcp import Client
 from mcp.shared.exceptions import MCPError
 from tests.core.harness import ring
+from tests.prose import DOCS, Place, block, blocks, rows, section
 from tests.running import environment, running
 
 from hauberk import Ask, Deny, Refused, testing
 from hauberk.testing import Clock, DoesNotFit, Face, HostileServer, Rig, Tool, assert_refused, guard_from
 from hauberk.testing._loading import with_state
 
-PATIENCE = 60.0
+PATIENCE = 120.0
 """Seconds; whoever waits longer has found a hang."""
+pytestmark = pytest.mark.timeout(240)
 MODULES = [name for _, name, _ in pkgutil.iter_modules(testing.__path__, "hauberk.testing.") if "_program" not in name]
 
 
@@ -392,3 +394,51 @@ def test_rig_of_the_core_is_the_kits() -> None:
 
     assert issubclass(harness.Rig, Rig)
     assert harness.Clock is Clock
+
+
+# --- the page ---
+
+PAGE = DOCS / "testing-your-plugin.md"
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    return Place(tmp_path)
+
+
+def test_programs_of_the_page_run(place: Place) -> None:
+    """Each Python block of the page runs as it stands."""
+    programs = blocks(PAGE, "python")
+    assert len(programs) == 3
+    for program in programs:
+        done = place.run([sys.executable, "-c", program])
+        assert done.status == 0, done.err
+
+
+def test_settings_of_the_page_bring_the_fixtures(place: Place) -> None:
+    """With the page's settings a test has the fixtures that the page names."""
+    place.write("pyproject.toml", block(PAGE, "toml", "addopts"))
+    place.write("test_it.py", "def test_it(guard_from, clock, hostile_server):\n    assert clock() == 1000\n")
+    done = place.run([sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"])
+    assert "1 passed" in done.out, done.out + done.err
+
+
+def test_attacks_of_the_page_are_those_of_the_server() -> None:
+    """The page's table has each attack with the faces that it fits, and no other."""
+    shown = {cells[0].strip("`").partition("(")[0]: cells[1] for cells in rows(section(PAGE, "A server that lies"))}
+    faces = {name: "both" if len(fits) > 1 else next(iter(fits)) for name, fits in HostileServer.attacks().items()}
+    assert shown == faces
+
+
+def test_report_of_the_page_is_the_real_one(tmp_path: Path) -> None:
+    """The page's command says what the page shows."""
+    line, *said = block(PAGE, "console", "conformance").splitlines()
+    done = python(*line.split()[2:], cwd=tmp_path)
+    assert done.stdout.splitlines() == said, done.stderr
+    assert done.returncode == 0
+
+
+def test_template_of_the_page_is_there() -> None:
+    """The folder that the page has Copier copy is there."""
+    words = block(PAGE, "sh", "copier copy").split()
+    assert (DOCS.parent / words[2] / "copier.yml").exists()

@@ -804,6 +804,36 @@ async def test_word_comes_after_the_lists_before_it(place: Place) -> None:
         assert kinds == [1, 2, "notifications/tools/list_changed", "notifications/resources/list_changed"]
 
 
+class _Buffered(Port):
+    """A port that keeps what is written until the client takes it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.taken = asyncio.Event()
+
+    async def flushed(self) -> None:
+        await self.taken.wait()
+
+
+async def test_reload_returns_when_the_word_has_been_taken(place: Place) -> None:
+    """A reload waits until the client has taken the word out of the port, not only until it was written there."""
+    recorder, near = Recorder(), _Buffered()
+    place.write(A + "[core.bounds]\ndeadline = 3600.0\n")
+    guard = Guard.load(place.path, objects=(recorder,))
+    async with guard:
+        r = Rig(guard, Clock(), recorder, near, Port())
+        await r.start()
+        await initialize(r)
+        place.write(B + "[core.bounds]\ndeadline = 3600.0\n")
+        reload = asyncio.ensure_future(guard.reload())
+        await until(lambda: told(r))
+        await turns()
+        assert not reload.done()
+        near.taken.set()
+        await reload
+        await r.session.close()
+
+
 async def test_client_that_does_not_read_holds_up_no_reload(place: Place) -> None:
     """A client that takes nothing keeps a reload waiting for a bounded time, and that it was not told is an event."""
     place.write(A + "[core.bounds]\ndeadline = 0.02\n")

@@ -156,6 +156,21 @@ async def test_reader_is_called_away_once() -> None:
     assert len(reader.inbox.items) == 2
 
 
+async def test_word_is_taken_when_the_reader_comes_back() -> None:
+    """What the guard says has been taken when the SDK has read it and has come back for more, not before."""
+    inbox = Inbox()
+    inbox.deliver({"jsonrpc": "2.0", "method": "notifications/tools/list_changed"}, None)
+    taken = asyncio.ensure_future(inbox.flushed())
+    await settled()
+    inbox.take()
+    await settled()
+    assert not taken.done()
+    reading = asyncio.ensure_future(inbox.wait())
+    await within(taken)
+    inbox.end()
+    await within(reading)
+
+
 async def test_message_that_was_handed_over_is_not_lost() -> None:
     """A reader that has been handed a message, and has not run since, is not interrupted: the message would be lost."""
     reader = _Reader()

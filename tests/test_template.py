@@ -43,7 +43,7 @@ def run(*command: str | Path, cwd: Path, status: int = 0, path: str = os.defpath
 def generate(folder: Path, status: int = 0, **answers: str) -> str:
     """Answer the questions of the template; return what Copier said."""
     given = [f"--data={name}={value}" for name, value in answers.items()]
-    copier = [sys.executable, "-m", "copier", "copy", "--defaults", *given, TEMPLATE, folder]
+    copier: list[str | Path] = [sys.executable, "-m", "copier", "copy", "--defaults", *given, TEMPLATE, folder]
     return run(*copier, cwd=folder.parent, status=status, path=os.environ["PATH"])
 
 
@@ -60,7 +60,7 @@ def programs(generated: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Install the wheels of the core and of the plugin into an environment of their own; return its programs."""
     home = tmp_path_factory.mktemp("apart")
     run(sys.executable, "-m", "venv", home / "venv", cwd=home)
-    pip = [home / "venv" / "bin" / "python", "-m", "pip", "--quiet", "--disable-pip-version-check"]
+    pip: list[str | Path] = [home / "venv" / "bin" / "python", "-m", "pip", "--quiet", "--disable-pip-version-check"]
     run(*pip, "wheel", "--no-deps", "--wheel-dir", home / "dist", ROOT, generated, cwd=home)
     group = tomllib.loads((generated / "pyproject.toml").read_text(encoding="utf-8"))["dependency-groups"]["test"]
     run(*pip, "install", *(home / "dist").glob("*.whl"), *group, cwd=home)

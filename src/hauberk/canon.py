@@ -38,6 +38,11 @@ _TRACEABLE: Final = orjson.dumps([1.0, 0.1, 1e300, 1e-300, 1.5e300]) == b"[1.0,0
 _ABOVE_SURROGATES: Final = (b"\xee", b"\xef")
 _SUPPLEMENTARY: Final = (b"\xf0", b"\xf1", b"\xf2", b"\xf3", b"\xf4")
 
+_LONG: Final = 1024
+"""A text of more bytes is not searched for doubles if few values make it: most of it is in strings."""
+_FEW: Final = 64
+_NO_FLOATS: Final = frozenset({str, int, bool, type(None)})
+
 _FIXED_BELOW: Final = 21
 _FIXED_ABOVE: Final = -7
 
@@ -65,7 +70,9 @@ def dumps(value: Any, *, finite: bool = False) -> bytes:
         _refuse_infinite(value)
     if not (out.isascii() or _one_order(out)):
         out = orjson.dumps(_in_order(value), option=_OPTIONS)
-    return _with_numbers(out) if _has_doubles(out) else out
+    if (len(out) > _LONG and _holds_no_float(value)) or not _has_doubles(out):
+        return out
+    return _with_numbers(out)
 
 
 def digest(label: str, value: Any, *, finite: bool = False) -> str:
@@ -140,6 +147,20 @@ def _utf16(key: str) -> bytes:
 
 
 # --- numbers: RFC 8785, section 3.2.2.3 ---
+
+
+def _holds_no_float(value: Any) -> bool:
+    """Whether these are few values, and none of them can be a float."""
+    rest = [value]
+    for _ in range(_FEW):
+        item = rest.pop()
+        if type(item) is dict or type(item) is list:
+            rest.extend(item.values() if type(item) is dict else item)
+        elif type(item) not in _NO_FLOATS:
+            return False
+        if not rest:
+            return True
+    return False
 
 
 def _has_doubles(out: bytes) -> bool:

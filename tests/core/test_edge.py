@@ -429,19 +429,29 @@ class Level(enum.IntEnum):
     HIGH = 3
 
 
+@pytest.mark.parametrize("filler", [{}, {"filler": "x" * 2000}], ids=["short", "long"])
 @given(OBJECTS)
-def test_normalise(value: dict[str, Any]) -> None:
-    """A plain object comes back equal, type by type, and is a copy."""
+def test_normalise(filler: dict[str, Any], value: dict[str, Any]) -> None:
+    """A plain object comes back equal, type by type, and is a copy, whether it is short or holds a long text."""
+    value = filler | value
     plain, own = edge.normalise(value)
     assert outlines(plain) == outlines(value)
-    assert plain is not value
+    assert not containers(plain) & containers(value)
     assert own == orjson.dumps(value)
 
 
-def test_normalise_makes_plain() -> None:
+def containers(value: Any) -> set[int]:
+    """Return which dicts and lists a value is made of."""
+    if not isinstance(value, dict | list):
+        return set()
+    return {id(value)}.union(*map(containers, value.values() if isinstance(value, dict) else value))
+
+
+@pytest.mark.parametrize("text", ["x", "x" * 2000], ids=["short", "long"])
+def test_normalise_makes_plain(text: str) -> None:
     """Subclasses of strings, integers and dicts come back as what they are to JSON."""
-    plain, own = edge.normalise({"a": Word("x"), "b": Colour.RED, "c": Level.HIGH, "d": True, "e": 1, "f": 1.0})
-    assert own == b'{"a":"x","b":"red","c":3,"d":true,"e":1,"f":1.0}'
+    plain, own = edge.normalise({"a": Word(text), "b": Colour.RED, "c": Level.HIGH, "d": True, "e": 1, "f": 1.0})
+    assert own == b'{"a":"%s","b":"red","c":3,"d":true,"e":1,"f":1.0}' % text.encode()
     assert [type(item) for item in plain.values()] == [str, str, int, bool, int, float]
 
 
@@ -469,7 +479,8 @@ def test_normalise_makes_plain() -> None:
 )
 def test_normalise_refuses_what_json_does_not_carry(value: Any) -> None:
     """What JSON cannot carry, or carries as something else, is refused, deep inside too (A55)."""
-    for given_value in ({"x": value}, {"a": [None, {"word": WORD, "x": [value]}]}):
+    long = {"filler": "x" * 2000, "x": [{"x": value}]}
+    for given_value in ({"x": value}, {"a": [None, {"word": WORD, "x": [value]}]}, long):
         with pytest.raises(Refused) as caught:
             edge.normalise(given_value)
         assert (caught.value.code, caught.value.jsonrpc) == ("core.not_json", MEDIATION)

@@ -19,6 +19,7 @@ import pytest
 from tests.core.harness import Clock, Port, Recorder, Rig, call_params, notification, request, ring
 from tests.core.house import House, empty_house, source
 
+from hauberk import lists
 from hauberk.config import Config
 from hauberk.guard import Guard
 from hauberk.policy import Policy
@@ -384,13 +385,16 @@ async def test_old_sinks_record_what_waits_for_them(place: Place, house: House) 
     assert module.LOG == ["begins", "core.started", "policy.loaded", "core.connected", "policy.changed", "close"]
 
 
-async def test_message_that_never_ends_does_not_keep_an_old_policy(place: Place) -> None:
+async def test_message_that_never_ends_does_not_keep_an_old_policy(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """An old policy is let go of after the longest that a message may take, though one of its messages hangs."""
-    place.write(A + "[core.bounds]\ndeadline = 0.01\nsink_deadline = 0.01\n")
     async with standing(place) as r:
         r.far.held = asyncio.Event()
         r.post(r.from_client, request("tools/call", call_params("z", {})))
         await until(lambda: r.reached)
+        assert r.guard.policy.longest == 8 * 2.0 + 2 * 2.0
+        monkeypatch.setattr(Policy, "longest", 0.01)
         place.write(B)
         await r.guard.reload()
         await until(lambda: ("A", "close") in place.log)
@@ -703,14 +707,15 @@ async def test_connection_keeps_its_sizes(place: Place) -> None:
 async def test_messages_take_what_is_about_messages(place: Place) -> None:
     """How a refusal is told, which methods may cross and how long an answer may take are those of the new policy."""
     async with standing(place) as r:
-        core = "[core]\nrefuse_as = 'result'\nrequest_timeout = 0.05\n[[core.methods]]\n"
+        core = "[core]\nrefuse_as = 'result'\nrequest_timeout = 3600.0\n[[core.methods]]\n"
         place.write(B + core + "name = 'x/y'\nsender = 'client'\nkind = 'request'\n")
         await r.guard.reload()
         await r.call("x", {})
         assert r.replies[-1]["result"]["isError"] is True
         await r.send(r.from_client, request("x/y", id=2))
         assert r.reached[-1]["method"] == "x/y"
-        await until(lambda: r.codes == ["core.timed_out"])
+        (exchange,) = r.session.out.exchanges.flight.values()
+        assert exchange.timer is not None
 
 
 # --- lists ---
@@ -834,13 +839,13 @@ async def test_reload_returns_when_the_word_has_been_taken(place: Place) -> None
         await r.session.close()
 
 
-async def test_client_that_does_not_read_holds_up_no_reload(place: Place) -> None:
+async def test_client_that_does_not_read_holds_up_no_reload(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     """A client that takes nothing keeps a reload waiting for a bounded time, and that it was not told is an event."""
-    place.write(A + "[core.bounds]\ndeadline = 0.02\n")
     async with standing(place) as r:
         await initialize(r)
         r.near.held = asyncio.Event()
-        place.write(B + "[core.bounds]\ndeadline = 0.02\n")
+        monkeypatch.setattr(lists, "_PATIENCE", 0.01)
+        place.write(B)
         await r.guard.reload()
         assert len(r.recorder.of("policy.untold")) == 1
         r.near.held.set()

@@ -19,6 +19,8 @@ class Bounds(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
 
     line_bytes: Annotated[int, msgspec.Meta(ge=1024)] = 16 * 1024 * 1024
     """One message on a byte carrier, without its line feed (bytes)."""
+    values: Count = 1_000_000
+    """Values in one message that is longer than 1 MiB, counted as its commas and opening brackets."""
     id_chars: Count = 256
     """A JSON-RPC id, a progress token or a task id that is a string (characters)."""
     exchanges: Count = 8192

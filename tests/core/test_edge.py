@@ -23,9 +23,10 @@ import orjson
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from msgspec import structs
 from tests.fuzz import fuzz_edge
 
-from hauberk import edge
+from hauberk import _depth, edge
 from hauberk.bounds import Bounds
 from hauberk.edge import Framer, Overlong
 from hauberk.refusals import MEDIATION, PARSE_ERROR, Refused
@@ -293,13 +294,29 @@ def test_a_parser_that_errs_is_caught(lost: str, monkeypatch: pytest.MonkeyPatch
 def test_large_line_is_read_without_the_collector() -> None:
     """A line of a million arrays does not make the collector walk them, and it is on again afterwards (A53)."""
     before = gc.get_stats()[0]["collections"]
-    line = b'{"x":[' + b"[]," * 500_000 + b"1]}"
+    line = b'{"x":[' + b"[]," * 400_000 + b"1]}"
     read, own = edge.read(line, bounds=BOUNDS)
     assert gc.get_stats()[0]["collections"] - before < 10
     assert own == line
-    assert len(read["x"]) == 500_001
+    assert len(read["x"]) == 400_001
     assert refusal(line[:-2] + b',{"a":1,"a":1}]}').code == "core.duplicate_key"
     assert gc.isenabled()
+
+
+@pytest.mark.parametrize("value", [b"[]", b"{}", b"1", b'""', b'{"a":[1]}'], ids=repr)
+def test_values_of_a_long_line_are_bounded(value: bytes) -> None:
+    """A line that would take many times its length in memory is refused before it is parsed (A53)."""
+    assert refusal(b'{"x":[' + (value + b",") * 1_100_000 + b"1]}").code == "core.values"
+
+
+def test_what_stands_in_a_string_is_no_value() -> None:
+    """A long text may hold as many commas and brackets as it likes, escaped quotes among them."""
+    text = '"[{,' * 600_000
+    line = orjson.dumps({"x": text})
+    assert edge.read(line, bounds=BOUNDS) == ({"x": text}, line)
+    few = structs.replace(BOUNDS, values=10)
+    assert edge.read(line, bounds=few)[1] == line
+    assert refusal(line[:-1] + b',"y":[' + b"1," * 10 + b"1]}", few).code == "core.values"
 
 
 # --- depth ---
@@ -344,16 +361,16 @@ def test_wide_is_not_deep() -> None:
 
 
 @pytest.fixture(params=["gauge", "walk"])
-def gauge(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> edge._Gauge:
+def gauge(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> _depth.Gauge:
     """Measure depth as this orjson allows, or as where there is no limit to measure it with."""
-    found = edge._gauge() if request.param == "gauge" else edge._Gauge(0)
-    monkeypatch.setattr(edge, "_gauge", lambda: found)
+    found = _depth.installed() if request.param == "gauge" else _depth.Gauge(0)
+    monkeypatch.setattr(_depth, "installed", lambda: found)
     return found
 
 
 @pytest.mark.parametrize("kinds", ["[", "{", "[{"])
 @pytest.mark.parametrize("leaf", [b"1", b"[]", b"{}"])
-def test_gauge_and_walk_agree(gauge: edge._Gauge, kinds: str, leaf: bytes) -> None:
+def test_gauge_and_walk_agree(gauge: _depth.Gauge, kinds: str, leaf: bytes) -> None:
     """Both ways to measure depth stop at the same level, and refuse with the same code."""
     levels = 128 - (leaf != b"1")
     line = b" " * 2000 + nested(levels, kinds, leaf)
@@ -380,14 +397,14 @@ def test_a_limit_that_cannot_be_used_is_walked(limit: Callable[[Any], bool], mon
             raise TypeError
         return b"{}"
 
-    monkeypatch.setattr(edge, "orjson", types.SimpleNamespace(dumps=dumps))
-    assert edge._gauge.__wrapped__().pad == 0
+    monkeypatch.setattr(_depth, "orjson", types.SimpleNamespace(dumps=dumps))
+    assert _depth.installed.__wrapped__().pad == 0
 
 
 def test_this_orjson_has_a_gauge() -> None:
     """With the orjson that is installed, depth is not walked."""
-    assert edge._gauge().pad > 0
-    assert edge._gauge()._wrapped(orjson.loads(nested(120, "[{"))) is not None
+    assert _depth.installed().pad > 0
+    assert _depth.installed()._wrapped(orjson.loads(nested(120, "[{"))) is not None
 
 
 def test_gauge_is_shared_by_threads() -> None:
@@ -495,7 +512,7 @@ def test_normalise_takes_objects(value: Any) -> None:
 
 
 @pytest.mark.parametrize("size", [0, 1, 2000])
-def test_normalise_measures_depth(gauge: edge._Gauge, size: int) -> None:
+def test_normalise_measures_depth(gauge: _depth.Gauge, size: int) -> None:
     """An object of another parser obeys the same limit; one that holds itself is too deep (A53)."""
     filler = {"filler": "x" * size}
     fits = filler | orjson.loads(nested(128, "[{"))

@@ -89,7 +89,7 @@ _EDGE: Final = {
         _raw('{"jsonrpc":"2.0","id":1,"method":"ping","params":{"a":' + "[" * 127 + "]" * 127 + "}}"),
     ),
     "core.values": Scene(
-        _raw('{"jsonrpc":"2.0","id":1,"method":"ping","params":{"a":["' + "x" * 2**20 + '",1,2,3,4,5,6,7,8]}}"),
+        _raw('{"jsonrpc":"2.0","id":1,"method":"ping","params":{"a":["' + "x" * 2**20 + '",1,2,3,4,5,6,7,8]}}'),
         "[core.bounds]\nvalues = 8\n",
     ),
     "core.line_too_long": Scene(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 import subprocess
@@ -15,6 +16,8 @@ from tests.running import environment
 
 from hauberk import conformance
 from hauberk.conformance import CHECKS, Limits, Subject
+from hauberk.conformance._corpus import CANARY
+from hauberk.conformance._manners import leaks
 from hauberk.refusals import ConfigError, PluginError
 
 HERE = Path(__file__).parent / "conformance_plugins"
@@ -256,6 +259,14 @@ ONE_EACH: dict[str, tuple[str, str, dict[str, str]]] = {
         "the event 'policy.x'",
         {"body": SEND + "message.note(Event('policy.x', rule=str(dict(message.headers))))"},
     ),
+    "written at the end": (
+        "no-canary",
+        "a secret is in the file late.txt",
+        {
+            "body": SEND + "self.kept.append(str(message.data))\n"
+            "async def close(self): (self.guard.config.state_dir.parent / 'late.txt').write_text(''.join(self.kept))"
+        },
+    ),
     "emitted": (
         "no-canary",
         "a secret is in the event 'policy.x'",
@@ -356,6 +367,17 @@ def test_one_fault_is_found(vector: str, tmp_path: Path) -> None:
     (result,) = conformance.run(subject, [found for found in CHECKS if found.name == check])
     assert result.faults, vector
     assert any(words in fault.reason for fault in result.faults), result.faults
+
+
+@pytest.mark.parametrize("before", range(4))
+@pytest.mark.parametrize("after", range(4))
+def test_secret_is_known_in_base64_wherever_it_stands(before: int, after: int) -> None:
+    """The secret is found in base64 at any offset, in hexadecimal in either case, and not where it is not."""
+    text = b"x" * before + CANARY.encode() + b"y" * after
+    assert leaks(f"a {base64.b64encode(text).decode()} b")
+    assert leaks(text.hex())
+    assert leaks(text.hex().upper())
+    assert not leaks(base64.b64encode(b"x" * before + b"y" * 40).decode() + CANARY[:-1])
 
 
 # --- who passes ---

@@ -13,6 +13,7 @@ import msgspec
 
 from hauberk._options import MASK, SECRET, Decoder, echo, fields_of, masked, plain, quoted, suggestion, type_name
 from hauberk.bounds import Bounds, Seconds
+from hauberk.principal import DOCTOR
 from hauberk.refusals import ConfigError
 
 TableT = TypeVar("TableT", bound=msgspec.Struct)
@@ -147,7 +148,8 @@ def is_word(text: str) -> bool:
 
 def is_name(text: str) -> bool:
     """Whether the text can name a server or a host: patterns such as ``files/read_*`` must be able to tell it."""
-    return 0 < len(text) <= _NAME_CHARS and text.isprintable() and text == text.strip() and not set(text) & set("/*?[]")
+    fits = 0 < len(text) <= _NAME_CHARS and text.isprintable() and text == text.strip() and not set(text) & set("/*?[]")
+    return fits and text != DOCTOR.id  # options of its own would let the doctor try other rules than those in force
 
 
 def shown_args(args: tuple[str, ...]) -> list[str]:
@@ -242,6 +244,7 @@ class Document:
         for name, section in self._table(path, value).items():
             if not is_name(name):
                 hint = "a name has up to 128 characters, no '/', '*', '?', '[' or ']', and no blank at its ends"
+                hint = f"{name!r} is the doctor's own; give it another name" if name == DOCTOR.id else hint
                 raise self.decoder.error(header(path), quoted(name), f"{name!r} cannot name a {path[-1]}", hint)
             yield name, self._table((*path, name), section)
 

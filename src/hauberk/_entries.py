@@ -30,6 +30,8 @@ TABLES: Final = (
 RUN: Final = "run"
 SEPARATOR: Final = "--"
 _PYTHON: Final = r"(?:python[0-9.]*|py)(?:\.exe)?"
+_FLAGS: Final = r"-[bBdEIOPqsSuv]+"
+"""Options of Python after which ``-m`` is what runs: not ``-c``, and not ``-`` for standard input."""
 _DISTRIBUTION: Final = r"hauberk(?:\[[a-z,-]*\])?(?:[=<>~!]=?[0-9.,<>=~!]*)?"
 _REMOTE_TYPES: Final = {"http", "sse", "ws", "websocket", "streamable-http", "streamablehttp", "streamable_http"}
 REMOTE_KEYS: Final = ("url", "serverUrl", "httpUrl")
@@ -96,7 +98,7 @@ def is_guarded(words: list[str]) -> bool:
         at = 2 if rest[:1] == ["--from"] and re.fullmatch(_DISTRIBUTION, "".join(rest[1:2])) else 0
     elif re.fullmatch(_PYTHON, program) and "-m" in rest:
         at = rest.index("-m") + 1
-        if not all(word.startswith("-") for word in rest[:at]):
+        if not all(re.fullmatch(_FLAGS, word) for word in rest[: at - 1]):
             return False
     else:
         return False

@@ -31,8 +31,8 @@ from hauberk.loading import Standing
 from hauberk.opening import Opened
 from hauberk.plugins import Loaded
 from hauberk.policy import Policy
-from hauberk.principal import Principal
-from hauberk.refusals import HookError, Refused
+from hauberk.principal import DOCTOR, Principal
+from hauberk.refusals import ConfigError, HookError, Refused
 from hauberk.reloading import Reloaded, Reloader, policy_loaded
 from hauberk.session import Session
 from hauberk.sinks import Recorder
@@ -260,9 +260,12 @@ class Guard:
         """Run ``on_connect`` for a new connection; the first one opens the guard, if nothing else has.
 
         Raises:
+            ConfigError: The server has the name of the doctor's own.
             Refused: A plugin refused the connection, or it could not be recorded.
             PluginError: The guard was not open, and a plugin cannot open.
         """
+        if server == DOCTOR.id:  # plugins keep out of their records what belongs to this name
+            raise ConfigError(f"{server!r} cannot name a server: it is the doctor's own", hint="give it another name")
         await self.open()
         policy = self.policy
         policy.users.enter()

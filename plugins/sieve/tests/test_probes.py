@@ -33,7 +33,6 @@ LISTS = {"refuses_denied_call": "ok", "hides_denied_tool": "ok"}
         ('[sieve]\nallow = ["files/*"]', LISTS | {"refuses_unlisted_call": "ok"}),
         ('[sieve]\nallow = ["*"]', LISTS),
         (f'[sieve]\nallow = ["{SERVER}/*"]', LISTS),
-        (f'[sieve]\n[server.{SERVER}.sieve]\nallow = ["*"]', LISTS),
     ],
 )
 async def test_probes_hold_for_every_table(load: Load, text: str, found: dict[str, str]) -> None:

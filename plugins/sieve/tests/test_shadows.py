@@ -108,7 +108,9 @@ async def test_guard_in_front_of_a_server_tells_nobody(link: Connect, shared: Pa
 
 async def test_probe_tells_nobody(link: Connect, shared: Path) -> None:
     """What the doctor's server shows is no tool of anybody."""
-    await show(link, SERVER, READ)
+    shadows = _shadows.of_guard((await link(OPEN)).guard)
+    assert shadows.look(SERVER, [READ]) is None
+    await shadows.close()
     assert not there(shared)
 
 

@@ -193,7 +193,7 @@ def _named(request: Request) -> Target:
     if not is_name(name):
         raise ConfigError(
             f"{name!r} cannot name a server",
-            hint="give --server NAME, up to 128 characters without '/', '*', '?', '[' or ']'",
+            hint="give --server NAME, up to 128 characters without '/', '*', '?', '[' or ']', and not the doctor's",
         )
     return Target(name, command, args, None)
 

@@ -5,8 +5,8 @@ installed; that the files still are that, each of them is read and compared. Loo
 the files that the installer adds (scripts, INSTALLER, ``direct_url.json``, byte code), which differ between machines.
 
 A package can also be outdone without touching its files: by one of the same name that comes first on ``sys.path``, or
-by a module that was put into its folder. So the modules of a distribution must be found where its RECORD says, and the
-folders in which it has modules hold no module that RECORD does not list.
+by a module that was put into its folder. So the modules of a distribution must be found where its RECORD says, each one
+of a namespace for itself, and its packages hold no module that RECORD does not list.
 
 Byte code in ``__pycache__`` is not looked at: the lock finds what has changed, it is no wall against somebody who can
 write there, and so into the core, which does the looking.
@@ -83,6 +83,24 @@ def _tops(rows: Mapping[str, str]) -> frozenset[str]:
     return frozenset(first.partition(".")[0] for first in firsts)
 
 
+def _packages(rows: Mapping[str, str]) -> frozenset[str]:
+    """Return the folders that are packages of their own, and no part of a namespace."""
+    modules = (PurePosixPath(path) for path in rows if _is_module(path))
+    return frozenset(str(path.parent) for path in modules if path.name.partition(".")[0] == "__init__")
+
+
+def _found_first(rows: Mapping[str, str], packages: frozenset[str]) -> frozenset[str]:
+    """Return the names by which the path is searched: of packages, and of modules that are in none."""
+    return frozenset(_outermost(PurePosixPath(path).parts, packages) for path in rows if _is_module(path))
+
+
+def _outermost(parts: tuple[str, ...], packages: frozenset[str]) -> str:
+    for end in range(1, len(parts)):
+        if "/".join(parts[:end]) in packages:
+            return ".".join(parts[:end])
+    return ".".join((*parts[:-1], parts[-1].partition(".")[0]))
+
+
 def _is_of_the_wheel(path: str) -> bool:
     parts = PurePosixPath(path).parts
     if parts[0].endswith(".dist-info"):
@@ -99,11 +117,12 @@ def _faults(distribution: Distribution, rows: Mapping[str, str], module: str) ->
         if _is_of_the_wheel(path) and (fault := _fault(root / path, value)):
             yield f"{path!r} {fault}"
     listed = {os.path.realpath(root / path) for path in rows if _is_module(path)}
-    for name in sorted({*_tops(rows), module}):
+    packages = _packages(rows)
+    for name in sorted({*_found_first(rows, packages), module}):
         origin = _origin(name)
         if origin is not None and os.path.realpath(origin) not in listed:
             yield f"module {name!r} is found at {origin!r}, which its RECORD does not list"
-    folders = {(root / path).parent for path in rows if _is_module(path)} - {root}
+    folders = {root / package for package in packages} - {root}
     for module_file in _modules_in(_topmost(folders)):
         if os.path.realpath(module_file) not in listed:
             yield f"{module_file.relative_to(root).as_posix()!r} is not listed in its RECORD"
@@ -162,7 +181,8 @@ def _files_of(module: str) -> tuple[dict[str, str], tuple[str, ...]]:
         return {}, (f"module {module!r} is not found",)
     start = Path(origin)
     files, faults = {}, []
-    for path in _modules_in([start.parent]) if start.stem == "__init__" else iter([start]):
+    is_alone = start.stem != "__init__" and "." not in module  # in a namespace it has the others beside it
+    for path in iter([start]) if is_alone else _modules_in([start.parent]):
         name = path.relative_to(start.parent).as_posix()
         try:
             files[name] = hashlib.sha256(path.read_bytes()).hexdigest()

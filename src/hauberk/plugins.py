@@ -35,6 +35,10 @@ _ARGUMENTS: Final = {hook: tuple(inspect.signature(getattr(hookspecs, hook)).par
 _PLUGGY_OPTIONS: Final = ("wrapper", "hookwrapper", "tryfirst", "trylast", "optionalhook", "specname")
 _ALIKE: Final = str.maketrans("01i5", "olls")
 _WORD: Final = re.compile(r"[a-z][a-z0-9_]*\Z")
+_COLLECTIONS: Final = (tuple, list, set, frozenset)
+"""What can be read twice: of an iterator the second reader gets nothing, and the hook would see no message."""
+_OF_TASKS: Final = ("tasks/get", "tasks/result", "notifications/tasks")
+"""What carries the result of a ``tools/call`` that its server made a task of."""
 
 
 class Source(msgspec.Struct, frozen=True):
@@ -263,10 +267,15 @@ def _methods(plugin: Any, hook: HookName, layer: Layer) -> frozenset[str] | None
             f"plugin {plugin.name!r} names methods for {hook} in layer {layer.name}",
             hint="name them for on_send and on_receive, in REPLAY and above; a frame has no method yet",
         )
-    if isinstance(named, str) or not named or any(method not in METHODS for method in named):
+    if not isinstance(named, _COLLECTIONS) or not named or any(method not in METHODS for method in named):
         raise PluginError(
             f"plugin {plugin.name!r} names {named!r} as the methods of {hook}",
             hint='name methods of the protocol: methods = {"on_receive": ("tools/list",)}',
+        )
+    if "tools/call" in named and (missing := [method for method in _OF_TASKS if method not in named]):
+        raise PluginError(
+            f"plugin {plugin.name!r} names 'tools/call' for {hook} without {', '.join(map(repr, missing))}",
+            hint="name them too: the result of a call that became a task comes by these",
         )
     return frozenset(named)
 
@@ -292,7 +301,10 @@ def _check_promises(name: str, plugin: Any) -> None:
     for hook in getattr(plugin, "layers", {}):
         if hook not in HOOKS:
             raise PluginError(f"plugin {name!r} gives {hook!r} a layer, which is no hook", hint=_nearest(str(hook)))
-    for hook in getattr(plugin, "methods", {}):
+    methods = getattr(plugin, "methods", {})
+    if not isinstance(methods, Mapping):
+        raise PluginError(f"plugin {name!r} has {methods!r} as methods", hint="write them by hook, in a dict")
+    for hook in methods:
         if hook not in HOOKS:
             raise PluginError(f"plugin {name!r} names methods of {hook!r}, which is no hook", hint=_nearest(str(hook)))
     if getattr(plugin, "must_judge", False) and not _is_hook(plugin, "on_tool_call"):

@@ -31,7 +31,7 @@ HAUBERK: Final = (sys.executable, "-m", "hauberk")
 POISONED: Final = "word_count"
 TWO_NAMES: Final = b'{"name":"read_note","name":"delete_all","arguments":{"name":"milk"}}'
 """One call for whoever takes the first of two equal keys, another for whoever takes the last."""
-AUDIT: Final = '\n[audit]\npath = "audit.jsonl"\nkey_file = "audit.key"\n'
+KEPT: Final = '\n[core]\nstate_dir = "."\n\n[audit]\npath = "audit.jsonl"\nkey_file = "audit.key"\n'
 PATIENCE: Final = 60.0
 """Seconds that all hosts together may take: one that is never answered must not wait for ever."""
 
@@ -216,7 +216,7 @@ async def both(work: Path) -> tuple[Seen, Seen, Path]:
     bare.mkdir()
     kept.mkdir()
     config = kept / "hauberk.toml"
-    config.write_text((HERE / "hauberk.toml").read_text(encoding="utf-8") + AUDIT, encoding="utf-8")
+    config.write_text((HERE / "hauberk.toml").read_text(encoding="utf-8") + KEPT, encoding="utf-8")
     config.chmod(0o600)
     async with asyncio.timeout(PATIENCE), asyncio.TaskGroup() as group:
         without = group.create_task(meet(bare, None))

@@ -19,6 +19,8 @@ from tests.bench.servers import echo
 from hauberk import Config, Guard
 
 ALLOW = """
+[core]
+state_dir = "{path}"
 [plugins]
 disable = []
 [sieve]

@@ -10,7 +10,7 @@ The rules:
 3. An entry without ``args`` gets one, and ``--server=NAME`` in place of ``--server NAME`` says so to the way back.
 4. An entry that goes through hauberk already is left alone, whichever program it names. Through hauberk goes what
    starts a program of that name, by its path, by ``python -m`` or by ``uvx``; to have the word among the arguments is
-   not enough.
+   not enough. An option that was asked for and is not in it is named, for it does not hold there.
 5. A variable of ``env`` that changes what Python imports would change hauberk too. Such an entry starts the interpreter
    with ``-E -P``, which looks at none of them.
 6. A rewritten text is unwrapped again before it is returned: anything but the bytes that came is an error.
@@ -18,6 +18,7 @@ The rules:
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Callable, Collection, Iterable
 from typing import Final, NamedTuple
@@ -83,6 +84,8 @@ def wrap(text: str, via: Via, *, name: str, only: Collection[str] = ()) -> Rewri
         if server.state == "unguarded":
             edits += _wrapping(tree, entry, via, names[entry])
             server = server._replace(state="wrapped", notes=_notes(entry, via))
+        elif server.state == "guarded":
+            server = server._replace(notes=(*server.notes, *_unmet(entry, via)))
         servers.append(server)
     changed = _spans.replaced(text, edits)
     done = {(one.table, one.key) for one in servers if one.state == "wrapped"}
@@ -207,6 +210,20 @@ def _notes(entry: Entry, via: Via) -> tuple[str, ...]:
     if any(entry.value.get(key) is not None for key in REMOTE_KEYS):
         notes.append("it has a URL too, which is not guarded")
     return tuple(notes)
+
+
+def _unmet(entry: Entry, via: Via) -> list[str]:
+    """Return a note if an entry that goes through hauberk does so without an option that was asked for."""
+    words = entry.words
+    before = words[: words.index(SEPARATOR)] if SEPARATOR in words else words
+    there = {*itertools.pairwise(before), *((word, value) for word, _, value in (one.partition("=") for one in before))}
+    asked = [("--env", variable) for variable in via.env]
+    if via.host != "default":
+        asked.insert(0, ("--host", via.host))
+    if via.config is not None:
+        asked.insert(0, ("--config", via.config))
+    missing = [f"{option} {value!r}" for option, value in asked if (option, value) not in there]
+    return [f"without {', '.join(missing)}: unwrap it first"] if missing else []
 
 
 # --- the way back ---

@@ -202,6 +202,27 @@ def test_what_goes_through_hauberk_is_left(words: list[str]) -> None:
     assert (done.text, states(done)) == (text, {"a": "guarded"})
 
 
+def test_option_that_a_guarded_entry_goes_without_is_named() -> None:
+    """Whoever asks for a configuration, a host or a variable is told of entries that stay without it."""
+    asked = VIA._replace(config="/etc/h.toml", host="desk", env=("A", "B"))
+    text = servers(
+        new={"command": "x"},
+        old={"command": "hauberk", "args": ["run", "--config", "/old/h.toml", "--env", "A", "--", "x", "--env", "B"]},
+        same={
+            "command": "hauberk",
+            "args": ["run", "--config=/etc/h.toml", "--host", "desk", "--env", "A", "--env=B", "--", "x"],
+        },
+    )
+    notes = {server.key: server.notes for server in wrapping.wrap(text, asked, name="f").servers}
+    through = "goes through 'hauberk'"
+    assert notes == {
+        "new": (),
+        "old": (through, "without --config '/etc/h.toml', --host 'desk', --env 'B': unwrap it first"),
+        "same": (through,),
+    }
+    assert {server.notes for server in wrapping.wrap(text, VIA, name="f").servers} == {(), (through,)}
+
+
 @pytest.mark.parametrize(
     "words",
     [

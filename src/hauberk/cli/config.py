@@ -21,7 +21,7 @@ Examples:
   hauberk config check
   hauberk config check --config hauberk.toml --json
 
-Exit status: 0 the host would start, 2 it would not.
+Exit status: 0 a host can load it, 2 it cannot. `hauberk doctor` says whether plugins open and stop what they must.
 """
 _SHOW_EPILOG = """\b
 Examples:
@@ -39,7 +39,10 @@ _SCHEMA_EPILOG = """\b
 Examples:
   hauberk config schema > ~/.config/hauberk/hauberk.schema.json
 """
-_PER_PROCESS = "each bound holds for one process: five servers under hauberk run are five processes"
+_NOTES = (
+    "each bound holds for one process: five servers under hauberk run are five processes",
+    "no plugin was opened and no control tried: hauberk doctor does that",
+)
 
 
 @click.group("config", context_settings=HELP)
@@ -106,13 +109,14 @@ def check(ctx: click.Context, /, *, config: Path | None, host: str, as_json: boo
     active = [one.name for one in guard.roster if one.active]
     if as_json:
         print_json(
-            _facts(found) | {"ok": True, "active": active, "warnings": list(found.warnings), "notes": [_PER_PROCESS]}
+            _facts(found) | {"ok": True, "active": active, "warnings": list(found.warnings), "notes": list(_NOTES)}
         )
     else:
         click.echo(f"{click.style('ok', fg='green')}: {found.name}, profile {found.profile}, host {found.host}")
         click.echo(f"active: {', '.join(active) or 'no plugin'}")
         click.echo(f"policy version: {found.version}")
-        click.echo(f"note: {_PER_PROCESS}")
+        for note in _NOTES:
+            click.echo(f"note: {note}")
 
 
 def _facts(config: Config) -> dict[str, Any]:

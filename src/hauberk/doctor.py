@@ -149,7 +149,7 @@ def _probes_of(loaded: Loaded) -> tuple[list[Probe], Finding | None]:
     name = f"{loaded.name}.probes"
     try:
         probes = list(loaded.plugin.probes()) if hasattr(loaded.plugin, "probes") else []
-    except Exception as error:  # noqa: BLE001 - a plugin that cannot say is one of which nobody can tell
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - a plugin that cannot say is one of which nobody can tell
         return [], Finding(name, loaded.name, about, "unknown", f"probes() failed ({_said(error)})")
     if not probes:
         return [], Finding(name, loaded.name, about, "unprobed", "it has no probe", "give the plugin probes()")
@@ -249,12 +249,12 @@ async def _checked(probe: Probe, events: Sequence[Event]) -> tuple[State, str]:
         fault = await fault if inspect.isawaitable(fault) else fault
     except HauberkError as error:
         return "faulty", error.message
-    except Exception as error:  # noqa: BLE001 - a check that fails has not told
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - a check that fails has not told
         return "unknown", f"its check failed ({_said(error)})"
     return ("faulty", fault) if fault else ("ok", "")
 
 
-def _said(error: Exception) -> str:
+def _said(error: BaseException) -> str:
     """Name an error; what a plugin raised may hold anything, so only our own is repeated."""
     return error.message if isinstance(error, HauberkError) else type(error).__name__
 

@@ -84,7 +84,7 @@ async def _called(loaded: Loaded, what: str, method: Any, *args: Any) -> None:
             await answer
     except (ConfigError, PluginError):
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise PluginError(
             f"plugin {loaded.name!r} cannot {what} ({type(error).__name__}: {error})",
             hint="the host does not start without it",

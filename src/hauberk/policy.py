@@ -202,7 +202,7 @@ def _make(view: GuardView, registry: Registry, source: Source, cls: Any) -> Load
         plugin = cls(options, view)
     except (ConfigError, PluginError):
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise PluginError(
             f"plugin {source.name!r} cannot start ({type(error).__name__}: {error})",
             hint=f"see its options in [{source.name}]",

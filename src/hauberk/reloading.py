@@ -29,7 +29,7 @@ from hauberk.config import Config
 from hauberk.event import Event
 from hauberk.opening import Opened
 from hauberk.pipeline import is_cancelled
-from hauberk.refusals import ConfigError, HauberkError, Refused
+from hauberk.refusals import ConfigError, HauberkError, PluginError, Refused
 
 if TYPE_CHECKING:
     from hauberk.guard import Guard
@@ -106,6 +106,8 @@ class Reloader:
             new, opened, diff = await self._prepared(old, found, by)
         except BaseException as error:
             guard.note(_rejected(old, error, by or _author(old.config)))
+            if isinstance(error, SystemExit):  # raised on, it would end the loop, and with it the host
+                raise PluginError("cannot reload the policy: a plugin tried to end the process") from error
             raise
         self._swap(old, new, opened)
         await asyncio.gather(*(session.renewed() for session in guard.sessions))
@@ -279,5 +281,5 @@ async def _retire(old: Policy, new: Policy, opened: Opened) -> None:
         await opened.close(keep=new.loaded)
     except asyncio.CancelledError:
         raise
-    except Exception as error:  # noqa: BLE001 - the policy in force needs none of its plugins
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - the policy in force needs none of its plugins
         logger.error("a plugin of an old policy could not be closed (%s)", type(error).__name__)  # noqa: TRY400 - as in a hook

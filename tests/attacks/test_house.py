@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 from pathlib import Path
 from typing import Any
@@ -186,3 +187,101 @@ def test_editable_module_of_a_namespace_is_locked_with_those_beside_it(shared: S
     shared.lock()
     (shared.folder / "rules.py").write_text("RULES = ('evil',)\n")
     assert "editable sha256:" in shared.stops()
+
+
+# --- a plugin that ends the process ---
+
+ENDING = """
+from hauberk import Options, hookimpl
+from hauberk.probe import Probe
+
+class Policy:
+    name = "policy"
+
+    class Options(Options):
+        where: str = ""
+
+        def __post_init__(self):
+            leave(self, "options")
+
+    def __init__(self, options, guard):
+        self._options = options
+        leave(options, "init")
+
+    def adopt(self, old):
+        leave(self._options, "adopt")
+
+    async def open(self):
+        leave(self._options, "open")
+
+    async def close(self):
+        leave(self._options, "close")
+
+    def probes(self):
+        leave(self._options, "probes")
+        return [Probe("policy.stands", "it stands", check=lambda events: leave(self._options, "check"))]
+
+    @hookimpl
+    def on_tool_call(self, call):
+        return None
+
+def leave(options, where):
+    if options.where == where:
+        raise SystemExit(0)
+"""
+
+
+class Ending:
+    """A host whose ``policy.py`` raises SystemExit with status 0 somewhere."""
+
+    def __init__(self, folder: Path) -> None:
+        self.config = folder / "hauberk.toml"
+        (folder / "policy.py").write_text(ENDING)
+
+    def at(self, where: str) -> Path:
+        table = f"[policy]\nwhere = '{where}'\n"
+        self.config.write_text(f"[plugins]\ndisable = ['audit', 'sieve', 'pins']\npolicy = 'policy.py'\n{table}")
+        return self.config
+
+
+@pytest.fixture
+def ending(tmp_path: Path) -> Ending:
+    return Ending(tmp_path)
+
+
+@pytest.mark.parametrize("where", ["options", "init", "open", "close", "probes", "check"])
+def test_doctor_ends_with_no_zero_of_a_plugin(capsys: pytest.CaptureFixture[str], ending: Ending, where: str) -> None:
+    """A plugin that ends the process before anything was tried does not make the doctor say that all is well (X.1)."""
+    assert main(["doctor", "--config", str(ending.at(where))]) == 2
+    said = capsys.readouterr()
+    assert "policy" in said.out or "a plugin tried to end the process" in said.err
+
+
+def test_command_that_a_plugin_ends_has_failed(capfd: pytest.CaptureFixture[str], ending: Ending) -> None:
+    """A host that was not started says so, and `config check` finds fault."""
+    config = str(ending.at("options"))
+    assert (main(["run", "--config", config, "--", "true"]), main(["config", "check", "--config", config])) == (125, 2)
+    assert capfd.readouterr().err.count("a plugin tried to end the process") == 2
+
+
+@pytest.mark.parametrize("where", ["options", "init", "adopt", "open"])
+async def test_reload_that_a_plugin_ends_is_refused(ending: Ending, where: str) -> None:
+    """SystemExit in a plugin of a new policy ends a reload, never the host; the old policy holds (A68, S3.21)."""
+    guard = Guard.load(ending.at(""))
+    async with guard:
+        before = guard.policy
+        ending.at(where)
+        with pytest.raises(PluginError):
+            await guard.reload()
+        assert guard.policy is before
+
+
+async def test_plugin_that_ends_the_process_when_it_is_replaced(ending: Ending) -> None:
+    """SystemExit in ``close()`` of an old plugin, in a task that nobody awaits, does not end the host (A68)."""
+    guard = Guard.load(ending.at("close"))
+    async with guard:
+        ending.at("")
+        await guard.reload()
+        (retiring,) = [task for task in asyncio.all_tasks() if task.get_name() == "hauberk-retire"]
+        await asyncio.wait([retiring])
+        assert retiring.exception() is None

@@ -86,7 +86,10 @@ class App(click.Group):
         return bounded(lambda: self._run(list(args)), self._manner)
 
     def _run(self, args: list[str]) -> int:
-        self._main_shell_completion({}, PROGRAM)
+        try:
+            self._main_shell_completion({}, PROGRAM)
+        except SystemExit as end:
+            return int(end.code or 0)
         try:
             with self.make_context(PROGRAM, args) as ctx:
                 done = self.invoke(ctx)

@@ -39,6 +39,8 @@ def bounded(action: Callable[[], int], manner: Manner) -> int:
         return status
     except KeyboardInterrupt:
         return INTERRUPTED
+    except SystemExit:  # its status could be 0, and nothing was looked at
+        complain("a plugin tried to end the process", f"{PROGRAM} plugins lists what is installed")
     except HauberkError as error:
         complain(error.message, error.hint)
     except OSError as error:

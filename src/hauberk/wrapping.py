@@ -40,9 +40,12 @@ from hauberk._entries import (
 from hauberk._spans import Edit, Node, Tree
 from hauberk.refusals import HauberkError
 
-_IMPORTS: Final = {"PYTHONPATH", "PYTHONHOME", "PYTHONUSERBASE", "PYTHONPLATLIBDIR", "PYTHONINSPECT"}
+_IMPORTS: Final = {
+    *("PYTHONPATH", "PYTHONHOME", "PYTHONUSERBASE", "PYTHONPLATLIBDIR", "PYTHONINSPECT", "PYTHONPYCACHEPREFIX"),
+    *("PYTHONCASEOK", "PYTHONEXECUTABLE", "PYTHONWARNINGS", "PYTHON_PRESITE"),
+}
 _DIRECTORIES: Final = {"HOME", "XDG_CONFIG_HOME", "XDG_STATE_HOME"}
-_LOADERS: Final = ("LD_", "DYLD_")
+_LOADERS: Final = ("LD_", "DYLD_", "OPENSSL_", "GCONV_PATH", "GLIBC_TUNABLES")
 _BLANK: Final = " \t\r\n"
 
 

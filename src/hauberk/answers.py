@@ -71,7 +71,7 @@ def _settled(crossing: Crossing, exchange: Exchange, message: Message) -> Messag
     result, session = message.data["result"], crossing.session
     if message.method in CACHEABLE_METHODS:
         return _uncached(crossing, message, result)
-    if exchange.tool:
+    if exchange.tool and ("task" in result or "taskId" in result):
         session.tasks.remember(exchange, result, crossing.way.opposite.exchanges)
     elif message.method == "initialize":
         session.learn(result)

@@ -127,8 +127,8 @@ class Headers:
         if not (isinstance(metadata, ClientMessageMetadata) and metadata.headers and type(message) is JSONRPCRequest):
             return item
         params = message.params or {}
-        revision = revision_of(params)
-        if MCP_METHOD_HEADER not in metadata.headers and revision is None:
+        revision = revision_of(params) if "_meta" in params else None
+        if revision is None and MCP_METHOD_HEADER not in metadata.headers:
             return item
         self.used = True
         headers = {k: v for k, v in metadata.headers.items() if not k.lower().startswith(_PARAM_PREFIX)}

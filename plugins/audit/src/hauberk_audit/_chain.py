@@ -80,7 +80,7 @@ class Chain:
         """
         head = body + self._link(sequence, prev_hash)
         digest = self._mac(head)
-        return head + _HASH + digest + b'"}}\n', digest
+        return b'%b,"entry_hash":"hmac-sha256:%b"}}\n' % (head, digest), digest
 
     def follow(self, line: bytes, sequence: int, prev_hash: bytes) -> bytes | None:
         """Return the hash of a line (without its LF) that belongs in this place, or None of any other line."""

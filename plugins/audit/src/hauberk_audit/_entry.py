@@ -36,7 +36,7 @@ _JSON = msgspec.Raw | msgspec.UnsetType
 
 
 class Row(msgspec.Struct, omit_defaults=True, gc=False):
-    """The members of an entry between ``format`` and ``integrity``; `hauberk.event.Event` says what they mean."""
+    """The members of an entry between ``format`` and ``integrity``, in the order of `hauberk.event.Event`."""
 
     time: str
     code: str
@@ -44,7 +44,6 @@ class Row(msgspec.Struct, omit_defaults=True, gc=False):
     category: str
     severity: str
     action: str
-    count: int
     host: str = ""
     server: str = ""
     principal: str = ""
@@ -53,14 +52,18 @@ class Row(msgspec.Struct, omit_defaults=True, gc=False):
     tool: str = ""
     exchange: str = ""
     digest: str = ""
+    sizes: _JSON = msgspec.UNSET
     rule: str = ""
     plugin: str = ""
+    count: int = 0
     probe: bool = False
-    sizes: _JSON = msgspec.UNSET
     details: _JSON = msgspec.UNSET
 
 
 _NAMES: Final = Row.__struct_fields__
+_SIZES: Final = _NAMES.index("sizes") - 3
+_DETAILS: Final = _NAMES.index("details") - 3
+"""Their places in an event, after code, id and time."""
 _encode: Final = msgspec.json.Encoder().encode
 
 
@@ -78,34 +81,15 @@ def render(event: Event) -> bytes:
 
 def rfc3339(seconds: float) -> str:
     """Return seconds since 1970 as a date and time in UTC; what no date has is 1970 itself."""
-    micros = int(seconds * 1_000_000 + 0.5) if 0 <= seconds < _YEAR_10000 else 0
-    whole = micros // 1_000_000
-    return "%s.%06dZ" % (_second(whole), micros - whole * 1_000_000)  # noqa: UP031 - half the time of an f-string
+    whole, micros = divmod(int(seconds * 1_000_000 + 0.5) if 0 <= seconds < _YEAR_10000 else 0, 1_000_000)
+    return "%s.%06dZ" % (_second(whole), micros)  # noqa: UP031 - half the time of an f-string
 
 
 def _row(event: Event, encode: Callable[[Any], msgspec.Raw]) -> Row:
-    return Row(
-        rfc3339(event.time),
-        event.code,
-        event.id,
-        event.category,
-        event.severity,
-        event.action,
-        event.count,
-        event.host,
-        event.server,
-        event.principal,
-        event.source,
-        event.method,
-        event.tool,
-        event.exchange,
-        event.digest,
-        event.rule,
-        event.plugin,
-        event.probe,
-        encode(event.sizes) if event.sizes else msgspec.UNSET,
-        encode(event.details) if event.details else msgspec.UNSET,
-    )
+    code, id, time, *rest = msgspec.structs.astuple(event)
+    rest[_SIZES] = encode(rest[_SIZES]) if rest[_SIZES] else msgspec.UNSET
+    rest[_DETAILS] = encode(rest[_DETAILS]) if rest[_DETAILS] else msgspec.UNSET
+    return Row(rfc3339(time), code, id, *rest)
 
 
 def _visible_row(row: Row) -> Row:

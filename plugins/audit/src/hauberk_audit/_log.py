@@ -253,7 +253,7 @@ class Log:
 
 
 def _check_size(lines: Iterable[bytes]) -> None:
-    if any(len(line) > BOUNDS.line for line in lines):
+    if max(map(len, lines), default=0) > BOUNDS.line:
         raise OSError(errno.EFBIG, f"an entry has at most {BOUNDS.line} bytes")
 
 

@@ -112,12 +112,17 @@ class Config:
         config.warnings = (str(fault),) if fault else ()
         return config
 
-    def again(self) -> Config:
+    def again(self, path: Path | None = None) -> Config:
         """Return what is now in the file that this was read from, or in the user's own that has come to be.
+
+        Args:
+            path: Another file, read for the same host and with the same default of the profile.
 
         Raises:
             ConfigError: It was read from no file, or as `read`.
         """
+        if path is not None:
+            return type(self).read(path, host=self.host, profile_default=self._profile_default)
         if self.path is None and (self.base is None or self.name != _DEFAULTS):
             raise ConfigError(f"{self.name}: was read from no file, so there is none to read again", hint="give one")
         return type(self).read(self.path, host=self.host, profile_default=self._profile_default)

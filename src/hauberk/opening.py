@@ -7,13 +7,17 @@ and is neither opened nor closed again.
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
-from typing import Any, Self
+from typing import Any, Final, Self
 
 from hauberk.plugins import Loaded
 from hauberk.refusals import ConfigError, PluginError
+
+_PATIENCE: Final = 60.0
+"""Seconds that one plugin of a reload may take: while it hangs every other reload waits, and nobody hears of it."""
 
 
 class Opened:
@@ -31,12 +35,13 @@ class Opened:
             ConfigError: The operator must change something; those opened before are closed again.
             PluginError: One cannot open, or cannot take over; as above.
         """
-        opened, running = cls(), {} if running is None else running
+        opened, seconds = cls(), None if running is None else _PATIENCE
+        running = {} if running is None else running
         try:
             for one in sorted(loaded.values(), key=_records_nothing):
                 before = running.get(one.name)
                 if before is None or before.plugin is not one.plugin:
-                    await opened._open(one, before)
+                    await opened._open(one, before, seconds)
                 else:
                     opened._plugins.append(one.plugin)
         except BaseException:
@@ -44,13 +49,13 @@ class Opened:
             raise
         return opened
 
-    async def _open(self, loaded: Loaded, before: Loaded | None) -> None:
+    async def _open(self, loaded: Loaded, before: Loaded | None, seconds: float | None) -> None:
         plugin, adopts = loaded.plugin, before is not None and hasattr(loaded.plugin, "adopt")
         if before is not None and adopts:
             self._plugins.append(plugin)  # before it opens: it may hold what it took over, so it is closed in any case
-            await _called(loaded, "take over", plugin.adopt, before.plugin)
+            await _called(loaded, "take over", plugin.adopt, before.plugin, seconds=seconds)
         if hasattr(plugin, "open"):
-            await _called(loaded, "open", plugin.open)
+            await _called(loaded, "open", plugin.open, seconds=seconds)
         if not adopts:
             self._plugins.append(plugin)
 
@@ -72,20 +77,23 @@ def _records_nothing(loaded: Loaded) -> bool:
     return all(step.hook != "on_audit" for step in loaded.steps)
 
 
-async def _called(loaded: Loaded, what: str, method: Any, *args: Any) -> None:
+async def _called(loaded: Loaded, what: str, method: Any, *args: Any, seconds: float | None = None) -> None:
     """Call a plugin's ``open`` or ``adopt``.
 
     Raises:
-        PluginError: It raised.
+        PluginError: It raised, or took longer than that many seconds.
     """
+    clock = asyncio.timeout(seconds)
     try:
-        answer = method(*args)
-        if inspect.isawaitable(answer):
-            await answer
+        async with clock:
+            answer = method(*args)
+            if inspect.isawaitable(answer):
+                await answer
     except (ConfigError, PluginError):
         raise
     except (Exception, SystemExit) as error:
+        why = f"not within {seconds:g} s" if clock.expired() else f"{type(error).__name__}: {error}"
         raise PluginError(
-            f"plugin {loaded.name!r} cannot {what} ({type(error).__name__}: {error})",
+            f"plugin {loaded.name!r} cannot {what} ({why})",
             hint="the host does not start without it",
         ) from error

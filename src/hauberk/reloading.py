@@ -117,7 +117,7 @@ class Reloader:
         guard = self._guard
         if config is None:
             return guard.config.again()
-        found = config if isinstance(config, Config) else Config.read(Path(config), host=guard.host)
+        found = config if isinstance(config, Config) else guard.config.again(Path(config))
         if found.host != guard.host:
             raise ConfigError(f"the policy is one of host {found.host!r}, and this is the guard of {guard.host!r}")
         return found

@@ -11,7 +11,7 @@ import pytest
 from tests.core.harness import rig, ring
 from tests.core.house import House, empty_house, locked, record, source
 
-from hauberk import wrapping
+from hauberk import opening, wrapping
 from hauberk.cli import main
 from hauberk.config import Config
 from hauberk.guard import Guard
@@ -285,3 +285,30 @@ async def test_plugin_that_ends_the_process_when_it_is_replaced(ending: Ending) 
         (retiring,) = [task for task in asyncio.all_tasks() if task.get_name() == "hauberk-retire"]
         await asyncio.wait([retiring])
         assert retiring.exception() is None
+
+
+async def test_reload_of_another_file_keeps_the_default_of_the_profile(tmp_path: Path) -> None:
+    """A host whose program says that it is in production is not taken out of it by a file that says nothing (X.5)."""
+    first, second = tmp_path / "first.toml", tmp_path / "second.toml"
+    first.write_text("")
+    second.write_text("[core]\nrequest_timeout = 9\n")
+    guard = Guard.load(Config.read(first, profile_default="production"), discover=False)
+    await guard.reload(second)
+    assert (guard.config.path, guard.config.production) == (second, True)
+
+
+async def test_reload_that_hangs_is_given_up(ending: Ending, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A plugin that never opens does not keep every later reload waiting without a word (X.16)."""
+    ending.at("")
+    policy = ending.config.with_name("policy.py")
+    guard = Guard.load(ending.config)
+    async with guard:
+        before, text = guard.policy, policy.read_text()
+        policy.write_text(text.replace('leave(self._options, "open")', "await __import__('asyncio').Event().wait()"))
+        monkeypatch.setattr(opening, "_PATIENCE", 0.01)
+        with pytest.raises(PluginError, match=r"plugin 'policy' cannot open \(not within 0.01 s\)"):
+            await guard.reload()
+        assert guard.policy is before
+        monkeypatch.undo()
+        policy.write_text(text + "# another\n")
+        assert (await guard.reload()).diff is not None

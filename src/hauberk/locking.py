@@ -5,9 +5,10 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import shlex
+import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from hauberk import files, lock
 from hauberk._installed import Examined, examine
@@ -18,6 +19,9 @@ from hauberk.refusals import ConfigError, PluginError
 
 _MODE = 0o644
 """The lock holds no secret, and a host that runs as another user reads it."""
+
+_imported: Final[dict[str, Package]] = {}
+"""What was checked before this process imported it, by module."""
 
 
 class There(NamedTuple):
@@ -109,8 +113,12 @@ def compare(config: Config, sources: Mapping[str, Source]) -> list[Difference]:
         ConfigError: There is no lock, or none that can be trusted.
         PluginError: A plugin is of no package.
     """
+    return _compared(config, sources)[0]
+
+
+def _compared(config: Config, sources: Mapping[str, Source]) -> tuple[list[Difference], Lock]:
     locked, now = read(config), there(config, sources)
-    return [*now.faults, *lock.differences(locked, now.lock)]
+    return [*now.faults, *lock.differences(locked, now.lock)], now.lock
 
 
 def check(config: Config, sources: Mapping[str, Source]) -> None:
@@ -118,10 +126,11 @@ def check(config: Config, sources: Mapping[str, Source]) -> None:
 
     Raises:
         ConfigError: There is no lock, or none that can be trusted.
-        PluginError: Something is missing, extra or changed.
+        PluginError: Something is missing, extra or changed, or was changed since this process imported it.
     """
-    found = compare(config, sources)
+    found, now = _compared(config, sources)
     if not found:
+        _check_running(now, sources)
         return
     name, text = found[0]
     more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
@@ -130,6 +139,25 @@ def check(config: Config, sources: Mapping[str, Source]) -> None:
         hint=f"{command('verify', config)} shows all; install what was locked, "
         f"or review it and run {command('lock', config)}",
     )
+
+
+def _check_running(now: Lock, sources: Mapping[str, Source]) -> None:
+    """Check that what was imported before is what is installed: a reload imports nothing anew.
+
+    Raises:
+        PluginError: Another build was imported.
+    """
+    modules = {CORE: CORE} | {name: sources[name].module for name in now.plugins}
+    for name, module in modules.items():
+        package = now.core if name == CORE else now.plugins[name]
+        imported = _imported.get(module, package) if module in sys.modules else package
+        if imported != package:
+            raise PluginError(
+                f"{_called(name)} was replaced on the disk, and this process still runs what it imported before "
+                f"(version {imported.version}, installed is {package.version})",
+                hint="start the host anew",
+            )
+        _imported[module] = package
 
 
 def command(word: str, config: Config) -> str:

@@ -312,3 +312,22 @@ async def test_reload_that_hangs_is_given_up(ending: Ending, monkeypatch: pytest
         monkeypatch.undo()
         policy.write_text(text + "# another\n")
         assert (await guard.reload()).diff is not None
+
+
+@pytest.mark.parametrize("version", ["1.0", "2.0"])
+async def test_reload_does_not_pass_old_code_off_as_what_is_locked(house: House, version: str) -> None:
+    """A build that was installed and locked under a running host is not said to run in it (X.1, A71)."""
+    shared = Shared(house)
+    shared.lock()
+    async with Guard.load(shared.config) as guard:
+        (shared.folder / "rules.py").write_text("RULES = ('repaired',)\n")
+        metadata = shared.info / "METADATA"
+        metadata.write_text(metadata.read_text().replace("1.0", version))
+        entry_points = shared.info / "entry_points.txt"
+        record(shared.info, [*shared.folder.glob("*.py"), metadata, entry_points])
+        shared.lock()
+        shared.config.write_text(shared.config.read_text() + "# another\n")
+        with pytest.raises(PluginError, match="this process still runs what it imported before") as error:
+            await guard.reload()
+        assert error.value.hint == "start the host anew"
+        assert [one.version for one in guard.roster] == ["1.0"]

@@ -202,7 +202,7 @@ def server_name(key: str) -> str:
     """Return a key as the name of a server that a pattern can tell: what cannot stand in one is a hyphen."""
     shown = re.sub(_HIDDEN, "", unicodedata.normalize("NFC", key))
     name = "".join(char if char.isprintable() and char not in "/*?[]" else "-" for char in shown)
-    name = name.strip().lstrip("-")[:_NAME_CHARS].strip()
+    name = name.lstrip("- ")[:_NAME_CHARS].strip()
     return name if is_name(name) else "server"
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from hauberk import _spans, wrapping
@@ -334,6 +334,7 @@ def test_no_two_servers_have_one_name() -> None:
 
 
 @given(st.text())
+@example("\x1f -")
 def test_every_key_gives_a_name(key: str) -> None:
     """Whatever the key is, its name is one that rules match and that no option is taken for."""
     name = server_name(key)

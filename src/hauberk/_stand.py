@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 DOCTOR: Final = "doctor"
 """The plugin's name of what the doctor itself puts into a chain."""
-_PATIENCE: Final = 30.0
+PATIENCE: Final = 30.0
 """Seconds that one message of a probe may take; its chains have deadlines of their own."""
 logger = logging.getLogger("hauberk")
 
@@ -189,7 +189,7 @@ class Stand:
             way, target = (session.inn, near) if to_near else (session.out, far)
             before, heard = len(target.got), len(self.events)
             _post(session, way, sent.data)
-            async with asyncio.timeout(_PATIENCE):
+            async with asyncio.timeout(PATIENCE):
                 await session.quiet()
             codes = tuple(event.code for event in self.events[heard:])
             result = Heard(target.got[before:], codes)

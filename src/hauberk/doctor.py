@@ -15,6 +15,7 @@ The rules:
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Final, Literal
@@ -23,7 +24,7 @@ import msgspec
 import orjson
 
 from hauberk._core_probes import CORE, Case, cases
-from hauberk._stand import DOCTOR, Heard, Stand
+from hauberk._stand import DOCTOR, PATIENCE, Heard, Stand
 from hauberk.event import Event
 from hauberk.probe import BOTH, Probe
 from hauberk.refusals import ConfigError, HauberkError, PluginError
@@ -246,7 +247,9 @@ async def _checked(probe: Probe, events: Sequence[Event]) -> tuple[State, str]:
         return "ok", ""
     try:
         fault = probe.check(events)
-        fault = await fault if inspect.isawaitable(fault) else fault
+        if inspect.isawaitable(fault):
+            async with asyncio.timeout(PATIENCE):
+                fault = await fault
     except HauberkError as error:
         return "faulty", error.message
     except (Exception, SystemExit) as error:  # noqa: BLE001 - a check that fails has not told

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import subprocess
@@ -438,6 +439,17 @@ async def test_sink_that_cannot_record_is_found(required: bool, caplog: pytest.L
     report = await examined(ring("disk", on_audit=broken, required=required, probes=lambda: [REFUSES_DISK]))
     assert found(report, "disk.records").state == "faulty"
     assert report.status == 1
+
+
+async def test_a_check_that_never_ends_has_not_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A probe's check that waits for ever ends as one that could not be told, and the doctor goes on (X.1)."""
+
+    async def never(_: Any) -> None:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(doctor, "PATIENCE", 0.01)
+    finding = found(await examined(probed(Probe("ring.ends", "…", check=never))), "ring.ends")
+    assert (finding.state, finding.detail) == ("unknown", "its check failed (TimeoutError)")
 
 
 REFUSES_DISK = Probe("disk.x", "…", check=lambda _: None)

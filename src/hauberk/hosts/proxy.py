@@ -6,7 +6,7 @@ What a user can rely on:
 - a connection that a plugin refuses starts nothing;
 - when input ends, what is in flight is finished, then the child is asked to go: end of input, TERM, KILL;
 - a signal that ends us ends the child and all that it started;
-- SIGHUP reads the configuration again and ends nothing, whatever the file says;
+- SIGHUP reads the configuration again; a file that is refused ends nothing;
 - the exit status is the child's, 128 and the signal's number where a signal ended it or us.
 """
 

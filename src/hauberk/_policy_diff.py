@@ -141,7 +141,9 @@ def _change(before: Any, after: Any) -> str:
 def _value(value: Any) -> str:
     if value is _UNSET or value is None:
         return "unset"
-    return echo(value if isinstance(value, bool | int | float | list | dict) else str(value))
+    if isinstance(value, list | tuple):
+        return f"[{_short(', '.join(map(_text, value)))}]"
+    return echo(value if isinstance(value, bool | int | float | dict) else str(value))
 
 
 def _rules(count: int) -> str:

@@ -262,7 +262,8 @@ def _rules(policy: Policy) -> dict[str, Rule]:
         rules |= flat(word, table)
     for name in config.servers:
         if (server := config.server(name)) is not None:
-            rules |= flat(f"server.{name}", msgspec.structs.asdict(server))  # its arguments may hold a password
+            held = msgspec.structs.asdict(server)  # without a type, as its arguments may hold a password
+            rules |= flat(f"server.{name}", {key: value for key, value in held.items() if value not in (None, (), {})})
     for place, values in config.tables.items():
         rules |= flat(str(place)[1:-1], values, kinds.get(place.word))
     if (local := policy.loaded.get("policy")) is not None:

@@ -337,6 +337,16 @@ async def test_secrets_are_in_no_event(place: Place) -> None:
     ]
 
 
+async def test_diff_has_no_value_that_nobody_wrote(place: Place) -> None:
+    """A server's table that goes is what stood in it, not each key that it could have; an order shows its items."""
+    place.write("plugins.disable = ['q', 'z']\n[rules]\npolicy = 'A'\n[server.s]\ncommand = 'c'\n")
+    async with standing(place) as r:
+        place.write("plugins.disable = ['z', 'q']\n[rules]\npolicy = 'A'\n")
+        await r.guard.reload()
+        (event,) = r.recorder.of("policy.changed")
+    assert event.details["diff"] == ["~ plugins.disable: [q, z] → [z, q]", "~ server.s.command"]
+
+
 async def test_plugins_see_the_policy_that_they_were_made_from(place: Place) -> None:
     """A plugin that asks late for the options of a server gets those of its own policy, though another is in force."""
     async with standing(place) as r:

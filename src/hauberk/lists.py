@@ -8,7 +8,8 @@ The rules:
 3. From 2026-07-28 on it is told in the streams that it opened by ``subscriptions/listen``, of the kinds that the server
    agreed to tell. A client that opened none cannot be told: there rule 1 stands alone.
 4. The word leaves after each answer that came before it: a list that an older policy let pass does not come later.
-5. A client that does not read keeps nobody waiting for long; that it was not told is an event.
+5. A client that does not read keeps nobody waiting for long, and one that has gone is no fault of the reload; that it
+   was not told is an event.
 """
 
 from __future__ import annotations
@@ -69,15 +70,20 @@ class Lists:
         session, words = self._session, self._words()
         if not words or session.closed:
             return
+        why = ""
         try:
             async with asyncio.timeout(_PATIENCE * session.guard.policy.deadline):
                 await self._tell(words)
         except TimeoutError:
-            event = Event(code="policy.untold", category="policy", severity="warning", details={"why": "does not read"})
-            session.reports.record(event)
+            why = "does not read"
         except HauberkError as error:  # sealing it was refused
-            details = {"why": getattr(error, "code", "")}
-            session.reports.record(Event(code="policy.untold", category="policy", severity="warning", details=details))
+            why = getattr(error, "code", type(error).__name__)
+        except Exception as error:  # noqa: BLE001 - a port that has broken; the policy is in force, whoever was told
+            why = type(error).__name__
+        if why:
+            session.reports.record(
+                Event(code="policy.untold", category="policy", severity="warning", details={"why": why})
+            )
 
     def _words(self) -> list[dict[str, Any]]:
         words = [_word(kind, None) for kind in self._declared]

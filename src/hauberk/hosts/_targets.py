@@ -21,11 +21,11 @@ def usable(target: Any) -> bool:
 
 
 def opened(target: Any, connection: Connection) -> AbstractAsyncContextManager[Any]:
-    """Return the SDK's transport to a target that is no child process."""
+    """Return a transport to a target that is no child process."""
     if isinstance(target, Server | MCPServer):
-        from mcp.client._memory import InMemoryTransport
+        from hauberk.hosts._memory import in_process
 
-        return InMemoryTransport(target)
+        return in_process(target)
     if isinstance(target, str):
         return _http(target, connection)
     transport: AbstractAsyncContextManager[Any] = target

@@ -60,10 +60,13 @@ class Step(NamedTuple):
     """What the page shows of a command's output."""
 
 
-def steps(page: Path) -> Iterator[Step]:
-    """Yield what the reader of a page does, in order: files are named before a block, commands are in consoles."""
+def steps(page: Path, heading: str = "") -> Iterator[Step]:
+    """Yield what the reader of a page, or of what is under a heading of it, does, in order.
+
+    Files are named before a block, commands are in consoles.
+    """
     before = 0
-    text = page.read_text(encoding="utf-8")
+    text = section(page, heading) if heading else page.read_text(encoding="utf-8")
     for fence in _FENCE.finditer(text):
         named = re.search(r"`([^`\n]+\.(?:json|py|toml))`:\s*\Z", text[before : fence.start()])
         before = fence.end()

@@ -7,9 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
-import subprocess
-import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -25,16 +22,6 @@ pytestmark = [pytest.mark.registry, pytest.mark.timeout(300)]
 MODES: Final = ("auto", "legacy")
 _SECONDS: Final = 60.0
 _DENIED: Final = ("write_file", "edit_file", "move_file")
-_TIME: Final = "mcp-server-time"
-
-
-@pytest.fixture(scope="module")
-def npx() -> str:
-    """Return the program that runs a package of npm."""
-    found = shutil.which("npx")
-    if found is None:
-        pytest.skip("npx is not installed: a server from the npm registry cannot be started")
-    return found
 
 
 @pytest.fixture
@@ -115,21 +102,6 @@ async def test_server_filesystem(mode: str, npx: str, notes: Path, tmp_path: Pat
     assert not (notes / "new").exists()
     run.verify()
     assert run.codes.count("sieve.denied") == len(_DENIED)
-
-
-@pytest.fixture(scope="module")
-def server_time(pytestconfig: pytest.Config) -> str:
-    """Install the server into an environment of its own; return its program."""
-    assert pytestconfig.cache is not None
-    version = f"{sys.version_info.major}.{sys.version_info.minor}"
-    folder = Path(pytestconfig.cache.mkdir("registry")) / f"{_TIME}-{version}"
-    program = folder / "bin" / _TIME
-    if not (folder / "complete").exists():
-        pip = [str(folder / "bin" / "python"), "-m", "pip", "--quiet", "--disable-pip-version-check"]
-        subprocess.run([sys.executable, "-m", "venv", "--clear", folder], check=True)
-        subprocess.run([*pip, "install", _TIME], check=True)
-        (folder / "complete").touch()
-    return str(program)
 
 
 _TIMES: Final[dict[str, list[dict[str, Any]]]] = {

@@ -192,7 +192,7 @@ def reader(place: Place) -> Place:
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("name", FOLLOWED)
 def test_page_does_what_it_says(reader: Place, name: str) -> None:
-    """Whoever follows a page to the letter, with nothing but what it says, sees what it shows (X.15, S0.41)."""
+    """Whoever follows a page to the letter, with nothing but what it says, sees what it shows (S0.41)."""
     found = list(steps(DOCS / name))
     assert [step for step in found if not step.file]
     for step in found:

@@ -312,7 +312,7 @@ def test_change_meanwhile_is_not_lost(client: Path) -> None:
 
 @pytest.mark.parametrize("step", ["write_new", "write_atomic"])
 def test_full_disk_leaves_the_file(client: Path, line: Any, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
-    """On a full disk the file is as before, nothing half-written lies beside it, and the user is told (S3.17)."""
+    """On a full disk the file is as before, nothing half-written lies beside it, and the user is told."""
     real, calls = os.fsync, [0]
 
     def full(fd: int) -> None:

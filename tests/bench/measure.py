@@ -10,8 +10,8 @@ import asyncio
 import random
 import statistics
 import time
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Final
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from typing import Any, Final, NamedTuple
 
 Times = dict[str, list[float]]
 SHUFFLE: Final = random.Random(20261120)
@@ -106,3 +106,32 @@ class Row:
             "aim": self.aim,
             "verdict": self.verdict,
         }
+
+
+class Layout(NamedTuple):
+    """How a table is printed: widths in characters, numbers as `format` has them."""
+
+    what: int
+    value: str
+    bar: str
+    gap: int
+
+
+def table(rows: Iterable[Row], layout: Layout) -> Iterator[str]:
+    """Yield the lines of a table as its rows come, each group under its name."""
+    group = ""
+    for row in rows:
+        if row.group != group:
+            group = row.group
+            yield f"\n{group}"
+        bar, aim = (
+            "" if limit is None else f"{word} {limit:{layout.bar}}"
+            for word, limit in (("bar", row.bar), ("aim", row.aim))
+        )
+        line = f"  {row.what:<{layout.what}} {row.value:{layout.value}}  {bar:<{layout.gap}} {aim:<{layout.gap}} "
+        yield f"{line}{row.verdict}".rstrip()
+
+
+def missed(rows: Iterable[Row]) -> int:
+    """Return how many rows are over their bar."""
+    return sum(row.verdict == "over the bar" for row in rows)

@@ -12,7 +12,7 @@ import json
 import os
 import platform
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -20,10 +20,11 @@ from typing import Any, Final
 ROOT = Path(__file__).resolve().parents[3]
 sys.path.insert(0, str(ROOT))
 
-from tests.bench.measure import Row  # noqa: E402 - after the path to it
+from tests.bench.measure import Layout, Row, missed, table  # noqa: E402 - after the path to it
 from tests.bench.peers import dispatch, proxies  # noqa: E402 - as above
 from tests.bench.peers.environments import NAMES, MissingError, Peer, find  # noqa: E402 - as above
 
+LAYOUT: Final = Layout(80, "7.4f", ".3f", 10)
 _FAILED: Final = (RuntimeError, OSError, ValueError, LookupError)
 
 
@@ -40,11 +41,12 @@ def main() -> int:
     for peer in peers:
         if peer.name == "cpex":
             measured("cpex", partial(dispatch.run, peer), rows, missing)
-    show(rows)
+    for line in table(rows, LAYOUT):
+        print(line)
     report(arguments.json, peers, rows, missing)
     if missing:
         return 2
-    return 1 if any(row.verdict == "over the bar" for row in rows) else 0
+    return 1 if missed(rows) else 0
 
 
 def installed() -> tuple[list[Peer], dict[str, str]]:
@@ -56,9 +58,13 @@ def installed() -> tuple[list[Peer], dict[str, str]]:
         except MissingError as error:
             missing[name] = str(error)
     for peer in peers:
-        told = ", ".join(f"{name} {version}" for name, version in peer.versions.items())
-        print(f"{peer.name}: {told}")
+        print(told(peer.name, peer.versions))
     return peers, missing
+
+
+def told(name: str, versions: Mapping[str, str]) -> str:
+    """Return the line that says what is measured."""
+    return f"{name}: {', '.join(f'{package} {version}' for package, version in versions.items())}"
 
 
 def works(peer: Peer, missing: dict[str, str]) -> bool:
@@ -79,18 +85,6 @@ def measured(what: str, measure: Callable[[], list[Row]], rows: list[Row], missi
         missing[what] = f"{type(error).__name__}: {error}"
 
 
-def show(rows: list[Row]) -> None:
-    """Print the table."""
-    last = ""
-    for row in rows:
-        if row.group != last:
-            last = row.group
-            print(f"\n{last}")
-        bar = f"bar {row.bar:.3f}" if row.bar is not None else ""
-        aim = f"aim {row.aim:.3f}" if row.aim is not None else ""
-        print(f"  {row.what:<80} {row.value:7.4f}  {bar:<10} {aim:<10} {row.verdict}", flush=True)
-
-
 def report(path: Path, peers: list[Peer], rows: list[Row], missing: dict[str, str]) -> None:
     """Write everything, and say what could not be measured."""
     data: dict[str, Any] = {
@@ -103,10 +97,14 @@ def report(path: Path, peers: list[Peer], rows: list[Row], missing: dict[str, st
     }
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(data, indent=1) + "\n")
-    missed = sum(row.verdict == "over the bar" for row in rows)
     for name, why in missing.items():
         print(f"\nNOT MEASURED: {name}: {why}")
-    print(f"\n{len(rows)} figures, {missed} over their bar, {len(missing)} not measured; written to {path}")
+    print(f"\n{total(rows, missing)}; written to {path}")
+
+
+def total(rows: Sequence[Row], missing: Mapping[str, str]) -> str:
+    """Return the last line of the table."""
+    return f"{len(rows)} figures, {missed(rows)} over their bar, {len(missing)} not measured"
 
 
 if __name__ == "__main__":

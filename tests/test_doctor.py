@@ -94,10 +94,10 @@ def not_ok(found: dict[str, dict[str, Any]]) -> dict[str, str]:
 
 
 def test_host_without_a_file_is_live(host: Host) -> None:
-    """With nothing but the built-in defaults each control of the core, sieve and audit is live: status 0."""
+    """With nothing but the built-in defaults each control of the core, sieve, pins and audit is live: status 0."""
     status, found = host.doctor()
     assert (status, not_ok(found)) == (0, {})
-    assert {one["plugin"] for one in found.values()} == {"core", "sieve", "audit"}
+    assert {one["plugin"] for one in found.values()} == {"core", "sieve", "pins", "audit"}
     assert "sieve.refuses_denied_call" in found
     assert "sieve.refuses_unlisted_call" not in found  # the default allows
 

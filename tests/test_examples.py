@@ -125,9 +125,9 @@ def test_every_block_of_the_readme_is_run() -> None:
 
 def test_readme_installs_what_is_here() -> None:
     """What the README has pip install are folders of this repository, and an extra of the core."""
-    *_, core, sieve, audit = block(README, "sh", "pip install").split()
+    *_, core, sieve, pins, audit = block(README, "sh", "pip install").split()
     assert core == "'.[sdk]'"
-    assert all((ROOT / folder / "pyproject.toml").exists() for folder in (sieve, audit))
+    assert all((ROOT / folder / "pyproject.toml").exists() for folder in (sieve, pins, audit))
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -180,4 +180,4 @@ def test_business_hours_load_with_their_configuration(place: Place) -> None:
     shown = place.run(["hauberk", "config", "show", "--config", "business_hours.toml", "--json"])
     assert json.loads(shown.out)["policy"] == {"opens": 8, "closes": 18, "mode": "enforce"}
     listed = json.loads(place.run(["hauberk", "plugins", "--config", "business_hours.toml", "--json"]).out)
-    assert {plugin["name"] for plugin in listed if plugin["active"]} == {"sieve", "audit", "policy"}
+    assert {plugin["name"] for plugin in listed if plugin["active"]} == {"sieve", "pins", "audit", "policy"}

@@ -60,7 +60,7 @@ async def test_flags_off_leave_nothing_behind() -> None:
     text = "[features]\n" + "".join(f"{flag} = false\n" for flag in FLAGS)
     for config in (Config.default(), Config.from_toml(text)):
         guard = Guard.load(config)
-        assert sorted(guard.loaded) == ["audit", "sieve"]
+        assert sorted(guard.loaded) == ["audit", "pins", "sieve"]
 
 
 def test_base_install_pays_for_no_cryptography() -> None:

@@ -17,6 +17,8 @@ _CAPABILITIES: Final = {
     "io.modelcontextprotocol/clientCapabilities": {"roots": {}, "sampling": {}, "elicitation": {}},
 }
 _IMPATIENT: Final = "[core]\nrequest_timeout = 0.05\n"
+_PINS: Final = "[pins]\n"
+_FIRST: Final = "[pins]\nauto_trust_first = true\n"
 _SIEVE: Final = '[sieve]\nallow = ["files/read_*"]\n'
 
 
@@ -135,12 +137,17 @@ _MATCHING: Final = {
         plugins=(rings.Hides,),
     ),
 }
+_LISTED: Final = (_request("tools/list"), _answer({"tools": [{"name": "read_note"}]}))
+_LISTED_ANEW: Final = (_request("tools/list", id=2), _answer({"tools": [{"name": "read_note", "title": "Read all"}]}, 2))
 _POLICY: Final = {
     "core.unjudged": Scene((_READ,), plugins=(rings.Silent,)),
     "core.unapproved": Scene((_READ,), plugins=(rings.Asks,)),
     "core.secret": Scene((_READ,), plugins=(rings.Borrows,)),
     "core.refused": Scene((_call("delete_all"),), _SIEVE, role="server"),
     "sieve.denied": Scene((_call("delete_all"),), _SIEVE),
+    "pins.unpinned": Scene((*_LISTED, _call("read_note", 2, name="milk")), _PINS),
+    "pins.changed": Scene((*_LISTED, *_LISTED_ANEW, _call("read_note", 3, name="milk")), _FIRST),
+    "pins.malformed_list": Scene((_request("tools/list"), _answer({"tools": "all of them"})), _PINS),
     "sieve.malformed_list": Scene((_request("tools/list"), _answer({"tools": "all of them"})), _SIEVE),
 }
 _LIMITS: Final = {
@@ -178,6 +185,9 @@ EVENTS: Final = {
     "core.would_refuse": Scene((_call("delete_all"),), f'{_SIEVE}mode = "audit"\n'),
     "core.would_rewrite": Scene((_READ,), plugins=(rings.Rewrites,)),
     "core.sink_failed": Scene((_READ,), plugins=(rings.Breaks,)),
+    "pins.hidden": Scene(_LISTED, _PINS),
+    "pins.first_sight": Scene(_LISTED, _FIRST),
+    "pins.drifted": Scene((*_LISTED, *_LISTED_ANEW), f'{_FIRST}on_change = "alert"\n'),
     "sieve.hidden": Scene((_request("tools/list"), _answer({"tools": [{"name": "delete_all"}]})), _SIEVE),
 }
 """Events that are no refusals."""
@@ -187,14 +197,19 @@ UNPLAYED_REFUSALS: Final = {
     "core.internal": (-32007, "critical"),
     "core.closed": (None, None),
     "core.peer_error": (None, None),
+    "pins.unlisted": (-32003, "warning"),
+    "pins.unreadable": (-32003, "warning"),
+    "pins.too_many": (-32003, "warning"),
 }
-"""Number and severity of those that need a mistake in the core, or that only a plugin gets: nobody reads them."""
+"""Number and severity of those that need a mistake in the core, a broken disk or server, or that nobody reads."""
 UNPLAYED_EVENTS: Final = {
     "policy.untold": ("policy", "warning", "logged", "`why`"),
     "core.events_lost": ("system", "critical", "logged", ""),
     "core.unprobed": ("system", "warning", "logged", ""),
     "sieve.shadowed": ("policy", "warning", "logged", "`names`, `servers`, `same_definition`"),
     "sieve.unshared": ("policy", "warning", "logged", "`reason`"),
+    "pins.loaded": ("system", "info", "logged", "`generation`, `servers`"),
+    "pins.unrecorded": ("policy", "warning", "logged", "`reason`"),
     "audit.chain_started": ("system", "info", "logged", "`file`"),
     "audit.recovered": ("system", "warning", "logged", "`bytes`, `file`"),
 }

@@ -1,0 +1,194 @@
+"""What is pinned, for one guard: the private copy, compared with the file for review; and what servers showed.
+
+The private copy is what holds. The file for review must say the same to the byte: it is read by people, brought along
+by version control, and written by whoever can write there. That it is missing is told by ``hauberk pins verify``.
+
+What is pinned is read again when the private copy has changed, so that ``hauberk pins trust`` needs no restart. What
+was seen never becomes a pin, but for a first sight where the options say so; a pin is not overwritten by either.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Final
+
+from hauberk import files
+from hauberk.refusals import ConfigError
+from hauberk_pins import _lock, _store
+from hauberk_pins._items import Item, Key, Shown
+from hauberk_pins._limits import LIMITS
+from hauberk_pins._lock import Lock
+from hauberk_pins._store import Seen, Store
+
+Whole = tuple[str, frozenset[Key]] | None
+
+
+class Book:
+    """The pins of one guard."""
+
+    def __init__(self, store: Store, lock: Path | None, host: str, fixed: Mapping[str, Shown]) -> None:
+        """Say where the pins are; nothing is read yet.
+
+        Args:
+            store: The private files.
+            lock: The file for review.
+            host: Whose servers they are.
+            fixed: Pins of servers of which nothing is read and recorded.
+        """
+        self.store: Final = store
+        self.lock: Final = lock
+        self.trusted = Lock()
+        self.version: object = object()
+        """Another one whenever pins change; no two guards have the same."""
+        self._host: Final = host
+        self._fixed: Final = fixed
+        self._mark: _store.Mark = None
+        self._checked: float | None = None
+        self._seen: Final[dict[str, Seen]] = {}
+        self._pins: Final[dict[str, dict[Key, Item]]] = {}
+
+    def open(self) -> None:
+        """Read what is pinned.
+
+        Raises:
+            ConfigError: What is there cannot be used, or the file for review says something else.
+        """
+        mark = self.store.mark()
+        self.trusted = checked(self.store, self.lock)
+        self._mark = mark
+        self._pins.clear()
+        self._seen.clear()
+        self.version = object()
+
+    def refresh(self, now: float) -> None:
+        """Read again if somebody has changed what is trusted; looks at most once a second.
+
+        Raises:
+            ConfigError: As `open`.
+        """
+        if self._checked is not None and now - self._checked < LIMITS.check_seconds:
+            return
+        if self._checked is not None and self.store.mark() != self._mark:
+            self.open()
+        self._checked = now
+
+    def pins(self, server: str) -> Shown:
+        """Return the pins of one server: what is trusted, then what was seen first.
+
+        Raises:
+            ConfigError: What was recorded of the server cannot be used.
+        """
+        found = self._pins.get(server)
+        if found is None:
+            if server in self._fixed:
+                return self._fixed[server]
+            found = {**_store.unpacked(self._of(server).first), **self.trusted.servers.get(server, {})}
+            self._bounded()
+            self._pins[server] = found
+        return found
+
+    def is_fixed(self, server: str) -> bool:
+        """Whether nothing is read or recorded of a server."""
+        return server in self._fixed
+
+    def see(self, server: str, items: Iterable[Item], *, whole: Whole = None, first: Iterable[Key] = ()) -> None:
+        """Record what a server showed, if any of it is new.
+
+        Args:
+            server: The server.
+            items: What it showed.
+            whole: A kind, and the keys of all that there is of it.
+            first: Which of them are pinned by this first sight.
+
+        Raises:
+            ConfigError: It cannot be recorded; then nothing of it is pinned.
+            OSError: The disk failed; as before.
+        """
+        shown, pinned = {one.key: one for one in items}, set(first)
+        if server in self._fixed or not _is_news(self._of(server), shown, pinned, whole):
+            return
+        with self.store.locked():
+            there = self.store.seen(self._host, server)
+            seen = _added(there, shown, pinned, whole)
+            self.store.record(seen)
+        self._seen[server] = seen
+        if pinned:
+            self._pins.pop(server, None)
+            self.version = object()
+
+    def _of(self, server: str) -> Seen:
+        found = self._seen.get(server)
+        if found is None:
+            self._bounded()
+            found = self._seen[server] = self.store.seen(self._host, server)
+        return found
+
+    def _bounded(self) -> None:
+        for kept in (self._seen, self._pins):
+            while len(kept) >= LIMITS.servers:
+                del kept[next(iter(kept))]
+
+
+def checked(store: Store, lock: Path | None) -> Lock:
+    """Return what is trusted, compared with the file for review, if there is one.
+
+    Raises:
+        ConfigError: One of the two cannot be used, or they do not say the same.
+    """
+    trusted, digest = store.trusted()
+    if lock is None or not os.path.lexists(lock):
+        return trusted
+    data = files.read_trusted(lock, max_bytes=LIMITS.lock_bytes)
+    if hashlib.sha256(data).hexdigest() == digest:
+        return trusted
+    written = _lock.read(data, str(lock))
+    raise ConfigError(f"cannot use {str(lock)!r}: {_difference(written, trusted)}", hint=_hint(written, trusted))
+
+
+def _difference(written: Lock, trusted: Lock) -> str:
+    if not trusted.generation:
+        return "nothing is trusted on this machine"
+    if written.generation < trusted.generation:
+        return f"it is of generation {written.generation}, and generation {trusted.generation} was trusted here"
+    if written.generation > trusted.generation:
+        return f"it is of generation {written.generation}, and only generation {trusted.generation} was trusted here"
+    return "it says something else than what was trusted on this machine"
+
+
+def _hint(written: Lock, trusted: Lock) -> str:
+    if trusted.generation and written.generation < trusted.generation:
+        return "an older file was put back; `hauberk pins export` writes what is trusted on this machine"
+    return "look at `hauberk pins diff --lock`; then `hauberk pins trust --lock`, or take the file back"
+
+
+def _is_news(seen: Seen, shown: Shown, first: set[Key], whole: Whole) -> bool:
+    if any(seen.now.get(kind, {}).get(name) != one.canonical for (kind, name), one in shown.items()):
+        return True
+    if whole is not None and seen.now.get(whole[0], {}).keys() != {name for _, name in whole[1]}:
+        return True
+    return any(name not in seen.first.get(kind, {}) for kind, name in first)
+
+
+def _added(seen: Seen, shown: Shown, first: set[Key], whole: Whole) -> Seen:
+    """Return what is recorded then; a first sight stays the first.
+
+    Raises:
+        ConfigError: It is too much.
+    """
+    kept = {kind: dict(names) for kind, names in seen.first.items()}
+    now = {kind: dict(names) for kind, names in seen.now.items()}
+    if whole is not None:
+        now[whole[0]] = {name: text for name, text in now.get(whole[0], {}).items() if (whole[0], name) in whole[1]}
+    for (kind, name), one in shown.items():
+        now.setdefault(kind, {})[name] = one.canonical
+        if (kind, name) in first:
+            kept.setdefault(kind, {}).setdefault(name, one.canonical)
+    size = sum(
+        len(name) + len(text) for items in (kept, now) for names in items.values() for name, text in names.items()
+    )
+    if size > LIMITS.server_bytes:
+        raise ConfigError(f"server {seen.server!r} shows more than {LIMITS.server_bytes} bytes")
+    return Seen(seen.host, seen.server, kept, now)

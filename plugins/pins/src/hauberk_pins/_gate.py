@@ -1,0 +1,182 @@
+"""What the hooks do: which messages are looked at, what becomes of them, and who waits for a list."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+from weakref import WeakKeyDictionary
+
+from hauberk.connection import Connection
+from hauberk.event import Event
+from hauberk.message import Message
+from hauberk.refusals import ConfigError, Refused
+from hauberk.verdict import Deny
+from hauberk_pins import _items, _options, _sight
+from hauberk_pins._book import Book
+from hauberk_pins._decide import Stance
+from hauberk_pins._items import LISTS, Key, Listing
+from hauberk_pins._judge import UNLISTED, Judge
+from hauberk_pins._limits import LIMITS
+from hauberk_pins._probes import FIXED
+from hauberk_pins._relist import Relister
+from hauberk_pins._sight import Sight
+from hauberk_pins._store import Store
+from hauberk_pins._visible import shown
+
+USES: Final = {
+    "prompts/get": ("prompt", "name"),
+    "resources/read": ("resource", "uri"),
+    "resources/subscribe": ("resource", "uri"),
+}
+"""Requests that use an item: its kind, and the parameter that names it."""
+_RESULTS: Final = (*LISTS, "initialize", "server/discover")
+_SHOWS: Final = (*_RESULTS, *_sight.METHODS)
+OUT: Final = (*USES, *_SHOWS)
+IN: Final = (*_SHOWS, *USES)
+
+
+def is_lenient(plugin: Any, guard: Any) -> bool:
+    """Whether nothing is ever refused, for no server."""
+    servers = (None, *guard.config.servers_of(plugin.name))
+    return all(guard.options_for(plugin, server).stance.lenient for server in servers)
+
+
+class Gate:
+    """The pins of one guard, and what its connections were shown."""
+
+    def __init__(self, plugin: Any, options: _options.Options, guard: Any) -> None:
+        self._plugin: Final = plugin
+        self._guard: Final = guard
+        self._enforces: Final = options.mode == "enforce"
+        lock = _options.lock_path(options, guard.config)
+        self.book: Final = Book(Store(guard.config.state_dir, lock), lock, guard.host, FIXED)
+        self.sights: WeakKeyDictionary[Connection, Sight] = WeakKeyDictionary()
+        self._judges: Final[dict[str, Judge]] = {}
+        self._relister: Final = Relister(getattr(guard, "guard", guard))
+
+    def open(self) -> None:
+        """Read what is pinned.
+
+        Raises:
+            ConfigError: It cannot be used.
+        """
+        self.book.open()
+        trusted = self.book.trusted
+        if trusted.generation:
+            details = {"generation": trusted.generation, "servers": len(trusted.servers)}
+            self._guard.emit(Event(code="pins.loaded", category="system", plugin="pins", details=details))
+
+    async def close(self) -> None:
+        """Stop asking servers for lists."""
+        await self._relister.close()
+
+    def judge(self, server: str) -> Judge:
+        """Return who decides about one server."""
+        found = self._judges.get(server)
+        if found is None:
+            while len(self._judges) >= LIMITS.servers:
+                del self._judges[next(iter(self._judges))]
+            stance: Stance = self._guard.options_for(self._plugin, server).stance
+            found = self._judges[server] = Judge(self.book, server, stance, enforces=self._enforces)
+        return found
+
+    def sight(self, connection: Connection) -> Sight:
+        """Return what a connection was shown."""
+        found = self.sights.get(connection)
+        if found is None:
+            found = self.sights[connection] = Sight()
+        return found
+
+    def refresh(self) -> None:
+        """Take up what somebody trusted meanwhile.
+
+        Raises:
+            Refused: ``pins.unreadable``: it cannot be used, so nobody can tell what is pinned.
+        """
+        try:
+            self.book.refresh(self._guard.clock())
+        except (ConfigError, OSError) as error:
+            reason = error.message if isinstance(error, ConfigError) else (error.strerror or "").lower()
+            raise Refused("pins.unreadable", reason, rule="pins can be read", hint="hauberk pins verify") from None
+
+    # --- what is shown ---
+
+    def shown(self, message: Message, connection: Connection) -> Message | None:
+        """Hide what may not be used from what a server shows."""
+        if message.toward != "client":
+            return None
+        if message.kind == "notification" and message.method in _sight.METHODS:
+            self.sight(connection).changed(message.method)
+        elif message.kind == "result" and message.method in _RESULTS:
+            self.refresh()
+            listing = LISTS.get(message.method)
+            return (
+                self._introduced(message, connection) if listing is None else self._listed(message, connection, listing)
+            )
+        return None
+
+    def _listed(self, message: Message, connection: Connection, listing: Listing) -> Message | None:
+        sent = message.original.result or {}
+        entries, result = sent.get(listing.member), message.result or {}
+        current = result.get(listing.member)
+        if not isinstance(entries, list) or not isinstance(current, list):
+            raise Refused(
+                "pins.malformed_list",
+                f"server '{shown(connection.server)}' answered {message.method} without an array of {listing.member}",
+                rule=f"{listing.member} is an array",
+                hint="report it to the author of the server",
+            )
+        last = not isinstance(sent.get("nextCursor"), str)
+        outcome = self.judge(connection.server).page(self.sight(connection), listing, entries, last=last)
+        for event in (*outcome.events, *outcome.once):
+            message.note(event)
+        if not outcome.events:  # whatever is hidden is an event
+            return None
+        kept = [entry for entry in current if _is_kept(entry, listing.key, outcome.hidden)]
+        return None if len(kept) == len(current) else message.with_result({**result, listing.member: kept})
+
+    def _introduced(self, message: Message, connection: Connection) -> Message | None:
+        sent, result = message.original.result or {}, dict(message.result or {})
+        hidden, events = self.judge(connection.server).introduced(self.sight(connection), sent)
+        for event in events:
+            message.note(event)
+        if not hidden:
+            return None
+        nobody = {"name": connection.server, "version": ""}
+        if _items.INSTRUCTIONS[1] in hidden:
+            result.pop("instructions", None)
+        if _items.SERVER_INFO[1] in hidden and "serverInfo" in result:
+            result["serverInfo"] = nobody
+        if _items.META_INFO[1] in hidden and isinstance(result.get("_meta"), dict):
+            result["_meta"] = {**result["_meta"], _items.INFO_META: nobody}
+        return message.with_result(result)
+
+    # --- what is used ---
+
+    def refusal(self, key: Key, connection: Connection) -> Deny | None:
+        """Return why an item may not be used, if it may not."""
+        self.refresh()
+        judge, sight = self.judge(connection.server), self.sight(connection)
+        return judge.read_refusal(sight, key[1]) if key[0] == "resource" else judge.refusal(sight, key)
+
+    async def refusal_after_list(self, key: Key, connection: Connection, params: Any, seconds: float) -> Deny | None:
+        """Return the same, of what the server shows now where that may have changed."""
+        refused = self.refusal(key, connection)
+        if refused is None or refused.code != UNLISTED:
+            return refused
+        await self._relister.list(connection, key[0], params, seconds)
+        return self.refusal(key, connection)
+
+
+def used(message: Message) -> Key | None:
+    """Return what a request uses."""
+    use = USES.get(message.method)
+    if use is None or message.kind != "request":
+        return None
+    kind, member = use
+    name = message.params.get(member)
+    return kind, name if isinstance(name, str) else ""
+
+
+def _is_kept(entry: Any, key: str, hidden: frozenset[str]) -> bool:
+    name = entry.get(key) if isinstance(entry, dict) else None
+    return isinstance(name, str) and len(name) <= LIMITS.key_chars and name not in hidden

@@ -1,0 +1,197 @@
+"""Lists, and what may be used: the decisions of `hauberk_pins._decide`, applied to what a connection was shown."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import msgspec
+
+from hauberk.event import Event
+from hauberk.refusals import ConfigError
+from hauberk.verdict import Deny
+from hauberk_pins import _decide, _items, _templates
+from hauberk_pins._book import Book, Whole
+from hauberk_pins._compare import Change, renamed_from
+from hauberk_pins._decide import CHANGED, UNPINNED, Stance, Standing
+from hauberk_pins._items import INFO_META, Item, Key, Listing
+from hauberk_pins._limits import LIMITS
+from hauberk_pins._sight import Page, Sight
+from hauberk_pins._visible import shown
+
+UNLISTED: Final = "pins.unlisted"
+_PLUGIN: Final = "pins"
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """What was decided on a page."""
+
+    hidden: frozenset[str]
+    """Names of which nothing is shown."""
+    events: tuple[Event, ...]
+    """For each time that the page comes."""
+    once: tuple[Event, ...] = ()
+    """For the first time."""
+
+
+class Judge:
+    """The decisions of one guard about one server."""
+
+    def __init__(self, book: Book, server: str, stance: Stance, *, enforces: bool) -> None:
+        self._book: Final = book
+        self._server: Final = server
+        self.stance: Final = stance
+        self._action: Final = "blocked" if enforces else "logged"
+
+    # --- lists ---
+
+    def page(self, sight: Sight, listing: Listing, entries: list[Any], *, last: bool) -> Outcome:
+        """Decide on one page of a list, as the server sent it."""
+        page, items = sight.page(listing, entries, self._book.version)
+        keys = sight.gathered(listing.kind, page, last=last)
+        if items is None:
+            outcome: Outcome = page.outcome
+            return outcome
+        outcome = self._decided(page, items, None if keys is None else (listing.kind, keys))
+        page.version, page.outcome = self._book.version, msgspec.structs.replace(outcome, once=())
+        return outcome
+
+    def _decided(self, page: Page, items: Mapping[Key, Item], whole: Whole) -> Outcome:
+        trouble = self._recorded(page.hashes, items, whole)
+        pins = self._book.pins(self._server)
+        found = {key: _decide.standing(key, digest, pins) for key, digest in page.hashes.items()}
+        hidden = {key for key, how in found.items() if not self._passes(how, page.hashes[key])}
+        odd = [key for key, how in found.items() if how != "pinned" or key in hidden]
+        drifted = [key for key in odd if key not in hidden and found[key] == "changed"]
+        gone = [key for key in odd if key in hidden]
+        events = [self._hidden(gone, found, items, page)] if hidden or page.malformed else []
+        once = [self._drifted(drifted, items)] if drifted else []
+        return Outcome(frozenset(name for _, name in hidden), tuple(events), (*once, *trouble))
+
+    def _passes(self, how: Standing, digest: str) -> bool:
+        """Whether an item may pass; where a first sight is a pin, one that is none could not be recorded."""
+        if self.stance.lenient:
+            return True
+        return bool(digest) and how != "unpinned" and _decide.may_pass(how, self.stance)
+
+    def _recorded(self, hashes: Mapping[Key, str], items: Mapping[Key, Item], whole: Whole) -> list[Event]:
+        """Record what was shown, and as a pin what is pinned by first sight; return the events of it."""
+        pins = self._book.pins(self._server)
+        first = (
+            [key for key, digest in hashes.items() if digest and key not in pins]
+            if self.stance.auto_trust_first
+            else []
+        )
+        try:
+            self._book.see(self._server, items.values(), whole=whole, first=first)
+        except (ConfigError, OSError) as error:
+            reason = error.message if isinstance(error, ConfigError) else (error.strerror or "").lower()
+            return [self._event("pins.unrecorded", "warning", "logged", 1, {"reason": reason})]
+        if not first or self._book.is_fixed(self._server):
+            return []
+        return [self._event("pins.first_sight", "info", "logged", len(first), {"items": _names(first)})]
+
+    def _hidden(self, keys: list[Key], found: Mapping[Key, str], items: Mapping[Key, Item], page: Page) -> Event:
+        pins = self._book.pins(self._server)
+        changed = [key for key in keys if found[key] == "changed"]
+        details: dict[str, Any] = {
+            "unpinned": _names(key for key in keys if found[key] == "unpinned"),
+            "changed": [_told(Change("changed", pins.get(key), items[key])) for key in changed[: LIMITS.shown_items]],
+        }
+        names = {key: renamed_from(items[key], pins) for key in keys[: LIMITS.shown_items] if found[key] == "unpinned"}
+        if renamed := {shown(key[1]): shown(old) for key, old in names.items() if old is not None}:
+            details["renamed_from"] = renamed
+        if page.malformed:
+            details["malformed"] = page.malformed
+        severity = "warning" if changed or renamed or page.malformed else "info"
+        return self._event("pins.hidden", severity, self._action, len(keys) + page.malformed, details)
+
+    def _drifted(self, keys: list[Key], items: Mapping[Key, Item]) -> Event:
+        pins = self._book.pins(self._server)
+        told = [_told(Change("changed", pins.get(key), items[key])) for key in keys[: LIMITS.shown_items]]
+        severity = "warning" if self.stance.on_change == "alert" else "info"
+        return self._event("pins.drifted", severity, "logged", len(keys), {"changed": told})
+
+    def _event(self, code: str, severity: Any, action: Any, count: int, details: dict[str, Any]) -> Event:
+        return Event(
+            code=code,
+            severity=severity,
+            action=action,
+            plugin=_PLUGIN,
+            server=self._server,
+            count=count,
+            details=details,
+        )
+
+    # --- the server itself ---
+
+    def introduced(self, sight: Sight, result: Mapping[str, Any]) -> tuple[set[str], list[Event]]:
+        """Decide on what a server says of itself; return what is not to be shown."""
+        said = {key: result[key[1]] for key in (_items.SERVER_INFO, _items.INSTRUCTIONS) if key[1] in result}
+        meta = result.get("_meta")
+        if isinstance(meta, dict) and INFO_META in meta:
+            said[_items.META_INFO] = meta[INFO_META]
+        items = {key: _items.item(*key, value) for key, value in said.items()}
+        page = Page({key: one.hash for key, one in items.items()}, 0)
+        outcome = self._decided(page, items, ("server", frozenset(items)))
+        sight.distrusted = next((key for key in items if key[1] in outcome.hidden), None)
+        return set(outcome.hidden), [*outcome.events, *outcome.once]
+
+    # --- what may be used ---
+
+    def refusal(self, sight: Sight, key: Key) -> Deny | None:
+        """Return why an item may not be used, if it may not."""
+        if self.stance.lenient:
+            return None
+        if sight.distrusted is not None:
+            return self._deny(CHANGED, sight.distrusted, "is not what was pinned, so nothing of the server may be used")
+        digest = sight.hash(key)
+        if digest is None:
+            return self._unlisted(sight, key)
+        how = _decide.standing(key, digest, self._book.pins(self._server))
+        if self._passes(how, digest):
+            return None
+        if how == "unpinned":
+            return self._deny(UNPINNED, key, "is not pinned")
+        return self._deny(CHANGED, key, "is not what was pinned")
+
+    def _unlisted(self, sight: Sight, key: Key) -> Deny:
+        if sight.is_complete(key[0]):
+            return self._deny(UNPINNED, key, "is in no list that the server has sent")
+        return self._deny(
+            UNLISTED, key, "cannot be compared with its pin: the server has sent no list since it changed"
+        )
+
+    def read_refusal(self, sight: Sight, uri: str) -> Deny | None:
+        """Return why a resource may not be read: neither it nor a template that it is of may be used."""
+        refused = self.refusal(sight, ("resource", uri))
+        if refused is None or sight.distrusted is not None or refused.code == CHANGED:
+            return refused
+        names = [name for name in sight.names("template") if _templates.matches(name, uri)]
+        if any(sight.hash(("template", name)) and self.refusal(sight, ("template", name)) is None for name in names):
+            return None
+        return refused
+
+    def _deny(self, code: str, key: Key, why: str) -> Deny:
+        kind, server = key[0], shown(self._server)
+        name = "" if kind == "resource" else shown(key[1])  # a URI that a host makes may hold a secret
+        hint = f"hauberk pins diff --server {server}" + (f" --tool {name}" if kind == "tool" else "")
+        if code == UNLISTED:
+            hint = f"let the server list its {kind}s first"
+        what, rule = (f"{kind} '{name}'", f"{server}/{kind}/{name}") if name else (f"a {kind}", f"{server}/{kind}")
+        return Deny(code, f"{what} of server '{server}' {why}", rule=rule, hint=hint)
+
+
+def _names(keys: Any) -> list[str]:
+    return [f"{kind} {shown(name)}" for kind, name in list(keys)[: LIMITS.shown_items]]
+
+
+def _told(change: Change) -> dict[str, Any]:
+    """Return a change as an event says it: hashes and paths, never the text that may be poison."""
+    before = change.before.hash if change.before else ""
+    return {
+        "item": f"{change.item.kind} {shown(change.item.name)}",
+        "old": before,
+        "new": change.after.hash if change.after else "",
+        "fields": change.fields,
+    }

@@ -1,0 +1,150 @@
+r"""``hauberk.lock``: what each server showed when it was trusted, as text for a review.
+
+The form, line by line::
+
+    # hauberk.lock: …                         the first line
+    generation 3                              grows with each change
+                                              an empty line before each server
+    server "files" sha256:…                   the hash over all of its items
+      tool "read_file" sha256:…               the hash over the canonical form of the definition
+        {                                     the definition in full (`hauberk_pins._visible`)
+          "description": "Read a file.",
+          "name": "read_file"
+        }
+
+Servers are in order of their names; items in order of kind (server, tool, prompt, resource, template), then of name.
+
+One content has one text. So the reader reads, writes again, and refuses a text that is not the same: what a person has
+reviewed is what is trusted, to the byte. A hash that is not that of the definition below it is refused the same way.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Final
+
+import msgspec
+
+from hauberk.refusals import ConfigError, Refused
+from hauberk_pins import _items, _visible
+from hauberk_pins._items import Item, Key
+from hauberk_pins._limits import LIMITS
+
+FILE_NAME: Final = "hauberk.lock"
+HEAD: Final = "# hauberk.lock: what each server showed when it was trusted; made by `hauberk pins trust`, for review"
+_GENERATION: Final = re.compile(r"generation (0|[1-9][0-9]{0,17})")
+_QUOTED: Final = r'("(?:\\.|[^"\\])*+")'
+_HASH: Final = r"sha256:[0-9a-f]{64}"
+_SERVER: Final = re.compile(rf"server {_QUOTED} {_HASH}")
+_ITEM: Final = re.compile(rf"  (server|tool|prompt|resource|template) {_QUOTED} ({_HASH})")
+_BODY: Final = "    "
+
+
+class Lock(msgspec.Struct, frozen=True):
+    """What is trusted."""
+
+    generation: int = 0
+    servers: Mapping[str, Mapping[Key, Item]] = {}
+
+
+def write(lock: Lock) -> str:
+    """Return the text of a lock."""
+    return "".join(f"{line}\n" for line in _lines(lock))
+
+
+def _lines(lock: Lock) -> Iterator[str]:
+    yield HEAD
+    yield f"generation {lock.generation}"
+    for server in sorted(lock.servers):
+        items = lock.servers[server]
+        yield ""
+        yield f"server {_visible.string(server)} {_items.server_hash(items.values())}"
+        for one in ordered(items):
+            yield f"  {one.kind} {_visible.string(one.name)} {one.hash}"
+            yield _BODY + _visible.text(one.value, _BODY)
+
+
+def ordered(items: Mapping[Key, Item]) -> list[Item]:
+    """Return items in the order of the lock."""
+    return sorted(items.values(), key=lambda one: (_items.place(one.kind), one.name))
+
+
+def read(data: bytes, name: str) -> Lock:
+    """Return what a lock says.
+
+    Args:
+        data: The file.
+        name: What the file is called in an error.
+
+    Raises:
+        ConfigError: It is too large, or not what `write` writes, to the byte; the first such line is named.
+    """
+    if len(data) > LIMITS.lock_bytes:
+        raise _malformed(name, 0, f"is larger than {LIMITS.lock_bytes} bytes")
+    try:
+        text = data.decode()
+    except UnicodeDecodeError as error:
+        raise _malformed(name, data.count(b"\n", 0, error.start) + 1, "is not UTF-8") from None
+    lines = text.split("\n")
+    lock = _read(lines, name)
+    try:
+        again = write(lock).split("\n")
+    except (Refused, RecursionError):  # a number that JSON does not carry
+        raise _malformed(name, 1, "holds what no server can have sent") from None
+    if again != lines:
+        differs = [mine == yours for mine, yours in zip(again, lines, strict=False)]
+        line = differs.index(False) + 1 if False in differs else len(differs) + 1
+        raise _malformed(name, line, "is not as hauberk writes it, or a hash is not that of what stands below it")
+    return lock
+
+
+def _read(lines: list[str], name: str) -> Lock:
+    if lines[0] != HEAD:
+        raise _malformed(name, 1, "is no hauberk.lock")
+    generation = _GENERATION.fullmatch(lines[1]) if len(lines) > 1 else None
+    if generation is None:
+        raise _malformed(name, 2, "says no generation")
+    servers: dict[str, dict[Key, Item]] = {}
+    items: dict[Key, Item] | None = None
+    at = 2
+    while at < len(lines):
+        line, number = lines[at], at + 1
+        at += 1
+        if not line:
+            continue
+        if (server := _SERVER.fullmatch(line)) is not None:
+            items = servers.setdefault(_string(server[1], name, number), {})
+        elif (head := _ITEM.fullmatch(line)) is not None and items is not None:
+            end = at
+            while end < len(lines) and lines[end].startswith(_BODY):
+                end += 1
+            one = _item(head, "\n".join(lines[at:end]), name, number)
+            items[one.key] = one
+            at = end
+        else:
+            raise _malformed(name, number, "is not as hauberk writes it")
+    return Lock(int(generation[1]), servers)
+
+
+def _item(head: re.Match[str], body: str, name: str, number: int) -> Item:
+    try:
+        return _items.item(head[1], _string(head[2], name, number), _visible.parse(body))
+    except (ValueError, RecursionError, Refused):
+        raise _malformed(name, number, "has no definition below it") from None
+
+
+def _string(quoted: str, name: str, number: int) -> str:
+    try:
+        value: str = _visible.parse(quoted)
+        value.encode()
+    except ValueError:
+        raise _malformed(name, number, "holds no name") from None
+    return value
+
+
+def _malformed(name: str, line: int, what: str) -> ConfigError:
+    return ConfigError(
+        f"cannot use {name!r}: {f'line {line} ' if line else 'it '}{what}",
+        hint="take the file back from version control; `hauberk pins export` writes what is trusted on this machine",
+    )

@@ -1,0 +1,144 @@
+"""What one connection was shown: the hash of each item as it came last, and whether that may have changed since.
+
+The rules:
+
+1. A page is known by the SHA-256 of its entries as they came, so one that comes again unchanged costs a hash.
+2. Of two entries with one name, on one page or on two, the last that came counts; on one page, if they differ, neither.
+3. ``list_changed`` makes all items of its kinds stale, at no cost however often it comes (A67); a list makes those
+   fresh that it brings. What is not there, or is stale, has to be listed before it is used.
+4. An entry without a name, or with one that is too long, is nobody's.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+import msgspec
+import orjson
+
+from hauberk.refusals import Refused
+from hauberk_pins import _items
+from hauberk_pins._items import Item, Key, Listing
+from hauberk_pins._limits import LIMITS
+
+_CHANGED: Final[Mapping[str, tuple[str, ...]]] = {
+    "notifications/tools/list_changed": ("tool",),
+    "notifications/prompts/list_changed": ("prompt",),
+    "notifications/resources/list_changed": ("resource", "template"),
+}
+METHODS: Final = tuple(_CHANGED)
+
+
+class Page(msgspec.Struct, eq=False):
+    """The entries of one list, as they came."""
+
+    hashes: dict[Key, str]
+    """Of each item; empty of those that differ among themselves."""
+    malformed: int
+    version: object = None
+    """Of the pins when it came."""
+    epoch: int = 0
+    current: bool = True
+    """Whether it is the last that was seen of each of its items."""
+    outcome: Any = None
+    """What was decided on it."""
+
+
+class Sight:
+    """What one connection was shown."""
+
+    __slots__ = ("_complete", "_epochs", "_items", "_memo", "_parts", "distrusted")
+
+    def __init__(self) -> None:
+        self._items: Final[dict[Key, Page]] = {}
+        self._memo: Final[dict[tuple[str, bytes], Page]] = {}
+        self._epochs: Final[dict[str, int]] = {}
+        self._complete: Final[dict[str, int]] = {}
+        self._parts: Final[dict[str, set[Key]]] = {}
+        self.distrusted: Key | None = None
+        """What the server said of itself that is not pinned."""
+
+    def hash(self, key: Key) -> str | None:
+        """Return the hash of an item as it is shown now; None if it has to be listed first."""
+        page = self._items.get(key)
+        if page is None or page.epoch != self._epochs.get(key[0], 0):
+            return None
+        return page.hashes[key]
+
+    def names(self, kind: str) -> Iterable[str]:
+        """Give the names of one kind that were shown."""
+        return (name for of, name in self._items if of == kind)
+
+    def is_complete(self, kind: str) -> bool:
+        """Whether all pages of a list have come since it may have changed."""
+        return self._complete.get(kind, -1) == self._epochs.get(kind, 0)
+
+    def changed(self, method: str) -> None:
+        """Let what a notification is about have changed."""
+        for kind in _CHANGED[method]:
+            self._epochs[kind] = self._epochs.get(kind, 0) + 1
+
+    def page(self, listing: Listing, entries: list[Any], version: object) -> tuple[Page, dict[Key, Item] | None]:
+        """Take one page; return it with its items, or with None if that is what was shown of them last.
+
+        Args:
+            listing: What it lists.
+            entries: Its entries, as the server sent them.
+            version: Of the pins; what was decided under another is decided again.
+
+        Raises:
+            Refused: It brings more items than one connection may have, or what JSON does not carry.
+        """
+        digest = (listing.kind, hashlib.sha256(orjson.dumps(entries)).digest())
+        page, items = self._memo.get(digest), None
+        if page is None or not page.current or page.version is not version:
+            page, items = _read(listing, entries, version)
+            while len(self._memo) >= LIMITS.memo:
+                del self._memo[next(iter(self._memo))]
+            self._memo[digest] = page
+            self._point_to(page)
+        page.epoch = self._epochs.get(listing.kind, 0)
+        return page, items
+
+    def _point_to(self, page: Page) -> None:
+        for key in page.hashes:
+            before = self._items.get(key)
+            if before is not None:
+                before.current = False
+        self._items.update(dict.fromkeys(page.hashes, page))
+        if len(self._items) > LIMITS.items:
+            raise Refused(
+                "pins.too_many",
+                "the server shows too many items",
+                rule=f"at most {LIMITS.items} items",
+                hint="report it to the author of the server",
+            )
+
+    def gathered(self, kind: str, page: Page, *, last: bool) -> frozenset[Key] | None:
+        """Put pages together; return the keys of all items of a kind with the last page."""
+        parts = self._parts.setdefault(kind, set())
+        parts.update(page.hashes)
+        if last:
+            self._complete[kind] = self._epochs.get(kind, 0)
+            return frozenset(self._parts.pop(kind))
+        if len(parts) > LIMITS.items:
+            parts.clear()
+        return None
+
+
+def _read(listing: Listing, entries: list[Any], version: object) -> tuple[Page, dict[Key, Item]]:
+    hashes: dict[Key, str] = {}
+    items: dict[Key, Item] = {}
+    malformed = 0
+    for entry in entries:
+        name = entry.get(listing.key) if isinstance(entry, dict) else None
+        if not isinstance(name, str) or len(name) > LIMITS.key_chars:
+            malformed += 1
+            continue
+        one = _items.item(listing.kind, name, entry)
+        if hashes.setdefault(one.key, one.hash) != one.hash:
+            hashes[one.key] = ""  # rule 2: the hash of nothing
+        items[one.key] = one
+    return Page(hashes, malformed, version), items

@@ -181,13 +181,15 @@ def judge(
         HookError: A plugin could not tell, or changed the call.
     """
     strictest: tuple[str, Verdict] | None = None
-    calls = iter(chain.calls)
+    calls, lenient = iter(chain.calls), not chain.must_judge
     try:
         for ask in calls:
             verdict = ask(call, connection)
-            if type(verdict) is Allow and strictest is None:
-                strictest = chain.at(operator.length_hint(calls)).plugin, verdict
-            elif verdict is not None or chain.must_judge:
+            if verdict is None and lenient:
+                continue
+            if type(verdict) is Allow:
+                strictest = strictest or (chain.at(operator.length_hint(calls)).plugin, verdict)
+            else:
                 strictest = stricter(strictest, chain.at(operator.length_hint(calls)), verdict, call)
                 if strictest is not None and type(strictest[1]) is Deny:
                     break

@@ -44,8 +44,8 @@ def templates() -> Iterator[list[str]]:
     for source in BENCH.rglob("*.py"):
         for node in ast.walk(ast.parse(source.read_text("utf-8"))):
             parts = node.values if isinstance(node, ast.JoinedStr) else [node]
-            texts = [part.value if isinstance(part, ast.Constant) else "" for part in parts]
-            texts = [text for text in texts if isinstance(text, str)]
+            values = [part.value if isinstance(part, ast.Constant) else "" for part in parts]
+            texts = [value for value in values if isinstance(value, str)]
             if sum(map(len, texts)) > 3:
                 yield texts
 

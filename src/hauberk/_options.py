@@ -156,7 +156,7 @@ class Decoder:
                 self._check_value(where, f"{key}.{quoted(name)}", item, get_args(inner)[1], secret=secret, whole=whole)
             if is_table_type(bare(get_args(inner)[1])[0]):
                 return
-        elif isinstance(value, list) and (item_kind := _item_of(inner)) is not None:
+        elif isinstance(value, list) and (item_kind := item_of(inner)) is not None:
             for position, item in enumerate(value):
                 self._check_value(where, f"{key}[{position}]", item, item_kind, secret=secret, whole=True)
         try:
@@ -279,7 +279,7 @@ def describe(kind: Any) -> str:
         return _either([repr(word) for word in get_args(inner)])
     if get_origin(inner) in {Union, types.UnionType}:
         return _either([describe(arm) for arm in get_args(inner) if arm is not type(None)])
-    item = _item_of(inner)
+    item = item_of(inner)
     if item is not None:
         text = f"array of {_plural(describe(item))}"
     elif is_table_type(inner) or inner is dict or get_origin(inner) is dict:
@@ -334,7 +334,7 @@ def _child_of(kind: Any, key: str) -> Any:
     return get_args(kind)[1] if get_origin(kind) is dict else Any
 
 
-def _item_of(kind: Any) -> Any:
+def item_of(kind: Any) -> Any:
     """Return the type of the items of an array type, or None."""
     args = get_args(kind)
     if get_origin(kind) not in _ARRAYS or (get_origin(kind) is tuple and args[1:] != (...,)):

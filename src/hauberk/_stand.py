@@ -23,6 +23,7 @@ from hauberk.edge import Framer, Overlong, loose_id
 from hauberk.event import Event
 from hauberk.guard import Guard
 from hauberk.layers import Layer
+from hauberk.policy import sinks_of
 from hauberk.principal import DOCTOR as PRINCIPAL
 from hauberk.probe import SERVER, Sent
 from hauberk.refusals import HookError, Refused
@@ -101,7 +102,7 @@ class Stand:
         self.events: Final[list[Event]] = []
         """All that was caused so far."""
         self._guard: Final = Guard(policy.config, clock=guard.clock, now=guard.now, principal=PRINCIPAL)
-        self._recorder: Final = self._record(_sinks(policy))
+        self._recorder: Final = self._record(sinks_of(policy.loaded))  # what waits here is waited for here
         self._steps: Final = [step for one in policy.loaded.values() for step in one.steps]
 
     def _record(self, sinks: Iterable[Sink]) -> _Recorder:
@@ -214,16 +215,6 @@ class Stand:
             refuses_as_result=False,
         )
         yield
-
-
-def _sinks(policy: Policy) -> list[Sink]:
-    """Return the policy's sinks with queues of their own, so that what waits here is waited for here."""
-    return [
-        Sink(step, getattr(one.plugin, "required", False), quick=getattr(one.plugin, "quick", False))
-        for one in policy.loaded.values()
-        for step in one.steps
-        if step.hook == "on_audit"
-    ]
 
 
 def _post(session: Session, way: Way, line: bytes) -> None:

@@ -254,7 +254,8 @@ class Names:
         data = msgspec.json.encode(file, order="sorted")
         if len(data) > self._limits.file_bytes:
             raise ConfigError(
-                f"cannot write {str(self._path)!r}: it would be larger than {self._limits.file_bytes} bytes"
+                f"cannot write {str(self._path)!r}: it would be larger than {self._limits.file_bytes} bytes",
+                hint="delete it; the guards that run fill it again",
             )
         files.write_atomic(self._path, data)
 

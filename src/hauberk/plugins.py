@@ -30,6 +30,8 @@ from hauberk.modes import observed
 from hauberk.refusals import PluginError
 
 GROUP: Final = "hauberk.plugins"
+POLICY_MODULE: Final = "hauberk_policy"
+"""What a local ``policy.py`` is called among the modules."""
 HOOKS: Final[tuple[HookName, ...]] = ("on_connect", "on_send", "on_receive", "on_tool_call", "on_audit")
 _ARGUMENTS: Final = {hook: tuple(inspect.signature(getattr(hookspecs, hook)).parameters) for hook in HOOKS}
 _PLUGGY_OPTIONS: Final = ("wrapper", "hookwrapper", "tryfirst", "trylast", "optionalhook", "specname")
@@ -171,7 +173,7 @@ def policy_source(path: Path) -> Source:
     version = f"sha256:{hashlib.sha256(text).hexdigest()}"
 
     def load() -> Any:
-        module = ModuleType("hauberk_policy")
+        module = ModuleType(POLICY_MODULE)
         module.__file__ = str(path)
         sys.modules[module.__name__] = module  # annotations of Options and dataclasses are looked up there
         exec(compile(text, str(path), "exec"), module.__dict__)  # noqa: S102 - the operator's own file, checked above

@@ -7,7 +7,7 @@ never judged by one policy and recorded, or sealed, by another.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Generator, Iterable, Mapping
+from collections.abc import Awaitable, Generator, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -220,7 +220,7 @@ def _frozen(guard: Guard, view: GuardView, registry: Registry, roster: tuple[loa
             "a plugin in REPLAY runs without one in SEAL: there is no proof to check",
             hint="turn on the plugin that seals (envelope), or turn replay off",
         )
-    recorder = _recorder(loaded, core.bounds, guard.complete, guard.clock)
+    recorder = Recorder(sinks_of(loaded), core.bounds, guard.complete, guard.clock)
     return Policy(
         chains=chains,
         recorder=recorder,
@@ -242,16 +242,14 @@ def _frozen(guard: Guard, view: GuardView, registry: Registry, roster: tuple[loa
     )
 
 
-def _recorder(
-    loaded: Mapping[str, Loaded], bounds: Bounds, complete: Callable[[Event], Event], clock: Callable[[], float]
-) -> Recorder:
-    sinks = [
+def sinks_of(loaded: Mapping[str, Loaded]) -> list[Sink]:
+    """Return the sinks of some plugins, each with a queue of its own."""
+    return [
         Sink(step, getattr(one.plugin, "required", False), quick=getattr(one.plugin, "quick", False))
         for one in loaded.values()
         for step in one.steps
         if step.hook == "on_audit"
     ]
-    return Recorder(sinks, bounds, complete, clock)
 
 
 def _approver(registry: Registry, name: str) -> tuple[str, Any]:

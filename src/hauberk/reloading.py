@@ -38,7 +38,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger("hauberk")
 Given = Config | str | os.PathLike[str] | None
 """What a reload is given: None for what is in force, to be read again."""
-_LOCAL: Final = "hauberk_policy"
 _REASON_CHARS: Final = 1000
 
 
@@ -107,7 +106,10 @@ class Reloader:
         except BaseException as error:
             guard.note(_rejected(old, error, by or _author(old.config)))
             if isinstance(error, SystemExit):  # raised on, it would end the loop, and with it the host
-                raise PluginError("cannot reload the policy: a plugin tried to end the process") from error
+                raise PluginError(
+                    "cannot reload the policy: a plugin tried to end the process",
+                    hint="repair the plugin that raises SystemExit; no plugin may end its host",
+                ) from error
             raise
         self._swap(old, new, opened)
         await asyncio.gather(*(session.renewed() for session in guard.sessions))
@@ -119,7 +121,10 @@ class Reloader:
             return guard.config.again()
         found = config if isinstance(config, Config) else guard.config.again(Path(config))
         if found.host != guard.host:
-            raise ConfigError(f"the policy is one of host {found.host!r}, and this is the guard of {guard.host!r}")
+            raise ConfigError(
+                f"the policy is one of host {found.host!r}, and this is the guard of {guard.host!r}",
+                hint=f"read it with host={guard.host!r}",
+            )
         return found
 
     def _put(self, config: Config) -> Reloaded:
@@ -167,12 +172,12 @@ class Reloader:
 @contextlib.contextmanager
 def _local_module() -> Iterator[None]:
     """Keep the module of the ``policy.py`` in force where its types look for it, unless another one takes its place."""
-    before = sys.modules.get(_LOCAL)
+    before = sys.modules.get(plugins.POLICY_MODULE)
     try:
         yield
     except BaseException:
         if before is not None:
-            sys.modules[_LOCAL] = before
+            sys.modules[plugins.POLICY_MODULE] = before
         raise
 
 

@@ -23,7 +23,7 @@ from typing import Annotated, Any, Final, Union, get_args, get_origin
 import msgspec
 
 from hauberk._document import Core, Features, Plugins, ServerOptions
-from hauberk._options import Options, _item_of, bare, fields_of, is_table_type
+from hauberk._options import Options, bare, fields_of, is_table_type, item_of
 
 DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 _NAME: Final = r"^[^/*?\[\]\s]([^/*?\[\]]{0,126}[^/*?\[\]\s])?$"
@@ -115,7 +115,7 @@ class _Maker:
         if get_origin(inner) is dict:
             values = self._of(get_args(inner)[1], whole=whole)
             return {"type": "object", "additionalProperties": values} | _limits(metas, _PROPERTIES)
-        if (item := _item_of(inner)) is not None:
+        if (item := item_of(inner)) is not None:
             return {"type": "array", "items": self._of(item, whole=True)} | _limits(metas, _ITEMS)
         if get_origin(inner) in {Union, types.UnionType}:
             arms = [arm for arm in get_args(inner) if arm is not type(None)]

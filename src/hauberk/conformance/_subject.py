@@ -158,7 +158,7 @@ class Subject:
     def files(self) -> list[Path]:
         """Return the source files of the plugin's package, or its one file."""
         top = self.cls.__module__.partition(".")[0]
-        if top == "hauberk_policy":
+        if top == plugins.POLICY_MODULE:
             return [Path(self.source.distribution)]
         spec = importlib.util.find_spec(top)
         folders = [Path(folder) for folder in (spec.submodule_search_locations or ())] if spec else []

@@ -187,7 +187,7 @@ def hash_of(rows: Iterable[Row]) -> str:
     if len(items) == 1:
         return items[0][1].hash
     servers = sorted({server for server, _ in items})
-    hashes = [_items.server_hash(one for name, one in items if name == server) for server in servers]
+    hashes = [_items.server_hash(server, (one for name, one in items if name == server)) for server in servers]
     return hashes[0] if len(hashes) == 1 else _items.hash_of("\n".join(hashes).encode())
 
 

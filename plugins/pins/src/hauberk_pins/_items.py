@@ -91,10 +91,10 @@ def hash_of(canonical: bytes) -> str:
     return "sha256:" + hashlib.sha256(canonical).hexdigest()
 
 
-def server_hash(items: Iterable[Item]) -> str:
-    """Return one hash for all that a server shows, whatever the order."""
+def server_hash(server: str, items: Iterable[Item]) -> str:
+    """Return one hash for all that a server of this name shows, whatever the order."""
     rows = sorted(([one.kind, one.name, one.hash] for one in items), key=lambda row: (place(row[0]), row[1:]))
-    return canon.digest(_SERVER, rows)
+    return canon.digest(_SERVER, [server, rows])
 
 
 def place(kind: str) -> int:

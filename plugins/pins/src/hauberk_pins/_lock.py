@@ -5,7 +5,7 @@ The form, line by line::
     # hauberk.lock: …                         the first line
     generation 3                              grows with each change
                                               an empty line before each server
-    server "files" sha256:…                   the hash over all of its items
+    server "files" sha256:…                   the hash over its name and all of its items
       tool "read_file" sha256:…               the hash over the canonical form of the definition
         {                                     the definition in full (`hauberk_pins._visible`)
           "description": "Read a file.",
@@ -59,7 +59,7 @@ def _lines(lock: Lock) -> Iterator[str]:
     for server in sorted(lock.servers):
         items = lock.servers[server]
         yield ""
-        yield f"server {_visible.string(server)} {_items.server_hash(items.values())}"
+        yield f"server {_visible.string(server)} {_items.server_hash(server, items.values())}"
         for one in ordered(items):
             yield f"  {one.kind} {_visible.string(one.name)} {one.hash}"
             yield _BODY + _visible.text(one.value, _BODY)

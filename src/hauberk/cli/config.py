@@ -156,9 +156,7 @@ def _kinds(config: Config) -> dict[str, type[Options] | None]:
     """Return the options type of each plugin that is there; of one that a host leaves out nothing is imported."""
     from hauberk import loading, plugins
 
-    sources = plugins.installed()
-    if config.plugins.policy:
-        sources["policy"] = plugins.policy_source(config.resolve(config.plugins.policy))
+    sources = loading.sources(config, discover=True)
     there = loading.imported(config, sources)
     return {name: plugins.load_class(source).Options if name in there else None for name, source in sources.items()}
 

@@ -147,6 +147,7 @@ async def test_change_back_needs_no_trust(guarded: Guarded, trust: Trust) -> Non
     server = Showing(READ)
     await pinned(guarded, trust, server)
     async with guarded(server) as rig:
+        assert await listed(rig) == ["read"]
         server.show(READ | {"title": "x"})
         assert await listed(rig) == []
         server.show(READ)
@@ -225,6 +226,14 @@ async def test_malformed_entries_are_hidden(guarded: Guarded, trust: Trust) -> N
         server.pages["tools"] = ["none"]  # type: ignore[list-item]
         await rig.request("tools/list")
         rig.assert_refused("pins.malformed_list")
+
+
+async def test_overlong_name_is_nobodys(guarded: Guarded) -> None:
+    """A name that is too long is hidden and refused even where a first sight is a pin."""
+    server = Showing(READ, tool("x" * 5000))
+    async with guarded(server, STRICT + "auto_trust_first = true\n") as rig:
+        assert await listed(rig) == ["read"]
+        await refused(rig, "x" * 5000, "pins.unpinned")
 
 
 # --- what is listed, and when ---

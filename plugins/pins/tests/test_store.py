@@ -11,7 +11,7 @@ from hauberk import _advisory, files
 from hauberk.refusals import ConfigError
 from hauberk_pins import _items, _lock
 from hauberk_pins._book import Book, checked
-from hauberk_pins._lock import Lock
+from hauberk_pins._items import Lock
 from hauberk_pins._store import Seen, Store
 
 READ = _items.item("tool", "read", {"name": "read"})

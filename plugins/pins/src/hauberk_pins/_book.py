@@ -17,10 +17,9 @@ from typing import Final
 
 from hauberk import files
 from hauberk.refusals import ConfigError
-from hauberk_pins import _lock, _store
-from hauberk_pins._items import Item, Key, Shown
+from hauberk_pins import _store
+from hauberk_pins._items import Item, Key, Lock, Shown
 from hauberk_pins._limits import LIMITS
-from hauberk_pins._lock import Lock
 from hauberk_pins._store import Seen, Store
 
 Whole = tuple[str, frozenset[Key]] | None
@@ -144,6 +143,8 @@ def checked(store: Store, lock: Path | None) -> Lock:
     data = files.read_trusted(lock, max_bytes=LIMITS.lock_bytes)
     if hashlib.sha256(data).hexdigest() == digest:
         return trusted
+    from hauberk_pins import _lock  # only to say what is wrong
+
     written = _lock.read(data, str(lock))
     raise ConfigError(f"cannot use {str(lock)!r}: {_difference(written, trusted)}", hint=_hint(written, trusted))
 

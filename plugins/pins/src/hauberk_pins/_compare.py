@@ -9,7 +9,6 @@ The rules:
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterator
 from typing import Any, Final, Literal
 
@@ -98,6 +97,8 @@ def _differing(before: Any, after: Any, path: tuple[str, ...]) -> Iterator[str]:
 
 def diff(change: Change) -> list[str]:
     """Return one difference as the lines of a unified diff of the full texts."""
+    import difflib  # a guard compares hashes
+
     old, new = (lines(one) if one is not None else [] for one in (change.before, change.after))
     trusted = f"trusted {label(change.before)}" if change.before else "nothing"
     seen = f"seen {label(change.after)}" if change.after else "nothing"

@@ -12,9 +12,8 @@ from hauberk.config import Config
 from hauberk.refusals import ConfigError, HauberkError
 from hauberk_pins import _book, _items, _lock, _options, _store
 from hauberk_pins._compare import Change, compare
-from hauberk_pins._items import Item, Key
+from hauberk_pins._items import Item, Key, Lock
 from hauberk_pins._limits import LIMITS
-from hauberk_pins._lock import Lock
 from hauberk_pins._store import Store
 
 _LOCK_MODE: Final = 0o644

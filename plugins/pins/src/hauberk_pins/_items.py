@@ -46,6 +46,9 @@ _ORDER: Final = ("server", "tool", "prompt", "resource", "template")
 _SERVER: Final = "hauberk/pins/server/v1"
 
 
+LOCK_NAME: Final = "hauberk.lock"
+
+
 class Item(msgspec.Struct, frozen=True):
     """One thing that a server shows."""
 
@@ -69,6 +72,13 @@ class Item(msgspec.Struct, frozen=True):
 
 Shown = Mapping[Key, Item]
 """What one server shows."""
+
+
+class Lock(msgspec.Struct, frozen=True):
+    """What is trusted."""
+
+    generation: int = 0
+    servers: Mapping[str, Mapping[Key, Item]] = {}
 
 
 def item(kind: str, name: str, definition: Any) -> Item:

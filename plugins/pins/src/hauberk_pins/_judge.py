@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
 from hauberk.event import Event
 from hauberk.refusals import ConfigError
 from hauberk.verdict import Deny
-from hauberk_pins import _decide, _items, _templates
+from hauberk_pins import _decide, _items
 from hauberk_pins._book import Book, Whole
-from hauberk_pins._compare import Change, renamed_from
 from hauberk_pins._decide import CHANGED, UNPINNED, Stance, Standing
 from hauberk_pins._items import INFO_META, Item, Key, Listing
 from hauberk_pins._limits import LIMITS
 from hauberk_pins._sight import Page, Sight
 from hauberk_pins._visible import shown
+
+if TYPE_CHECKING:
+    from hauberk_pins._compare import Change
 
 UNLISTED: Final = "pins.unlisted"
 _PLUGIN: Final = "pins"
@@ -92,6 +94,8 @@ class Judge:
         return [self._event("pins.first_sight", "info", "logged", len(first), {"items": _names(first)})]
 
     def _hidden(self, keys: list[Key], found: Mapping[Key, str], items: Mapping[Key, Item], page: Page) -> Event:
+        from hauberk_pins._compare import Change, renamed_from  # a start does not wait for what is rare
+
         pins = self._book.pins(self._server)
         changed = [key for key in keys if found[key] == "changed"]
         details: dict[str, Any] = {
@@ -107,6 +111,8 @@ class Judge:
         return self._event("pins.hidden", severity, self._action, len(keys) + page.malformed, details)
 
     def _drifted(self, keys: list[Key], items: Mapping[Key, Item]) -> Event:
+        from hauberk_pins._compare import Change  # as above
+
         pins = self._book.pins(self._server)
         told = [_told(Change("changed", pins.get(key), items[key])) for key in keys[: LIMITS.shown_items]]
         severity = "warning" if self.stance.on_change == "alert" else "info"
@@ -167,6 +173,8 @@ class Judge:
         refused = self.refusal(sight, ("resource", uri))
         if refused is None or sight.distrusted is not None or refused.code == CHANGED:
             return refused
+        from hauberk_pins import _templates  # as above
+
         names = [name for name in sight.names("template") if _templates.matches(name, uri)]
         if any(sight.hash(("template", name)) and self.refusal(sight, ("template", name)) is None for name in names):
             return None

@@ -24,14 +24,11 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Final
 
-import msgspec
-
 from hauberk.refusals import ConfigError, Refused
 from hauberk_pins import _items, _visible
-from hauberk_pins._items import Item, Key
+from hauberk_pins._items import Item, Key, Lock
 from hauberk_pins._limits import LIMITS
 
-FILE_NAME: Final = "hauberk.lock"
 HEAD: Final = "# hauberk.lock: what each server showed when it was trusted; made by `hauberk pins trust`, for review"
 _GENERATION: Final = re.compile(r"generation (0|[1-9][0-9]{0,17})")
 _QUOTED: Final = r'("(?:\\.|[^"\\])*+")'
@@ -39,13 +36,6 @@ _HASH: Final = r"sha256:[0-9a-f]{64}"
 _SERVER: Final = re.compile(rf"server {_QUOTED} {_HASH}")
 _ITEM: Final = re.compile(rf"  (server|tool|prompt|resource|template) {_QUOTED} ({_HASH})")
 _BODY: Final = "    "
-
-
-class Lock(msgspec.Struct, frozen=True):
-    """What is trusted."""
-
-    generation: int = 0
-    servers: Mapping[str, Mapping[Key, Item]] = {}
 
 
 def write(lock: Lock) -> str:

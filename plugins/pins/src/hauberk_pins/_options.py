@@ -8,7 +8,7 @@ from typing import Annotated
 from hauberk import config
 from hauberk.config import Narrow
 from hauberk_pins._decide import OnChange, Stance
-from hauberk_pins._lock import FILE_NAME
+from hauberk_pins._items import LOCK_NAME
 
 
 class Options(config.Options, frozen=True, kw_only=True):
@@ -31,4 +31,4 @@ def lock_path(options: Options, settings: config.Config) -> Path | None:
     """Return where the file for review is; None of a configuration that is no file and names none."""
     if options.lock is not None:
         return options.lock
-    return None if settings.path is None else settings.path.parent / FILE_NAME
+    return None if settings.path is None else settings.path.parent / LOCK_NAME

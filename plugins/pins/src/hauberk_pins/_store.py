@@ -28,9 +28,8 @@ import msgspec
 from hauberk import _advisory, files, keys
 from hauberk.refusals import ConfigError
 from hauberk_pins import _items
-from hauberk_pins._items import Item, Key
+from hauberk_pins._items import Item, Key, Lock
 from hauberk_pins._limits import LIMITS
-from hauberk_pins._lock import Lock
 
 _MAGIC: Final = b"hauberk-pins-v1"
 _KEY: Final = "key"

@@ -10,7 +10,7 @@ import msgspec
 from hauberk_pins import _lock
 from hauberk_pins._compare import label
 from hauberk_pins._desk import Desk, Row
-from hauberk_pins._lock import Lock
+from hauberk_pins._items import Lock
 
 _RULES: Final = {
     "lock_missing": "the file for review is missing",

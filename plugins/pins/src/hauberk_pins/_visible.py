@@ -12,6 +12,7 @@ The rules:
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 from collections.abc import Iterator
@@ -22,7 +23,7 @@ import orjson
 from hauberk import canon
 from hauberk_pins._limits import LIMITS
 
-HIDDEN: Final = re.compile(
+_HIDDEN: Final = (
     "[\x00-\x1f\x7f-\xa0\xad\u034f\u0600-\u0605\u061c\u06dd\u070f\u0890\u0891\u08e2\u115f\u1160\u1680\u17b4\u17b5"
     "\u180b-\u180f\u2000-\u200f\u2028-\u202f\u205f-\u206f\u2800\u3000\u3164\ud800-\uf8ff\ufdd0-\ufdef\ufe00-\ufe0f"
     "\ufeff\uffa0\ufff0-\uffff\U000110bd\U000110cd\U00013430-\U0001343f\U0001bca0-\U0001bca3\U0001d173-\U0001d17a"
@@ -34,6 +35,12 @@ _NEWLINE: Final = r"\n"
 _INDENT: Final = "  "
 _MAX_INT: Final = 2**64 - 1
 _MIN_INT: Final = -(2**63)
+
+
+@functools.cache
+def hidden() -> re.Pattern[str]:
+    """Return what finds a character that does not show; made when it is wanted, which is after the start."""
+    return re.compile(_HIDDEN)
 
 
 def text(value: Any, indent: str = "") -> str:
@@ -72,7 +79,7 @@ def _broken(quoted: str, line: str) -> str:
 def string(value: str) -> str:
     """Return a string in quotes, with escapes for what does not show."""
     quoted = orjson.dumps(value).decode()
-    return HIDDEN.sub(_escape, quoted)
+    return hidden().sub(_escape, quoted)
 
 
 def _escape(found: re.Match[str]) -> str:
@@ -104,5 +111,5 @@ def _no_number(word: str) -> Any:
 
 def shown(name: str, most: int = LIMITS.shown_chars) -> str:
     """Return a name as it may stand in an event, an error or a terminal: short, with escapes for what does not show."""
-    cut = HIDDEN.sub(_escape, name[: most + 1])
+    cut = hidden().sub(_escape, name[: most + 1])
     return cut if len(cut) <= most else f"{cut[: most - 1]}…"

@@ -23,8 +23,9 @@ from hauberk.refusals import ConfigError, PluginError
 HERE = Path(__file__).parent / "conformance_plugins"
 BADS = {"bad_name": "bad_manners:BadManners", "bad_start": "bad_start:BadStart"}
 BADS |= {"bad_manners": "bad_manners:BadManners", "bad_habits": "bad_habits:BadHabits"}
-LIMITS = Limits(peers=4000, patience=1.0)
-"""Patience is for what never ends, and nothing else here is held to it but a turn of the loop."""
+LIMITS = Limits(peers=4000)
+HASTY = Limits(peers=4000, patience=1.0)
+"""For what never ends."""
 NAMES = [check.name for check in CHECKS]
 PATIENCE = 120.0
 pytestmark = pytest.mark.timeout(180)
@@ -157,7 +158,14 @@ def test_check_whose_need_has_failed_is_not_run(bads: Path) -> None:
 
 
 def policy(
-    folder: Path, body: str, *, head: str = "", options: str = "pass", layer: str = "POLICY", init: str = "pass"
+    folder: Path,
+    body: str,
+    *,
+    head: str = "",
+    options: str = "pass",
+    layer: str = "POLICY",
+    init: str = "pass",
+    limits: Limits = LIMITS,
 ) -> Subject:
     """Return a policy in a file of its own, under test."""
     text = f"""
@@ -183,7 +191,7 @@ class Policy:
     path = folder / "policy.py"
     path.write_text(text)
     path.chmod(0o600)
-    return Subject("policy", '[plugins]\npolicy = "policy.py"', base=folder, limits=LIMITS)
+    return Subject("policy", '[plugins]\npolicy = "policy.py"', base=folder, limits=limits)
 
 
 SEND = "@hookimpl\ndef on_send(self, message, connection): "
@@ -363,7 +371,7 @@ ONE_EACH: dict[str, tuple[str, str, dict[str, str]]] = {
 def test_one_fault_is_found(vector: str, tmp_path: Path) -> None:
     """Each way in which a check can fail is found in a policy that has nothing else against it."""
     check, words, source = ONE_EACH[vector]
-    subject = policy(tmp_path, **source)
+    subject = policy(tmp_path, **source, limits=HASTY if "within 1 s" in words else LIMITS)
     (result,) = conformance.run(subject, [found for found in CHECKS if found.name == check])
     assert result.faults, vector
     assert any(words in fault.reason for fault in result.faults), result.faults

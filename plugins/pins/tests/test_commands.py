@@ -12,6 +12,8 @@ from click.testing import Result
 from plugins.pins.tests.conftest import Showing, hash_seen, listed, tool
 
 from hauberk.refusals import HauberkError
+from hauberk_pins import _lock
+from hauberk_pins._items import Lock
 
 if TYPE_CHECKING:
     from plugins.pins.tests.conftest import Guarded
@@ -75,7 +77,8 @@ async def test_lock_of_a_colleague(guarded: Guarded, seen: Showing, hauberk: Hau
     """A lock that came by version control stops the start until it is trusted here, by its hash."""
     hauberk("trust", "--yes", "--hash", hash_seen(tmp_path))
     lock = tmp_path / "hauberk.lock"
-    lock.write_text(lock.read_text().replace("generation 1\n", "generation 5\n"))
+    mine = _lock.read(lock.read_bytes(), "lock")
+    lock.write_text(_lock.write(Lock(5, mine.servers)))
     with pytest.raises(HauberkError, match="only generation 1 was trusted here"):
         async with guarded(seen):
             pytest.fail("started")

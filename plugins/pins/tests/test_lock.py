@@ -63,13 +63,9 @@ def test_damaged_lock_is_refused(at: int, junk: bytes) -> None:
     """A lock that was cut off, or has a byte more or another one anywhere, is an error."""
     data = TEXT.encode()
     for broken in (data[:at], data[:at] + junk + data[at:], data[:at] + junk + data[at + len(junk) :]):
-        if broken != data and not broken.replace(b"generation", b"").startswith(data):
-            try:
-                lock = _lock.read(broken, "x")
-            except ConfigError:
-                continue
-            assert lock.generation != 1  # a generation is a number, and any is one
-            assert lock.servers == lock_of(tool("read", description="Read.\nAll."), tool("write")).servers
+        if broken != data:
+            with pytest.raises(ConfigError):
+                _lock.read(broken, "x")
 
 
 @pytest.mark.parametrize(
@@ -95,7 +91,8 @@ def test_error_names_the_line(old: str, new: str, line: int) -> None:
 def test_deep_and_odd_locks_are_errors() -> None:
     """A body that is deeper than any parser goes, or holds what JSON does not carry, is an error, and no crash."""
     for body in ("[" * 100_000, "NaN", "1e999", '"\\ud800"', "{}}", ""):
-        head = f'{_lock.HEAD}\ngeneration 1\n\nserver "a" sha256:{"0" * 64}\n  tool "t" sha256:{"0" * 64}\n    {body}\n'
+        zero = "sha256:" + "0" * 64
+        head = f'{_lock.HEAD}\ngeneration 1 {zero}\n\nserver "a" {zero}\n  tool "t" {zero}\n    {body}\n'
         with pytest.raises(ConfigError, match="cannot use"):
             _lock.read(head.encode(), "x")
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from hauberk import _advisory, files
+from hauberk import advisory, files
 from hauberk.refusals import ConfigError
 from hauberk_pins import _items, _lock
 from hauberk_pins._book import Book, checked
@@ -110,7 +110,7 @@ def test_locks_keep_apart(store: Store, tmp_path: Path) -> None:
 def test_writers_take_turns(store: Store) -> None:
     """While another process holds the lock nothing is written, and the error says so."""
     fd = files.append_private(store.directory / "lock")
-    assert _advisory.take(fd)
+    assert advisory.take(fd)
     with pytest.raises(ConfigError, match="another process does not let go of it"), store.locked():
         pytest.fail("got in")
 

@@ -178,6 +178,8 @@ class Judge:
         names = [name for name in sight.names("template") if _templates.matches(name, uri)]
         if any(sight.hash(("template", name)) and self.refusal(sight, ("template", name)) is None for name in names):
             return None
+        if refused.code == UNPINNED and not sight.is_complete("template"):
+            return self._deny(UNLISTED, ("resource", uri), "may be of a template that the server has not listed yet")
         return refused
 
     def _deny(self, code: str, key: Key, why: str) -> Deny:
@@ -185,7 +187,7 @@ class Judge:
         name = "" if kind == "resource" else shown(key[1])  # a URI that a host makes may hold a secret
         hint = f"hauberk pins diff --server {server}" + (f" --tool {name}" if kind == "tool" else "")
         if code == UNLISTED:
-            hint = f"let the server list its {kind}s first"
+            hint = f"try again once the server has listed its {kind}s"
         what, rule = (f"{kind} '{name}'", f"{server}/{kind}/{name}") if name else (f"a {kind}", f"{server}/{kind}")
         return Deny(code, f"{what} of server '{server}' {why}", rule=rule, hint=hint)
 

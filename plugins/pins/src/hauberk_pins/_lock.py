@@ -3,7 +3,7 @@ r"""``hauberk.lock``: what each server showed when it was trusted, as text for a
 The form, line by line::
 
     # hauberk.lock: …                         the first line
-    generation 3                              grows with each change
+    generation 3 sha256:…                     grows with each change; the hash over all servers
                                               an empty line before each server
     server "files" sha256:…                   the hash over its name and all of its items
       tool "read_file" sha256:…               the hash over the canonical form of the definition
@@ -24,17 +24,19 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Final
 
+from hauberk import canon
 from hauberk.refusals import ConfigError, Refused
 from hauberk_pins import _items, _visible
 from hauberk_pins._items import Item, Key, Lock
 from hauberk_pins._limits import LIMITS
 
 HEAD: Final = "# hauberk.lock: what each server showed when it was trusted; made by `hauberk pins trust`, for review"
-_GENERATION: Final = re.compile(r"generation (0|[1-9][0-9]{0,17})")
 _QUOTED: Final = r'("(?:\\.|[^"\\])*+")'
 _HASH: Final = r"sha256:[0-9a-f]{64}"
+_GENERATION: Final = re.compile(rf"generation (0|[1-9][0-9]{{0,17}}) {_HASH}")
 _SERVER: Final = re.compile(rf"server {_QUOTED} {_HASH}")
 _ITEM: Final = re.compile(rf"  (server|tool|prompt|resource|template) {_QUOTED} ({_HASH})")
+_LABEL: Final = "hauberk/pins/lock/v1"
 _BODY: Final = "    "
 
 
@@ -45,11 +47,13 @@ def write(lock: Lock) -> str:
 
 def _lines(lock: Lock) -> Iterator[str]:
     yield HEAD
-    yield f"generation {lock.generation}"
-    for server in sorted(lock.servers):
+    hashes = {server: _items.server_hash(server, lock.servers[server].values()) for server in sorted(lock.servers)}
+    whole = canon.digest(_LABEL, [lock.generation, list(hashes.values())])
+    yield f"generation {lock.generation} {whole}"
+    for server, of_server in hashes.items():
         items = lock.servers[server]
         yield ""
-        yield f"server {_visible.string(server)} {_items.server_hash(server, items.values())}"
+        yield f"server {_visible.string(server)} {of_server}"
         for one in ordered(items):
             yield f"  {one.kind} {_visible.string(one.name)} {one.hash}"
             yield _BODY + _visible.text(one.value, _BODY)

@@ -25,7 +25,7 @@ from typing import Final, TypeVar
 
 import msgspec
 
-from hauberk import _advisory, files, keys
+from hauberk import advisory, files, keys
 from hauberk.refusals import ConfigError
 from hauberk_pins import _items
 from hauberk_pins._items import Item, Key, Lock
@@ -217,7 +217,7 @@ class Store:
 
     def _wait(self, fd: int) -> None:
         for _ in range(LIMITS.tries):
-            if _advisory.take(fd):
+            if advisory.take(fd):
                 return
             self._sleep(LIMITS.pause)
         raise ConfigError(

@@ -61,9 +61,6 @@ class Row(msgspec.Struct, omit_defaults=True, gc=False):
 
 
 _NAMES: Final = Row.__struct_fields__
-_SIZES: Final = _NAMES.index("sizes") - 3
-_DETAILS: Final = _NAMES.index("details") - 3
-"""Their places in an event, after code, id and time."""
 _encode: Final = msgspec.json.Encoder().encode
 
 
@@ -86,10 +83,28 @@ def rfc3339(seconds: float) -> str:
 
 
 def _row(event: Event, encode: Callable[[Any], msgspec.Raw]) -> Row:
-    code, id, time, *rest = msgspec.structs.astuple(event)
-    rest[_SIZES] = encode(rest[_SIZES]) if rest[_SIZES] else msgspec.UNSET
-    rest[_DETAILS] = encode(rest[_DETAILS]) if rest[_DETAILS] else msgspec.UNSET
-    return Row(rfc3339(time), code, id, *rest)
+    return Row(  # one by one: a tuple of them takes longer, and CPython 3.11 keeps 2,000 tuples of twenty for ever
+        rfc3339(event.time),
+        event.code,
+        event.id,
+        event.category,
+        event.severity,
+        event.action,
+        event.host,
+        event.server,
+        event.principal,
+        event.source,
+        event.method,
+        event.tool,
+        event.exchange,
+        event.digest,
+        encode(event.sizes) if event.sizes else msgspec.UNSET,
+        event.rule,
+        event.plugin,
+        event.count,
+        event.probe,
+        encode(event.details) if event.details else msgspec.UNSET,
+    )
 
 
 def _visible_row(row: Row) -> Row:

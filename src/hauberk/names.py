@@ -27,7 +27,7 @@ from typing import Final, Literal, NamedTuple, final
 
 import msgspec
 
-from hauberk import _advisory, files
+from hauberk import advisory, files
 from hauberk.refusals import ConfigError
 
 FILE_NAME: Final = "names.json"
@@ -278,7 +278,7 @@ class Names:
 
     def _wait(self, fd: int) -> None:
         for _ in range(self._limits.tries):
-            if _advisory.take(fd):
+            if advisory.take(fd):
                 return
             self._sleep(self._limits.pause)
         raise ConfigError(

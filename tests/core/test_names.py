@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hauberk import _advisory, files, names
+from hauberk import advisory, files, names
 from hauberk.names import Holder, Limits, Names
 from hauberk.refusals import ConfigError
 
@@ -327,7 +327,7 @@ def test_guard_that_holds_the_lock_is_waited_for(tmp_path: Path, clock: Clock) -
     one = Names(path, "h", now=clock, limits=Limits(tries=3), sleep=waits.append)
     one.learn("files", "tools", {"read": "d"})
     fd = files.append_private(path.with_name("names.json.lock"))
-    assert _advisory.take(fd)
+    assert advisory.take(fd)
     with pytest.raises(ConfigError, match="another guard does not let go of it"):
         one.learn("files", "tools", {"write": "d"})
     assert waits == [0.01] * 3
@@ -347,7 +347,7 @@ def test_what_came_while_waiting_is_not_lost(tmp_path: Path, clock: Clock) -> No
     other = Names(path, "h", now=clock)
     other.learn("first", "tools", {"x": "d"})
     fd = files.append_private(path.with_name("names.json.lock"))
-    assert _advisory.take(fd)
+    assert advisory.take(fd)
 
     def meanwhile(_: float) -> None:
         os.close(fd)

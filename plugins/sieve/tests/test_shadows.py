@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from hauberk import _advisory, files
+from hauberk import advisory, files
 from hauberk.config import Config
 from hauberk.event import Event
 from hauberk.names import Learned, Limits, Names
@@ -132,7 +132,7 @@ async def test_names_that_cannot_be_told_are_an_event(
     monkeypatch.setattr(_shadows, "Names", lambda *a, **k: Names(*a, **k, limits=Limits(tries=1, pause=0)))
     files.private_dir(shared.parent)
     fd = files.append_private(shared.with_name("names.json.lock"))
-    assert _advisory.take(fd)
+    assert advisory.take(fd)
     (event,) = await show(link, "files", READ)
     assert (event.code, event.severity) == ("sieve.unshared", "warning")
     assert "another guard does not let go of it" in event.details["reason"]

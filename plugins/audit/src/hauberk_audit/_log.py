@@ -15,32 +15,15 @@ from __future__ import annotations
 
 import errno
 import os
-import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Final, NamedTuple, NoReturn, Self, final
 
-from hauberk import files
+from hauberk import advisory, files
 from hauberk.refusals import PluginError
 from hauberk_audit._bounds import BOUNDS
 from hauberk_audit._chain import GENESIS, Chain
 from hauberk_audit._paths import quarantine, sibling
-
-if sys.platform == "win32":
-    import msvcrt
-
-    def _lock(fd: int) -> None:
-        os.lseek(fd, sys.maxsize // 2, os.SEEK_SET)  # a locked byte cannot be read, so it is one that is never there
-        msvcrt.locking(fd, msvcrt.LK_NBLCK, 1)
-
-else:
-    import fcntl
-
-    def _lock(fd: int) -> None:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-
-
-_HELD: Final = frozenset({errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES, errno.EDEADLK})
 
 
 class Disk(NamedTuple):
@@ -107,7 +90,7 @@ class Log:
             candidate = sibling(path, number)
             fd = files.append_private(candidate)
             try:
-                if _locked(fd):
+                if advisory.take(fd):
                     return cls(candidate, fd, chain, sync=sync, disk=disk)
             except BaseException:
                 os.close(fd)
@@ -255,17 +238,6 @@ class Log:
 def _check_size(lines: Iterable[bytes]) -> None:
     if max(map(len, lines), default=0) > BOUNDS.line:
         raise OSError(errno.EFBIG, f"an entry has at most {BOUNDS.line} bytes")
-
-
-def _locked(fd: int) -> bool:
-    """Lock a file for this process; return whether no other holds it."""
-    try:
-        _lock(fd)
-    except OSError as error:
-        if error.errno not in _HELD:
-            raise
-        return False
-    return True
 
 
 def _read_from(fd: int, offset: int) -> bytes:

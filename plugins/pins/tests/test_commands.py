@@ -96,3 +96,15 @@ def test_unknown_server_is_an_error(seen: Showing, hauberk: Hauberk) -> None:
         hauberk("list", "--server", "mail")
     )
     assert "tool 'rm' is not pinned" in failed(hauberk("list", "--tool", "rm"))
+
+
+def test_older_lock_is_not_trusted(seen: Showing, hauberk: Hauberk, tmp_path: Path) -> None:
+    """A lock that is older than what is trusted here is not taken up, whatever its hash."""
+    for _ in range(2):
+        hauberk("trust", "--yes", "--hash", hash_seen(tmp_path))
+        hauberk("reset", "--server", "files", "--yes")
+    (tmp_path / "hauberk.lock").write_text(_lock.write(Lock(1)))
+    digest = hauberk("diff", "--lock").output.split()[-1]
+    assert "it is of generation 1, and generation 4 is trusted" in failed(
+        hauberk("trust", "--lock", "--yes", "--hash", digest)
+    )

@@ -135,3 +135,13 @@ def test_uri_is_of_its_template(template: str, uri: str, fits: bool) -> None:
 def test_template_cannot_stall() -> None:
     """A template that would take a regular expression for ever is done in time that grows with the URI."""
     assert not _templates.matches("x://" + "{a}a{+b}" * 15 + "!", "x://" + "a" * 16_000)
+
+
+def test_lock_that_lost_a_server_is_refused() -> None:
+    """A lock that was cut off between two servers, or from which one was taken, is refused: it is hashed as a whole."""
+    items = {one.key: one for one in [tool("read")]}
+    text = _lock.write(Lock(1, {"a": items, "b": items}))
+    head, first, second = text.split("\n\n")
+    for left in (f"{head}\n", f"{head}\n\n{first}\n", f"{head}\n\n{second}"):
+        with pytest.raises(ConfigError, match="is not as hauberk writes it"):
+            _lock.read(left.encode(), "x")

@@ -10,6 +10,7 @@ from plugins.pins.tests.conftest import STRICT, Showing, codes, listed, tool
 
 from hauberk.connection import Role
 from hauberk.testing import Clock, notification
+from hauberk_pins._limits import Limits
 
 if TYPE_CHECKING:
     from plugins.pins.tests.conftest import Guarded
@@ -193,6 +194,24 @@ async def test_two_definitions_of_one_name(guarded: Guarded, trust: Trust) -> No
     async with guarded(server) as rig:
         assert await listed(rig) == []
         await refused(rig, "read", "pins.changed")
+
+
+async def test_two_definitions_are_no_change_to_be_alerted_of(guarded: Guarded, trust: Trust) -> None:
+    """Nor are they shown where a change is let pass with a warning."""
+    server = Showing(READ)
+    await pinned(guarded, trust, server)
+    server.show(READ, READ | {"title": "x"})
+    async with guarded(server, STRICT + 'on_change = "alert"\n') as rig:
+        assert await listed(rig) == []
+        await refused(rig, "read", "pins.changed")
+
+
+async def test_items_of_a_connection_are_bounded(guarded: Guarded, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that shows more items than one connection may have is refused its list."""
+    monkeypatch.setattr("hauberk_pins._sight.LIMITS", Limits(items=3))
+    async with guarded(Showing(*[tool(f"t{number}") for number in range(4)])) as rig:
+        await rig.request("tools/list")
+        rig.assert_refused("pins.too_many")
 
 
 async def test_unknown_name_is_never_forwarded(guarded: Guarded, trust: Trust) -> None:
@@ -383,6 +402,17 @@ async def test_unknown_prompts_and_resources_are_refused(
         await rig.request(method, params)
         assert method not in server.asked[-1:]
         assert rig.codes == ["pins.unpinned"]
+
+
+async def test_template_that_was_not_listed_may_come(guarded: Guarded, trust: Trust) -> None:
+    """A URI that no resource has is refused as unlisted, not as unpinned, while the templates are not there."""
+    server = everything()
+    await pinned(guarded, trust, server)
+    server._changes.append(lambda message, said: [] if message["method"] == "resources/templates/list" else said)
+    async with guarded(server, role="server") as rig:
+        await listed(rig, "resources/list", "resources")
+        await rig.request("resources/read", {"uri": "note:///7"})
+    assert [event.code for event in rig.recorder.events if event.category == "refusal"] == ["pins.unlisted"]
 
 
 # --- the server itself ---

@@ -138,7 +138,10 @@ _MATCHING: Final = {
     ),
 }
 _LISTED: Final = (_request("tools/list"), _answer({"tools": [{"name": "read_note"}]}))
-_LISTED_ANEW: Final = (_request("tools/list", id=2), _answer({"tools": [{"name": "read_note", "title": "Read all"}]}, 2))
+_LISTED_ANEW: Final = (
+    _request("tools/list", id=2),
+    _answer({"tools": [{"name": "read_note", "title": "Read all"}]}, 2),
+)
 _POLICY: Final = {
     "core.unjudged": Scene((_READ,), plugins=(rings.Silent,)),
     "core.unapproved": Scene((_READ,), plugins=(rings.Asks,)),

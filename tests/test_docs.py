@@ -44,6 +44,7 @@ APART: dict[str, list[str]] = {
     "benchmarks.md": ["sh", "text", "sh", "text", "sh", "sh", "sh"],
     "configuration.md": ["toml"],
     "doctor.md": ["console", "python"],
+    "explain.md": ["toml", "console"],
     "plugins.md": ["python", "toml", "toml", "python", "python"],
     "production.md": ["console"],
     "testing-your-plugin.md": ["toml", "python", "python", "console", "python", "sh"],

@@ -15,7 +15,8 @@ from hauberk.cli._shared import HELP
 from hauberk.refusals import HauberkError
 
 _OWN: Final = {
-    name: f"hauberk.cli.{name}" for name in ("run", "wrap", "unwrap", "doctor", "plugins", "config", "completion")
+    name: f"hauberk.cli.{name}"
+    for name in ("run", "wrap", "unwrap", "doctor", "explain", "plugins", "config", "completion")
 }
 _EPILOG: Final = """\b
 Examples:

@@ -45,6 +45,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger("hauberk")
 Walk = Generator[Awaitable[Any], Any, Any]
 _NOTHING = b"{}"
+LONG = 1536
+"""After a message of more bytes, the next on its way is likely to be long too."""
 
 
 class Crossing(msgspec.Struct, eq=False):
@@ -132,7 +134,10 @@ class Crossing(msgspec.Struct, eq=False):
 
     def _enter(self, raw: bytes | None, data: dict[str, Any] | None, proof: Proof | None = None) -> Message:
         way, session, chains = self.way, self.session, self.policy.chains
-        data, encoded = edge.normalise(data or {}) if raw is None else edge.read(raw, bounds=session.bounds)
+        if raw is None:
+            data, encoded = edge.normalise(data or {}, long=way.long)
+        else:
+            data, encoded = edge.read(raw, bounds=session.bounds)
         kind, method, id = classify(data, session.bounds)
         self.kind, self.id, checked = kind, id, data
         speaker = session.guard.principal if way.outward else session.connection.principal
@@ -148,8 +153,9 @@ class Crossing(msgspec.Struct, eq=False):
             if kind == "result":
                 check_result(data["result"])
         self.route = route = chains.route(method)
+        way.long = len(encoded) > LONG
         if (route.idle_out if way.outward else route.idle_in) and data is checked:
-            self.encoded = None if chains.judged and method == "tools/call" and kind == "request" else encoded
+            self.encoded = encoded
         self.message = message = Message(
             kind,
             way.toward,
@@ -212,7 +218,8 @@ class Crossing(msgspec.Struct, eq=False):
             message = yield from embedded.responses(self, message)
         call: ToolCall | None = None
         judgement: Judgement | None = None
-        if message.method == "tools/call" and (self.encoded is None or self.policy.decides):
+        judged = self.encoded is None or self.policy.decides or self.policy.chains.judged
+        if judged and message.method == "tools/call":
             judgement = Judgement(self, message)
             yield from judgement.run()
             call = judgement.call
@@ -282,11 +289,13 @@ class Crossing(msgspec.Struct, eq=False):
     def _compared(self, message: Message, call: ToolCall, data: dict[str, Any]) -> dict[str, Any]:
         """Refuse a call that is not the one that was judged; return it built round the very bytes."""
         params, chains, admit_out = message.data["params"], self.policy.chains, self.route.admit_out
-        # From the frozen bytes themselves, whatever became of the arguments since.
+        # From the frozen bytes, or the checked ones, themselves, whatever became of the arguments since.
         built = data is message.data and self.way.target.bytes_only
         same = params["name"] == call.name and message.data["method"] == "tools/call"
         same = same and message.data["id"] == message.id
-        if same and (call.read or admit_out.steps or not (built or self.encoded)):
+        if same and self.encoded is not None and not built:
+            same = encode(data) == self.encoded
+        elif same and (call.read or admit_out.steps or not built):
             same = freeze(params.get("arguments") or {}) == call.frozen
         if not same:
             raise pipeline.call_changed(chains.judges, chains.charges, admit_out)

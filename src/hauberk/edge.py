@@ -123,7 +123,7 @@ def _values(text: bytes) -> int:
     return text.count(b",") + text.count(b"[") + text.count(b"{")
 
 
-def normalise(message: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
+def normalise(message: dict[str, Any], *, long: bool = False) -> tuple[dict[str, Any], bytes]:
     """Check an object that another parser made, and make it our own.
 
     Equality proves that nothing changed on the way: the serialiser writes true, 1 and 1.0 apart, so values of different
@@ -131,6 +131,7 @@ def normalise(message: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
 
     Args:
         message: The message; it is not changed.
+        long: Whether it is likely to be long, so that its depth is measured while it is serialised.
 
     Returns:
         A copy of plain JSON values, and its serialisation.
@@ -145,12 +146,12 @@ def normalise(message: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
     if not gauge.pad and _depth.too_deep(message):  # the serialiser would not stop
         raise rules.DEPTH.refused()
     try:
-        own = orjson.dumps(message)
+        own = gauge.dumps(message)[gauge.pad : -gauge.pad or None] if long else orjson.dumps(message)
     except TypeError:
         own = b""
     if not own:
         raise (rules.DEPTH if _depth.too_deep(message) else rules.FOREIGN).refused()
-    if len(own) > _SHALLOW_BYTES and not _shallow(own):
+    if not long and len(own) > _SHALLOW_BYTES and not _shallow(own):
         gauge.dumps(message)
     plain = _copied(message, _FEW) if len(own) > _COUNTED_BYTES else None
     if plain is None:

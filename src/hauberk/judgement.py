@@ -42,7 +42,8 @@ class Judgement:
         self.clock = session.guard.clock
         self.connection = session.connection
         exchange = crossing.asked
-        self.call = call = ToolCall(message, exchange, self.connection.server)
+        checked = crossing.encoded is not None
+        self.call = call = ToolCall(message, exchange, self.connection.server, checked=checked)
         exchange.tool = call.name[:SHOWN]
         self._answer: Answer = None
 

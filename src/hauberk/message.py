@@ -157,7 +157,19 @@ class ToolCall:
         "server",
     )
 
-    def __init__(self, message: Message, exchange: Exchange, server: str, *, dry: bool = False) -> None:
+    def __init__(
+        self, message: Message, exchange: Exchange, server: str, *, dry: bool = False, checked: bool = False
+    ) -> None:
+        """Freeze a call.
+
+        Args:
+            message: The request.
+            exchange: Its exchange.
+            server: The server's name.
+            dry: Whether it is judged for an explanation only.
+            checked: Whether the whole message is kept as it was checked, and no hook has seen it since: then the
+                arguments are serialised only where somebody asks for them.
+        """
         self.message = message
         self.exchange = exchange
         self.name: str = message.data["params"]["name"]
@@ -172,21 +184,27 @@ class ToolCall:
         self.read = False
         self._arguments: dict[str, Any] = message.data["params"].get("arguments") or {}
         self._digest = ""
-        self._frozen = freeze(self._arguments)
-        self.holds_secrets = b"\n" in self._frozen
+        self._frozen = b""
+        self.holds_secrets = False
         """Whether a reference stands somewhere in the arguments."""
+        if not checked:
+            self._frozen = freeze(self._arguments)
+            self.holds_secrets = b"\n" in self._frozen
         if message.first is not None:
             _only_json(self._arguments, self._frozen)
 
     @property
     def frozen(self) -> bytes:
-        """Return the arguments as they were serialised before anybody judged them; what leaves is built round them."""
+        """Return the arguments as they were serialised before anybody read them; what leaves is built round them."""
+        if not self._frozen:
+            self._frozen = freeze(self._arguments)
         return self._frozen
 
     @property
     def arguments(self) -> dict[str, Any]:
         """Return the final arguments; `SecretRef` stands where a secret will."""
-        self.read = True
+        if not self.read:
+            self.read = bool(self.frozen)
         return self._arguments
 
     @property
@@ -209,7 +227,7 @@ class ToolCall:
 
     def changed(self) -> bool:
         """Whether the arguments are no longer those that were frozen."""
-        return freeze(self._arguments) != self._frozen
+        return freeze(self._arguments) != self.frozen
 
 
 def freeze(arguments: Any) -> bytes:

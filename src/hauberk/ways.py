@@ -38,7 +38,7 @@ class Port(Protocol):
 class Way:
     """One direction of travel."""
 
-    __slots__ = ("exchanges", "opposite", "outward", "sender", "source", "tail", "target", "toward", "waiting")
+    __slots__ = ("exchanges", "long", "opposite", "outward", "sender", "source", "tail", "target", "toward", "waiting")
     opposite: Way
 
     def __init__(self, source: Port, target: Port, *, outward: bool, sender: str, exchanges: Exchanges) -> None:
@@ -53,6 +53,8 @@ class Way:
         self.tail: asyncio.Future[None] | None = None
         """The last notification or answer that waits; what comes later leaves after it."""
         self.waiting = 0
+        self.long = False
+        """Whether the last message was long; the next one's depth is then measured while it is serialised."""
 
     def release(self, done: asyncio.Future[None], after: asyncio.Future[None] | None) -> None:
         """Let go on what waits for ``done``, but not before ``after``: a message may end before those ahead of it."""

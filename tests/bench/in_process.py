@@ -22,7 +22,7 @@ ALLOW = """
 [core]
 state_dir = "{path}"
 [plugins]
-disable = []
+disable = ["pins"]
 [sieve]
 allow = ["bench/*"]
 [audit]

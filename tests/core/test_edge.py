@@ -447,11 +447,13 @@ class Level(enum.IntEnum):
 
 
 @pytest.mark.parametrize("filler", [{}, {"filler": "x" * 2000}], ids=["short", "long"])
-@given(OBJECTS)
-def test_normalise(filler: dict[str, Any], value: dict[str, Any]) -> None:
-    """A plain object comes back equal, type by type, and is a copy, whether it is short or holds a long text."""
+@given(OBJECTS, st.booleans())
+def test_normalise(filler: dict[str, Any], value: dict[str, Any], long: bool) -> None:
+    """A plain object comes back equal, type by type, and is a copy, whether it is short or holds a long text, and
+    whatever was expected.
+    """
     value = filler | value
-    plain, own = edge.normalise(value)
+    plain, own = edge.normalise(value, long=long)
     assert outlines(plain) == outlines(value)
     assert not containers(plain) & containers(value)
     assert own == orjson.dumps(value)
@@ -502,6 +504,9 @@ def test_normalise_refuses_what_json_does_not_carry(value: Any) -> None:
             edge.normalise(given_value)
         assert (caught.value.code, caught.value.jsonrpc) == ("core.not_json", MEDIATION)
         assert WORD not in str(caught.value)
+        with pytest.raises(Refused) as again:
+            edge.normalise(given_value, long=True)
+        assert again.value.code == "core.not_json"
 
 
 @pytest.mark.parametrize("value", [[], [{}], "x", None, 1])
@@ -516,13 +521,15 @@ def test_normalise_measures_depth(gauge: _depth.Gauge, size: int) -> None:
     """An object of another parser obeys the same limit; one that holds itself is too deep (A53)."""
     filler = {"filler": "x" * size}
     fits = filler | orjson.loads(nested(128, "[{"))
-    assert edge.normalise(fits)[0] == fits
+    for long in (False, True):
+        assert edge.normalise(fits, long=long)[0] == fits
     loop: list[Any] = []
     loop += [loop, loop]
     for value in (orjson.loads(nested(129, "[{")), orjson.loads(nested(300, "[")), {"x": loop}):
-        with pytest.raises(Refused) as caught:
-            edge.normalise(filler | value)
-        assert caught.value.code == "core.depth"
+        for long in (False, True):
+            with pytest.raises(Refused) as caught:
+                edge.normalise(filler | value, long=long)
+            assert caught.value.code == "core.depth"
 
 
 # --- who waits ---

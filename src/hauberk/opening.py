@@ -17,7 +17,7 @@ from hauberk.plugins import Loaded
 from hauberk.refusals import ConfigError, PluginError
 
 _PATIENCE: Final = 60.0
-"""Seconds that one plugin of a reload may take: while it hangs every other reload waits, and nobody hears of it."""
+"""Seconds that one plugin of a reload, or one that closes, may take: while it hangs all others wait for it."""
 
 
 class Opened:
@@ -69,8 +69,18 @@ class Opened:
         async with AsyncExitStack() as stack:
             for plugin in self._plugins:
                 if hasattr(plugin, "close") and not any(plugin is one for one in kept):
-                    stack.push_async_callback(plugin.close)
+                    stack.push_async_callback(_closed, plugin)
         self._plugins.clear()
+
+
+async def _closed(plugin: Any) -> None:
+    """Close a plugin; one that does not end must not keep the others open.
+
+    Raises:
+        TimeoutError: It took too long.
+    """
+    async with asyncio.timeout(_PATIENCE):
+        await plugin.close()
 
 
 def _records_nothing(loaded: Loaded) -> bool:

@@ -283,8 +283,10 @@ async def _retire(old: Policy, new: Policy, opened: Opened) -> None:
             "messages of the policy %s are still on their way; its plugins are closed now", old.config.version
         )
     try:
-        await old.recorder.close()
-        await opened.close(keep=new.loaded)
+        try:
+            await old.recorder.close()
+        finally:
+            await opened.close(keep=new.loaded)
     except asyncio.CancelledError:
         raise
     except (Exception, SystemExit) as error:  # noqa: BLE001 - the policy in force needs none of its plugins

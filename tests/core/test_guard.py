@@ -11,6 +11,7 @@ import pytest
 from tests.core.harness import Port, Recorder, call_params, make_rig, request, rig, ring
 from tests.core.house import House, empty_house, locked, source
 
+from hauberk import opening
 from hauberk.config import Config, Options
 from hauberk.connection import Connection
 from hauberk.event import Event
@@ -463,6 +464,22 @@ async def test_plugin_that_fails_to_close_keeps_no_other_open() -> None:
         async with guard_of(lives.plugin("a"), lives.plugin("b", closes=OSError("no disk"))):
             pass
     assert lives.said == ["+a", "+b", "-b", "-a"]
+
+
+async def test_plugin_that_never_closes_keeps_no_other_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A plugin whose close does not end is given up after a while, and the others are closed."""
+
+    async def never() -> None:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(opening, "_PATIENCE", 0.01)
+    lives = Lives()
+    stuck = lives.plugin("b")
+    stuck.close = never
+    with pytest.raises(TimeoutError):
+        async with guard_of(lives.plugin("a"), stuck):
+            pass
+    assert lives.said == ["+a", "+b", "-a"]
 
 
 async def test_closing_ends_sessions_and_nothing_passes_afterwards() -> None:

@@ -45,6 +45,21 @@ class Host:
     def write(self, text: str) -> None:
         self.config.write_text(f'[core]\nstate_dir = "{self.state}"\n{text}')
 
+    def write_policy(self, layer: str, body: str) -> None:
+        """Let a local policy judge."""
+        policy = self.folder / "policy.py"
+        lines = [
+            "import hauberk",
+            "class Policy:",
+            f"    name, layer, Options = 'policy', hauberk.Layer.{layer}, hauberk.Options",
+            "    def __init__(self, options, guard): pass",
+            "    @hauberk.hookimpl",
+            f"    def on_tool_call(self, call): {body}",
+        ]
+        policy.write_text("\n".join(lines) + "\n")
+        policy.chmod(0o600)
+        self.write(f'[plugins]\npolicy = "policy.py"\n[policy]\n{RULES}')
+
     def explain(self, *words: str) -> Told:
         status = main(["explain", *words, "--config", str(self.config)])
         return Told(status, *self._capsys.readouterr())
@@ -83,18 +98,7 @@ def test_call_that_passes_is_explained(host: Host) -> None:
 
 def test_plugin_that_is_not_run_is_named(host: Host) -> None:
     """What a local policy does in ADMIT is named as not run, with its hooks."""
-    policy = host.folder / "policy.py"
-    lines = [
-        "import hauberk",
-        "class Policy:",
-        "    name, layer, Options = 'policy', hauberk.Layer.ADMIT, hauberk.Options",
-        "    def __init__(self, options, guard): pass",
-        "    @hauberk.hookimpl",
-        "    def on_tool_call(self, call): raise AssertionError",
-    ]
-    policy.write_text("\n".join(lines) + "\n")
-    policy.chmod(0o600)
-    host.write(f'[plugins]\npolicy = "policy.py"\n[policy]\n{RULES}')
+    host.write_policy("ADMIT", "raise AssertionError")
     told = host.explain("files", "read_file")
     assert "not run, and may say otherwise: policy (on_tool_call)" in told.out.splitlines()
     assert told.status == 0
@@ -115,12 +119,13 @@ def test_one_object_with_json(host: Host) -> None:
 
 
 def test_nothing_that_moves_a_cursor_is_printed(host: Host) -> None:
-    """The name of a tool may hold anything; a terminal gets only what can be seen."""
-    told = host.explain("files", "x\x1b[2J\u202e")
+    """The name of a tool, a reason, a rule and a hint may hold anything; a terminal gets only what can be seen."""
+    bad = "\x1b[2J\x9b\u202e"
+    host.write_policy("CONTENT", f"return hauberk.Deny('policy.no', {bad!r}, rule={bad!r}, hint={bad!r})")
+    told = host.explain("files", f"x{bad}")
     assert told.status == 1
-    assert "\x1b" not in told.out
-    assert "\u202e" not in told.out
-    assert "files/x\\u{1b}[2J\\u{202e};" in told.out
+    assert not set(bad) - set("[2J") & set(told.out)
+    assert "files/x\\u{1b}[2J\\u{9b}\\u{202e};" in told.out
 
 
 def test_colour_is_for_terminals(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -158,9 +163,13 @@ def test_bad_arguments_are_status_two(host: Host, text: bytes, flags: list[str])
     assert "xxx" not in told.out + told.err
 
 
-def test_no_more_is_read_than_a_message_may_have(host: Host) -> None:
-    """A file without an end is not read to its end."""
-    assert host.explain("files", "read_file", "/dev/zero").status == 2
+def test_no_more_is_read_than_a_message_may_have(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Input that does not end is not read to its end."""
+    host.write(f"[core.bounds]\nline_bytes = 1024\n{RULES}")
+    buffer = io.BytesIO(b" " * 5000)
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(buffer))
+    assert host.explain("files", "read_file", "-").status == 2
+    assert buffer.tell() == 1025
 
 
 @pytest.mark.parametrize("name", ["missing.json", "."])

@@ -139,7 +139,7 @@ async def explain(guard: Guard, server: str, tool: str, args: dict[str, Any]) ->
     opened = await Opened.all_of({name: one for name, one in policy.loaded.items() if any(map(_is_run, one.steps))})
     try:
         connection = Connection(id=_SELF, host=guard.host, server=server, role="client")
-        answer = await _connected(ear, policy, connection, guard) or await _sent(ear, guard, connection, tool, args)
+        answer = await _connected(ear, policy, connection, guard) or await _sent(guard, connection, tool, args)
         return await _explained(ear, policy, connection, answer, guard.clock, tool)
     finally:
         await opened.close()
@@ -262,9 +262,7 @@ async def _connected(ear: _Ear, policy: Policy, connection: Connection, guard: G
     return None
 
 
-async def _sent(
-    ear: _Ear, guard: Guard, connection: Connection, tool: str, args: dict[str, Any]
-) -> dict[str, Any] | None:
+async def _sent(guard: Guard, connection: Connection, tool: str, args: dict[str, Any]) -> dict[str, Any] | None:
     """Send the call through a session that ends nowhere; return what the host gets instead, where it does not pass."""
     near, far = _Port(), _Port()
     session = guard.session(connection, near, far)
@@ -277,9 +275,7 @@ async def _sent(
             exchange.sent = False  # so whatever was taken for it is given back
         return answer
     finally:
-        heard = len(ear.events)
         await session.close()
-        del ear.events[heard:]
 
 
 # --- what came of it ---

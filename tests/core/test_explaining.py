@@ -259,6 +259,21 @@ async def test_judge_knows_that_nothing_is_sent(answer: Any) -> None:
     assert (dry, sent) == ([True, True], [False, False])
 
 
+async def test_judges_do_not_see_what_others_did_to_the_call() -> None:
+    """A judge that is asked alone sees the call as it was, whatever judges before it made of it."""
+    seen: list[Any] = []
+
+    def change(call: ToolCall, _: Any) -> Deny:
+        seen.append(dict(call.arguments))
+        call.arguments["path"] = "/etc"
+        return Deny("p.no", "no")
+
+    said = await explained(*(ring(f"p{n}", on_tool_call=change) for n in range(3)))
+    assert seen == [ARGUMENTS] * 3
+    assert (said.code, said.plugin) == ("core.call_changed", "p0, p1, p2")
+    assert [(one.verdict, one.code) for one in said.opinions[1:]] == [("failed", "core.call_changed")] * 2
+
+
 async def test_rewritten_arguments_are_judged() -> None:
     """What POLICY and CONTENT make of the arguments is what judges see and what the digest stands for; who did it is
     named, and who changed nothing is not.
@@ -369,7 +384,7 @@ async def test_judge_that_waits_too_long() -> None:
     async def waits(_call: ToolCall, _connection: Connection) -> None:
         await asyncio.Event().wait()
 
-    haste = "[core.bounds]\ndeadline = 0.02"
+    haste = "[core]\nrequest_timeout = 0.001\n[core.bounds]\ndeadline = 0.02"  # no answer is waited for
     no = ring("no", on_tool_call=Deny("no.way", "no"))
     for plugins in ([ring("slow", on_tool_call=waits)], [no, ring("slow", on_tool_call=waits)]):
         said = await explained(*plugins, toml=haste)

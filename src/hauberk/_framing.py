@@ -61,6 +61,10 @@ class Framer:
 
     def feed(self, chunk: bytes) -> list[bytes | Overlong]:
         """Take the next bytes of the stream; return the lines that end in them, without their line feeds."""
+        end = chunk.find(b"\n")
+        if end == len(chunk) - 1 and 0 < end <= self._limit and not (self._held or self._dropped):
+            whole = chunk[:end]  # one line, as most chunks are
+            return [] if whole.isspace() else [whole]
         lines = chunk.split(b"\n")
         rest = lines.pop()
         found: list[bytes | Overlong] = []

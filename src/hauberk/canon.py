@@ -167,6 +167,8 @@ def _has_doubles(out: bytes) -> bool:
     """Whether there may be a double in another form than the canonical one."""
     if not _TRACEABLE:
         return True
+    if not (b"." in out or b"-" in out or b"+" in out):
+        return False
     for char, trace in _TRACES:  # noqa: SIM110 - a generator would cost as much as a short text
         if char in out and trace.search(out):
             return True

@@ -109,13 +109,17 @@ class Reader:
 
     def _ready(self) -> int:
         """Read once; return how many bytes came."""
+        size = self._size
         try:
-            chunk = os.read(self._fd, self._size)
+            chunk = os.read(self._fd, size)
         except BlockingIOError:
             return 0
         except OSError:
             chunk = b""
-        self._size = min(self._size * 4, _CHUNK_MAX) if len(chunk) == self._size else max(_CHUNK, self._size // 2)
+        if len(chunk) == size:
+            self._size = min(size * 4, _CHUNK_MAX)
+        elif size > _CHUNK:
+            self._size = max(_CHUNK, size // 2)
         self._take(chunk)
         return len(chunk)
 

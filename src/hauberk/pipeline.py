@@ -181,15 +181,11 @@ def judge(
         HookError: A plugin could not tell, or changed the call.
     """
     strictest: tuple[str, Verdict] | None = None
-    calls, lenient = iter(chain.calls), not chain.must_judge
+    calls, strict = iter(chain.calls), chain.must_judge
     try:
         for ask in calls:
             verdict = ask(call, connection)
-            if verdict is None and lenient:
-                continue
-            if type(verdict) is Allow:
-                strictest = strictest or (chain.at(operator.length_hint(calls)).plugin, verdict)
-            else:
+            if verdict is not None or strict:
                 strictest = stricter(strictest, chain.at(operator.length_hint(calls)), verdict, call)
                 if strictest is not None and type(strictest[1]) is Deny:
                     break
@@ -239,6 +235,8 @@ def stricter(
     Raises:
         HookError: The answer is no verdict.
     """
+    if type(verdict) is Allow:
+        return strictest or (step.plugin, verdict)
     if verdict is None:
         if not step.must_judge:
             return strictest

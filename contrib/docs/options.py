@@ -87,7 +87,8 @@ def words(kind: Any) -> str:
     if base is Annotated:
         return words(args[0]) + "".join(filter(None, map(_limit, args[1:])))
     if base is Literal:
-        return " or ".join(f"`{json.dumps(arg)}`" for arg in args)
+        # typing takes two literals of the same values for one, so their order is that of whichever came first
+        return " or ".join(f"`{json.dumps(arg)}`" for arg in sorted(args, key=str))
     if base in {Union, types.UnionType}:
         return " or ".join(filter(None, map(words, args)))
     if base is tuple:

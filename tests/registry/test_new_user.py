@@ -290,9 +290,10 @@ async def is_refused(client: Desk) -> None:
 async def allows(client: Desk) -> None:
     """Do what the hint says, reload: the client stays, is told, sees the tool, and may call it."""
     user = client.user
-    found, checked = user.follow(GUARD, "When something is refused")
+    found, checked, explained = user.follow(GUARD, "When something is refused")
     assert '"tool":"write_file"' in found
     assert checked.startswith(f"ok: {HOME}/{CONFIGURATION}, profile development")
+    assert "passes: files/write_file" in explained
     await client.reload()
     assert await client.tools("files") == client.allowed("write_file")
     await client.call("files", "write_file", path=f"{user.home}/notes/new.txt", content="bread")

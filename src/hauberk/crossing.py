@@ -289,12 +289,12 @@ class Crossing(msgspec.Struct, eq=False):
     def _compared(self, message: Message, call: ToolCall, data: dict[str, Any]) -> dict[str, Any]:
         """Refuse a call that is not the one that was judged; return it built round the very bytes."""
         params, chains, admit_out = message.data["params"], self.policy.chains, self.route.admit_out
-        # From the frozen bytes, or the checked ones, themselves, whatever became of the arguments since.
+        # From the frozen bytes themselves, whatever became of the arguments since.
         built = data is message.data and self.way.target.bytes_only
         same = params["name"] == call.name and message.data["method"] == "tools/call"
         same = same and message.data["id"] == message.id
-        if same and self.encoded is not None and not built:
-            same = encode(data) == self.encoded
+        if same and self.encoded is not None:
+            same = encode(data) == self.encoded  # whoever read it, at any time, has read what was checked
         elif same and (call.read or admit_out.steps or not built):
             same = freeze(params.get("arguments") or {}) == call.frozen
         if not same:

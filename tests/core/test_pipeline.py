@@ -679,6 +679,21 @@ async def test_changed_call_never_leaves(change: Callable[[Any], Any], reach: st
         assert [orjson.dumps(m["params"]["arguments"]) for m in r.reached] in ([], [orjson.dumps(ARGUMENTS)])
 
 
+@pytest.mark.parametrize("bytes_only", [True, False])
+@pytest.mark.parametrize("role", CLIENT)
+@pytest.mark.parametrize("reads", [lambda call: call.arguments, lambda call: call.digest], ids=["arguments", "digest"])
+async def test_what_a_later_judge_saw_is_what_is_sent(reads: Any, role: Any, bytes_only: bool) -> None:
+    """Where one judge changes the message behind the call's back, and the next one judges what it became, nothing of
+    either is sent (V16, A69).
+    """
+    bad = ring("bad", on_tool_call=lambda call, _: call.message.data["params"]["arguments"].update(path="/") and None)
+    deceived = ring("deceived", on_tool_call=lambda call, _: Allow() if reads(call) else None)
+    async with rig(bad, deceived, role=role, bytes_only=bytes_only) as r:
+        await r.call("ls", {"path": "/etc/shadow"})
+        assert r.reached == []
+        assert len(r.recorder.of("core.call_changed")) == 1
+
+
 async def test_call_changed_between_the_verdict_and_the_write_is_refused() -> None:
     """A judge that keeps the arguments and changes them while the decision is recorded is caught at the last step."""
     kept: list[Any] = []

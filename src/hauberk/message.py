@@ -211,6 +211,7 @@ class ToolCall:
     def digest(self) -> str:
         """Return ``sha256:<hex>`` over the name and the arguments in canonical form (RFC 8785); made once."""
         if not self._digest:
+            self.read = self.read or bool(self._frozen)  # who goes by the digest goes by the arguments
             shown = masked(self._arguments) if self.holds_secrets else self._arguments
             # Parsed JSON holds no NaN, and what a plugin made was looked at when it was frozen.
             self._digest = canon.digest("hauberk/call/v1", [self.name, shown], finite=True)

@@ -681,14 +681,15 @@ async def test_changed_call_never_leaves(change: Callable[[Any], Any], reach: st
 
 @pytest.mark.parametrize("bytes_only", [True, False])
 @pytest.mark.parametrize("role", CLIENT)
+@pytest.mark.parametrize("seen", [[], [ring("eyes", on_send=None, on_receive=None)]], ids=["checked", "frozen"])
 @pytest.mark.parametrize("reads", [lambda call: call.arguments, lambda call: call.digest], ids=["arguments", "digest"])
-async def test_what_a_later_judge_saw_is_what_is_sent(reads: Any, role: Any, bytes_only: bool) -> None:
+async def test_what_a_later_judge_saw_is_what_is_sent(reads: Any, seen: Any, role: Any, bytes_only: bool) -> None:
     """Where one judge changes the message behind the call's back, and the next one judges what it became, nothing of
     either is sent (V16, A69).
     """
     bad = ring("bad", on_tool_call=lambda call, _: call.message.data["params"]["arguments"].update(path="/") and None)
     deceived = ring("deceived", on_tool_call=lambda call, _: Allow() if reads(call) else None)
-    async with rig(bad, deceived, role=role, bytes_only=bytes_only) as r:
+    async with rig(bad, deceived, *seen, role=role, bytes_only=bytes_only) as r:
         await r.call("ls", {"path": "/etc/shadow"})
         assert r.reached == []
         assert len(r.recorder.of("core.call_changed")) == 1

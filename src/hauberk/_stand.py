@@ -58,7 +58,7 @@ class Heard(NamedTuple):
         return [line for line in self.out if _code(line) not in {*self.codes, "core.refused"}]
 
 
-class _Port:
+class Kept:
     """One side of a session, which keeps what is written to it."""
 
     bytes_only = True
@@ -174,7 +174,7 @@ class Stand:
             TimeoutError: A message neither passed nor stopped.
         """
         with self._varied(alone, steps, sinks, bounds), _unlogged():
-            near, far = _Port(), _Port()
+            near, far = Kept(), Kept()
             session = self._guard.session(connection, near, far)
             try:
                 return await self._sent(session, near, far, messages)
@@ -183,7 +183,7 @@ class Stand:
                 await session.close()
                 self._recorder.muted = False
 
-    async def _sent(self, session: Session, near: _Port, far: _Port, messages: Sequence[Sent]) -> Heard:
+    async def _sent(self, session: Session, near: Kept, far: Kept, messages: Sequence[Sent]) -> Heard:
         client = near if session.connection.role == "client" else far
         for number, sent in enumerate(messages, 1):
             to_near = (sent.by == "client") == (client is far)

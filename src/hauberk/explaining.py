@@ -23,6 +23,7 @@ from msgspec.structs import replace
 
 from hauberk import edge, pipeline
 from hauberk._document import is_name
+from hauberk._stand import Kept
 from hauberk.chains import Chain, Chains, Step
 from hauberk.connection import Connection
 from hauberk.event import Event
@@ -35,7 +36,7 @@ from hauberk.sinks import Recorder, Sink
 from hauberk.verdict import Allow, Approved, Ask, Deny
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Callable
 
     from hauberk.bounds import Bounds
     from hauberk.guard import Guard
@@ -161,22 +162,6 @@ def _not_run(policy: Policy) -> dict[str, list[str]]:
     return found
 
 
-class _Port:
-    """One side of a session, which keeps what is written to it."""
-
-    bytes_only = True
-
-    def __init__(self) -> None:
-        self.got: list[bytes] = []
-
-    def deliver(self, data: Any, ticket: Any) -> Awaitable[None] | None:  # noqa: ARG002 - the contract of a port
-        self.got.append(data)
-        return None
-
-    def unanswered(self, ticket: Any) -> Awaitable[None] | None:  # noqa: ARG002 - as above
-        return None
-
-
 class _Ear:
     """What the plugins of a policy say of one call, and what the session makes of it."""
 
@@ -264,7 +249,7 @@ async def _connected(ear: _Ear, policy: Policy, connection: Connection, guard: G
 
 async def _sent(guard: Guard, connection: Connection, tool: str, args: dict[str, Any]) -> dict[str, Any] | None:
     """Send the call through a session that ends nowhere; return what the host gets instead, where it does not pass."""
-    near, far = _Port(), _Port()
+    near, far = Kept(), Kept()
     session = guard.session(connection, near, far)
     data = {"jsonrpc": "2.0", "id": 1, "method": _METHOD, "params": {"name": tool, "arguments": args}}
     try:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from contextvars import Context, copy_context
 from types import TracebackType
@@ -118,14 +118,11 @@ def _wake(future: asyncio.Future[None]) -> None:
 class _End:
     """One end of a stream, as the SDK uses it."""
 
-    __slots__ = ("_stream",)
+    __slots__ = ("_stream", "close")
 
-    def __init__(self, stream: Stream) -> None:
+    def __init__(self, stream: Stream, close: Callable[[], None]) -> None:
         self._stream: Final = stream
-
-    def close(self) -> None:
-        """Close this end."""
-        raise NotImplementedError
+        self.close: Final = close
 
     async def aclose(self) -> None:
         """Close this end."""
@@ -146,12 +143,8 @@ class Sending(_End):
     __slots__ = ("send",)
 
     def __init__(self, stream: Stream) -> None:
-        super().__init__(stream)
+        super().__init__(stream, stream.end)
         self.send: Final = stream.put
-
-    def close(self) -> None:
-        """Close this end."""
-        self._stream.end()
 
 
 class Receiving(_End):
@@ -160,17 +153,13 @@ class Receiving(_End):
     __slots__ = ("receive",)
 
     def __init__(self, stream: Stream) -> None:
-        super().__init__(stream)
+        super().__init__(stream, stream.leave)
         self.receive: Final = stream.take
 
     @property
     def last_context(self) -> Context | None:
         """Return the context in which the last item was sent."""
         return self._stream.last_context
-
-    def close(self) -> None:
-        """Close this end."""
-        self._stream.leave()
 
     def __aiter__(self) -> Self:
         return self

@@ -11,7 +11,7 @@ from click.exceptions import Exit, UsageError
 
 from hauberk import __version__
 from hauberk.cli._boundary import COULD_NOT_TELL, PROGRAM, Manner, bounded, complain
-from hauberk.cli._shared import HELP
+from hauberk.cli.options import HELP
 from hauberk.refusals import HauberkError
 
 _OWN: Final = {

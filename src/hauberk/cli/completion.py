@@ -8,7 +8,7 @@ import click
 from click.shell_completion import ShellComplete, get_completion_class
 
 from hauberk.cli._boundary import PROGRAM
-from hauberk.cli._shared import HELP
+from hauberk.cli.options import HELP
 
 _EPILOG = """\b
 Examples:

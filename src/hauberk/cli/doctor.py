@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from hauberk.cli._run import read
-from hauberk.cli._shared import HELP, configured, print_json, printing
+from hauberk.cli.options import HELP, configured, print_json, printing
 from hauberk.refusals import HauberkError
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ import click
 
 from hauberk.cli._boundary import COULD_NOT_TELL
 from hauberk.cli._run import read
-from hauberk.cli._shared import HELP, configured, print_json, printing, servers
+from hauberk.cli.options import HELP, configured, print_json, printing, servers
 from hauberk.refusals import ConfigError, HauberkError
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ import click
 
 from hauberk.cli import _lock
 from hauberk.cli._run import read
-from hauberk.cli._shared import HELP, configured, print_json, printing, table
+from hauberk.cli.options import HELP, configured, print_json, printing, table
 
 if TYPE_CHECKING:
     from hauberk.config import Config

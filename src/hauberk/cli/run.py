@@ -8,7 +8,7 @@ from typing import Final
 import click
 
 from hauberk.cli import _run
-from hauberk.cli._shared import HELP, configured, servers
+from hauberk.cli.options import HELP, configured, servers
 
 _EPILOG: Final = """\b
 Examples:

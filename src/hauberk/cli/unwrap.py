@@ -7,7 +7,7 @@ from typing import Final
 
 import click
 
-from hauberk.cli._shared import HELP, printing
+from hauberk.cli.options import HELP, printing
 from hauberk.cli.wrap import FILE, finish, keys
 
 _EPILOG: Final = """\b

@@ -9,7 +9,7 @@ import click
 
 from hauberk.cli import _run
 from hauberk.cli._boundary import PROGRAM
-from hauberk.cli._shared import HELP, configured, print_json, printing, table
+from hauberk.cli.options import HELP, configured, print_json, printing, table
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem

@@ -12,6 +12,7 @@ import click
 import msgspec
 
 from hauberk import keys
+from hauberk.cli.options import HELP, configured, printing
 from hauberk.config import Config
 from hauberk.refusals import HauberkError
 from hauberk_audit import _options
@@ -19,7 +20,6 @@ from hauberk_audit._entry import visible
 from hauberk_audit._paths import log_set
 from hauberk_audit._verify import Break, Report, verify
 
-_HELP: Final = {"help_option_names": ["-h", "--help"]}
 _UNANCHORED: Final = "the end of the log is not anchored: entries that were cut off from its end are not missed"
 _VERIFY_EPILOG: Final = """\b
 Examples:
@@ -32,31 +32,26 @@ Exit status: 0 each entry is in its place, 1 something was changed, 2 there is n
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-def _configured(function: F) -> F:
+def _keyed(function: F) -> F:
     """Give a command the options that say which log and which key."""
-    path = click.Path(path_type=Path)
-    file = click.option(
-        "--config",
-        metavar="FILE",
-        type=path,
-        help="Configuration [default: hauberk.toml in the user's configuration directory].",
-    )
-    host = click.option("--host", metavar="NAME", default="default", help="Whose tables [host.NAME] hold.")
     key = click.option(
-        "--key-file", metavar="FILE", type=path, help="Key of the log [default: from the configuration]."
+        "--key-file",
+        metavar="FILE",
+        type=click.Path(path_type=Path),
+        help="Key of the log [default: from the configuration].",
     )
-    return key(file(host(function)))
+    return key(configured(function))
 
 
-@click.group("audit", context_settings=_HELP)
+@click.group("audit", context_settings=HELP)
 def audit() -> None:
     """Verify the tamper-evident log."""
 
 
-@audit.command("verify", epilog=_VERIFY_EPILOG, context_settings=_HELP)
+@audit.command("verify", epilog=_VERIFY_EPILOG, context_settings=HELP)
 @click.argument("paths", nargs=-1, type=click.Path(path_type=Path), metavar="[PATH]...")
-@_configured
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@_keyed
+@printing
 @click.pass_context
 def verify_command(
     ctx: click.Context,
@@ -84,8 +79,8 @@ def verify_command(
     ctx.exit(report.status)
 
 
-@audit.command("init", context_settings=_HELP)
-@_configured
+@audit.command("init", context_settings=HELP)
+@_keyed
 def init_command(*, key_file: Path | None, config: Path | None, host: str) -> None:
     """Make the key of the log, where there is none."""
     path = key_file or _places(config, host)[1]

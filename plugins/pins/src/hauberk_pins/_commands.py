@@ -12,28 +12,16 @@ from typing import Any, Final, TypeVar
 import click
 
 from hauberk import files
+from hauberk.cli.options import HELP, configured, printing
 from hauberk.config import Config
 from hauberk.refusals import HauberkError
 from hauberk_pins import _compare, _desk, _lock, _verify
 from hauberk_pins._desk import Desk, Row
 from hauberk_pins._visible import shown
 
-_HELP: Final = {"help_option_names": ["-h", "--help"]}
 _SHORT: Final = 19
 """Characters of a hash in a table: ``sha256:`` and twelve digits."""
 F = TypeVar("F", bound=Callable[..., Any])
-
-
-def _configured(function: F) -> F:
-    """Give a command the options that say whose pins are meant."""
-    file = click.option(
-        "--config",
-        metavar="FILE",
-        type=click.Path(path_type=Path),
-        help="Configuration [default: hauberk.toml in the user's configuration directory].",
-    )
-    host = click.option("--host", metavar="NAME", default="default", help="Whose tables [host.NAME] hold.")
-    return file(host(function))
 
 
 def _selecting(function: F) -> F:
@@ -43,10 +31,6 @@ def _selecting(function: F) -> F:
     return server(tool(function))
 
 
-def _printing(function: F) -> F:
-    return click.option("--json", "as_json", is_flag=True, help="Print JSON.")(function)
-
-
 def _desk_of(config: Path | None, host: str) -> Desk:
     settings = Config.read(config, host=host)
     for warning in settings.warnings:
@@ -54,15 +38,15 @@ def _desk_of(config: Path | None, host: str) -> Desk:
     return Desk(settings)
 
 
-@click.group("pins", context_settings=_HELP)
+@click.group("pins", context_settings=HELP)
 def pins() -> None:
     """See and trust what servers show, and find what changed."""
 
 
-@pins.command("list", context_settings=_HELP)
-@_configured
+@pins.command("list", context_settings=HELP)
+@configured
 @_selecting
-@_printing
+@printing
 def list_command(*, config: Path | None, host: str, server: str | None, tool: str | None, as_json: bool) -> None:
     """List what is pinned and what was seen."""
     desk = _desk_of(config, host)
@@ -76,10 +60,10 @@ def list_command(*, config: Path | None, host: str, server: str | None, tool: st
         click.echo(f"{row.status:<8}  {row.item.hash[:_SHORT]}  {name}")
 
 
-@pins.command("diff", context_settings=_HELP)
-@_configured
+@pins.command("diff", context_settings=HELP)
+@configured
 @_selecting
-@_printing
+@printing
 @click.option("--lock", "of_lock", is_flag=True, help="Compare hauberk.lock with what is trusted on this machine.")
 @click.pass_context
 def diff_command(
@@ -126,8 +110,8 @@ def _diff_lock(desk: Desk) -> int:
     return 1 if lines else 0
 
 
-@pins.command("trust", context_settings=_HELP)
-@_configured
+@pins.command("trust", context_settings=HELP)
+@configured
 @_selecting
 @click.option("--lock", "of_lock", is_flag=True, help="Trust what hauberk.lock says, after a review.")
 @click.option("--yes", is_flag=True, help="Do not ask; needs --hash.")
@@ -183,8 +167,8 @@ def _agreed(expected: str, given: str | None, *, yes: bool) -> None:
     click.confirm("Trust this?", abort=True)
 
 
-@pins.command("reset", context_settings=_HELP)
-@_configured
+@pins.command("reset", context_settings=HELP)
+@configured
 @click.option("--server", metavar="NAME", required=True, help="Of which server.")
 @click.option("--tool", metavar="NAME", help="Of one tool [default: all items].")
 @click.option("--seen", is_flag=True, help="Forget what was seen, its first sight too; what is trusted stays.")
@@ -204,9 +188,9 @@ def reset_command(*, config: Path | None, host: str, server: str, tool: str | No
     click.echo(f"reset: {len(rows)} items, generation {desk.reset(rows).generation}")
 
 
-@pins.command("verify", context_settings=_HELP)
-@_configured
-@_printing
+@pins.command("verify", context_settings=HELP)
+@configured
+@printing
 @click.option("--sarif", is_flag=True, help="Print SARIF 2.1.0, for code scanning.")
 @click.pass_context
 def verify_command(ctx: click.Context, /, *, config: Path | None, host: str, as_json: bool, sarif: bool) -> None:
@@ -230,8 +214,8 @@ def verify_command(ctx: click.Context, /, *, config: Path | None, host: str, as_
     ctx.exit(1 if fails else 0)
 
 
-@pins.command("export", context_settings=_HELP)
-@_configured
+@pins.command("export", context_settings=HELP)
+@configured
 @click.option("--output", metavar="FILE", type=click.Path(path_type=Path), help="Write there [default: print].")
 def export_command(*, config: Path | None, host: str, output: Path | None) -> None:
     """Write what is trusted on this machine, in the form of hauberk.lock."""

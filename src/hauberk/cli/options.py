@@ -1,4 +1,4 @@
-"""What the commands share: options, and how they print."""
+"""What commands share, those that plugins bring included: options, and how they print."""
 
 from __future__ import annotations
 

@@ -24,6 +24,8 @@ CORE: Final = "core"
 """The plugin's name of the core's own controls."""
 _LINE: Final = 1024
 """The least that ``core.bounds.line_bytes`` may be (bytes)."""
+_LONG: Final = 1024 * 1024
+"""From here ``core.bounds.values`` holds (bytes)."""
 _PING: Final = b'{"jsonrpc":"2.0","id":1,"method":"ping"%b}'
 _LIST: Final = client(request("tools/list"))
 
@@ -112,6 +114,9 @@ def _bounded() -> Iterator[Case]:
     line = client(_PING % b"" + b" " * _LINE)
     long = _refused("long_line", "a line over the bound is refused", "line_too_long", line)
     yield Case(long, {"line_bytes": _LINE})
+    many = client(_PING % (b',"params":{"a":["%b",1,2]}' % (b" " * _LONG)))
+    crowded = _refused("many_values", "a long line of more values than the bound is refused", "values", many)
+    yield Case(crowded, {"line_bytes": 2 * _LONG, "values": 2})
     busy = _refused("too_many", "a request over the bound is refused", "busy", _LIST, client(request("ping", id=2)))
     yield Case(busy, {"exchanges": 1})
 

@@ -91,6 +91,10 @@ def any_length(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_stand, "Framer", lambda bounds: edge.Framer(Bounds()))
 
 
+def any_values(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(edge, "_check_values", lambda line, most: None)
+
+
 def any_envelope(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(crossing, "classify", lambda data, bounds: ("request", data["method"], 1))
 
@@ -174,6 +178,7 @@ FAULTS: dict[str, Fault] = {
     "core.refuses_number": not_compared,
     "core.refuses_depth": any_depth,
     "core.refuses_long_line": any_length,
+    "core.refuses_many_values": any_values,
     "core.refuses_envelope": any_envelope,
     "core.refuses_twin": any_member,
     "core.refuses_id": any_envelope,

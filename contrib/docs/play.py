@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
 import orjson
-from contrib.docs.scenes import Line, Scene
+from contrib.docs.scene import Line, Scene
 
 from hauberk import Config, Event, HauberkError
 from hauberk.edge import loose_id

@@ -11,7 +11,8 @@ from typing import Final, NamedTuple
 from contrib.docs.pages import DOCS, NOTE, sections, table, with_table
 from contrib.docs.pages import rows as rows_of
 from contrib.docs.play import Played, played
-from contrib.docs.scenes import REFUSALS, UNPLAYED_REFUSALS, Line
+from contrib.docs.scene import Line
+from contrib.docs.scenes import REFUSALS, UNPLAYED_REFUSALS
 
 FOLDER: Final = DOCS / "refusals"
 HEAD: Final = ("code", "meaning", "what to do")

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Final, Literal, NamedTuple
+from typing import Final
 
 from contrib.docs import rings
-
-Side = Literal["client", "server"]
-Line = tuple[Side, Any]
-"""Who says something, and what: a message, or the bytes of a line."""
+from contrib.docs.scene import Line, Scene
+from contrib.docs.scene import answer as _answer
+from contrib.docs.scene import call as _call
+from contrib.docs.scene import request as _request
 
 _META: Final = {"io.modelcontextprotocol/protocolVersion": "2026-07-28"}
 _CAPABILITIES: Final = {
@@ -20,30 +20,6 @@ _IMPATIENT: Final = "[core]\nrequest_timeout = 0.05\n"
 _PINS: Final = "[pins]\n"
 _FIRST: Final = "[pins]\nauto_trust_first = true\n"
 _SIEVE: Final = '[sieve]\nallow = ["files/read_*"]\n'
-
-
-class Scene(NamedTuple):
-    """What is said on one connection to the server ``files``, under which configuration, with which plugins."""
-
-    lines: tuple[Line, ...]
-    toml: str = ""
-    plugins: tuple[type[rings.Ring], ...] = ()
-    role: Literal["client", "server"] = "client"
-    then: str | None = None
-    """The configuration to which the guard is told to change at the end."""
-
-
-def _request(method: str, params: Any = None, id: Any = 1) -> Line:
-    body = {"jsonrpc": "2.0", "id": id, "method": method}
-    return "client", body if params is None else {**body, "params": params}
-
-
-def _call(tool: str, id: Any = 1, **arguments: Any) -> Line:
-    return _request("tools/call", {"name": tool, "arguments": arguments}, id)
-
-
-def _answer(result: Any, id: Any = 1) -> Line:
-    return "server", {"jsonrpc": "2.0", "id": id, "result": result}
 
 
 def _raw(line: str) -> tuple[Line]:

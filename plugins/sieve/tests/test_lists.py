@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hauberk_sieve._limits import LIMITS
-from hauberk_sieve._lists import sift
+from hauberk_sieve.access._lists import sift
 
 json = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=5),

@@ -66,7 +66,7 @@ def test_without_a_table_everything_is_allowed(load: Callable[[str], Guard]) -> 
     guard = load("")
     sieve = guard.loaded["sieve"].plugin
     assert isinstance(sieve, Sieve)
-    assert sieve.rules("files").decide("files", "x").allowed
+    assert sieve.meshes["access"].rules["files"].decide("files", "x").allowed
 
 
 def test_more_specific_table_narrows_only() -> None:

@@ -282,9 +282,9 @@ def test_rules_of_many_servers_are_bounded(load: Callable[[str], Guard]) -> None
     """Names of servers fill no memory, and servers without a table share one set of rules."""
     sieve = load(RULES).loaded["sieve"].plugin
     assert isinstance(sieve, Sieve)
-    rules = {id(sieve.rules(f"server-{number}")) for number in range(4 * LIMITS.servers)}
+    rules = {id(sieve.meshes["access"].rules[f"server-{number}"]) for number in range(4 * LIMITS.servers)}
     assert len(rules) == 1
-    assert len(sieve._of_server) == LIMITS.servers
+    assert len(sieve.meshes["access"].rules) == LIMITS.servers
 
 
 def test_judge_always_answers(load: Callable[[str], Guard]) -> None:

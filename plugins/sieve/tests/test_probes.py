@@ -71,5 +71,5 @@ async def test_sieve_that_hides_nothing_is_found(load: Load, monkeypatch: pytest
 async def test_rules_that_decide_nothing_are_found(load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
     """The probes go by the rules themselves: where these say yes to all, both hiding and refusing are gone."""
     decision = Options(default="allow").rules().decide("files", "x")
-    monkeypatch.setattr("hauberk_sieve._rules.Rules.decide", lambda self, server, tool: decision)
+    monkeypatch.setattr("hauberk_sieve.access._rules.Rules.decide", lambda self, server, tool: decision)
     assert set((await states(load(""))).values()) == {"not_stopped"}

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hauberk_sieve._limits import LIMITS, Limits
-from hauberk_sieve._names import fold, is_plain
-from hauberk_sieve._rules import Default, Pattern, Patterns, Rules
+from hauberk_sieve._spelling import fold, is_plain
+from hauberk_sieve.access._rules import Default, Pattern, Patterns, Rules
 
 E_ACUTE, E_AND_ACUTE = "\u00e9", "e\u0301"
 HIDDEN = (

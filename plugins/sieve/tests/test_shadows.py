@@ -16,9 +16,10 @@ from hauberk.config import Config
 from hauberk.event import Event
 from hauberk.names import Learned, Limits, Names
 from hauberk.probe import SERVER
-from hauberk_sieve import Sieve, _shadows
+from hauberk_sieve import Sieve
 from hauberk_sieve._limits import LIMITS
-from hauberk_sieve._shadows import Shadows
+from hauberk_sieve.names import _shadows
+from hauberk_sieve.names._shadows import Shadows
 
 if TYPE_CHECKING:
     from plugins.sieve.tests.conftest import Connect
@@ -86,8 +87,7 @@ async def test_list_is_told_of_once(link: Connect) -> None:
 
 
 async def settled(sieve: Sieve) -> None:
-    assert sieve._shadows is not None
-    await sieve._shadows.close()
+    await sieve.meshes["names"].close()
 
 
 async def test_hidden_tool_shadows_nothing(link: Connect, shared: Path) -> None:
@@ -185,7 +185,7 @@ async def test_telling_holds_up_no_list(link: Connect, monkeypatch: pytest.Monke
     between = await link(OPEN, "files")
     for id in range(LIMITS.telling + 3):
         assert between.listed({"tools": [READ]}, id)["result"] == {"tools": [READ]}
-    shadows = between.guard.loaded["sieve"].plugin._shadows
+    shadows = between.guard.loaded["sieve"].plugin.meshes["names"]._shadows
     assert len(shadows._telling) == LIMITS.telling
     go_on.set()
     await between.guard.close()

@@ -20,6 +20,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """Combining marks in a row; no language has more (UAX #15, stream-safe text), and sorting them takes for ever."""
     servers: int = 256
     """Servers whose merged rules are kept, the oldest goes first (servers)."""
+    seen_tools: int = 65_536
+    """Definitions of tools that are kept of one connection (tools)."""
     telling: int = 64
     """Lists that wait until other guards are told of them (lists)."""
     shown_names: int = 32

@@ -9,7 +9,7 @@ import msgspec
 from hauberk import config
 from hauberk.config import Narrow
 from hauberk.principal import DOCTOR
-from hauberk_sieve._rules import Pattern, Rules
+from hauberk_sieve.access._rules import Pattern, Rules
 
 PROBED: Final = Pattern(DOCTOR.id, "denied", f"{DOCTOR.id}/denied")
 """The first deny rule of every table: what shows that the rules are live calls this tool (`hauberk.probe`)."""

@@ -1,126 +1,100 @@
-"""The plugin: hide what may not be called, refuse it when it is called all the same, and leave an event."""
+"""The plugin: every message and every call goes through the meshes, one after the other."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from hauberk.connection import Connection
-from hauberk.event import Event
 from hauberk.hookspecs import hookimpl
 from hauberk.layers import Layer
 from hauberk.message import Message, ToolCall
-from hauberk.refusals import Refused
-from hauberk.verdict import Allow, Deny
+from hauberk.verdict import Allow, Ask, Deny, Verdict
 from hauberk_sieve import _options
-from hauberk_sieve._limits import LIMITS
-from hauberk_sieve._lists import Sifted, sift
-from hauberk_sieve._names import shown
-from hauberk_sieve._rules import Decision, Rules
+from hauberk_sieve._mesh import Mesh, Setting
+from hauberk_sieve._seen import Seen
+from hauberk_sieve.access import Access
+from hauberk_sieve.names import Names
 
 if TYPE_CHECKING:
     from hauberk.probe import Probe
-    from hauberk_sieve._shadows import Shadows
+
+MESHES: Final[tuple[type[Mesh], ...]] = (Access, Names)
+"""In the order in which a message meets them."""
+_LISTS: Final = ("tools/list",)
 
 
 class Sieve:
-    """Allow and deny lists on (server, tool): layer 1 hides, layer 2 refuses, layer 3 detects (S1.2-S1.4)."""
+    """Hide, refuse and detect: what of its servers a host may see, call and be asked (S1.2-S1.4)."""
 
     name = "sieve"
     layer = Layer.POLICY
-    methods: ClassVar = {"on_send": ("tools/list",), "on_receive": ("tools/list",)}
     must_judge = True
     Options = _options.Options
     safe_default = Options(default="allow")
 
     def __init__(self, options: _options.Options, guard: Any) -> None:
-        self._options: Final = options
-        self._guard: Final = guard
-        self._rules: Final = options.rules()
-        self._of_server: Final[dict[str, Rules]] = {}
-        self._shadows: Shadows | None = None
+        self._seen: Final = Seen()
+        setting = Setting(type(self), options, guard, self._seen)
+        self.meshes: Final[dict[str, Any]] = {mesh.word: mesh(setting) for mesh in MESHES}
+        seen = {method: tuple(m for m in self.meshes.values() if method in m.methods) for method in self._methods()}
+        self._looks: Final = {method: tuple(mesh.look for mesh in meshes) for method, meshes in seen.items()}
+        self.methods: Final = {"on_send": tuple(self._looks), "on_receive": tuple(self._looks)}
+        self._judges: Final = tuple(m.judge for m in self.meshes.values() if type(m).judge is not Mesh.judge)
+
+    def adopt(self, old: Any) -> None:
+        """Go on with what connections were shown, and with what the meshes know."""
+        self._seen.adopt(old._seen)  # noqa: SLF001 - the same class
+        for word, mesh in self.meshes.items():
+            if word in old.meshes:
+                mesh.adopt(old.meshes[word])
+
+    def open(self) -> None:
+        """Read what the meshes need.
+
+        Raises:
+            ConfigError: It cannot be used.
+        """
+        for mesh in self.meshes.values():
+            mesh.open()
 
     async def close(self) -> None:
-        """Wait until other guards of the host know what was listed."""
-        if self._shadows is not None:
-            await self._shadows.close()
+        """Finish what is under way."""
+        for mesh in self.meshes.values():
+            await mesh.close()
 
     @hookimpl
     def on_send(self, message: Message, connection: Connection) -> Message | None:
-        """Hide tools from a list that leaves a server behind this guard."""
+        """Let what leaves through the meshes."""
         return self._sifted(message, connection)
 
     @hookimpl
     def on_receive(self, message: Message, connection: Connection) -> Message | None:
-        """Hide tools from a list that comes to the host."""
+        """Let what comes through the meshes."""
         return self._sifted(message, connection)
 
     @hookimpl
-    def on_tool_call(self, call: ToolCall, connection: Connection) -> Allow | Deny:
-        """Refuse what the rules do not allow, listed or not."""
-        decision = self.rules(connection.server).decide(connection.server, call.name)
-        return Allow(decision.rule) if decision.allowed else denied(connection.server, call.name, decision)
+    def on_tool_call(self, call: ToolCall, connection: Connection) -> Verdict | None:
+        """Refuse what a mesh refuses, listed or not."""
+        strictest: Verdict | None = None
+        for judge in self._judges:
+            verdict = judge(call, connection)
+            if type(verdict) is Deny:
+                return verdict
+            if type(verdict) is Ask or (strictest is None and type(verdict) is Allow):
+                strictest = verdict
+        return strictest
 
     def probes(self) -> list[Probe]:
-        """Return what shows that hiding and refusing are live."""
-        from hauberk_sieve._probes import probes  # in development a host starts without them
+        """Return what shows that the meshes are live."""
+        return [probe for mesh in self.meshes.values() for probe in mesh.probes()]
 
-        return probes(self._guard, self)
-
-    def rules(self, server: str) -> Rules:
-        """Return the rules that hold for one server."""
-        return self._of_server.get(server) or self._made(server)
-
-    def _made(self, server: str) -> Rules:
-        options = self._guard.options_for(self, server)
-        if len(self._of_server) >= LIMITS.servers:
-            del self._of_server[next(iter(self._of_server))]
-        rules: Rules = self._rules if options == self._options else options.rules()
-        self._of_server[server] = rules
-        return rules
+    def _methods(self) -> dict[str, None]:
+        return dict.fromkeys((*_LISTS, *(method for mesh in self.meshes.values() for method in mesh.methods)))
 
     def _sifted(self, message: Message, connection: Connection) -> Message | None:
-        if message.method != "tools/list" or message.kind != "result" or message.toward != "client":
-            return None
-        result = message.result or {}
-        tools = result.get("tools")
-        if not isinstance(tools, list):
-            raise Refused(
-                "sieve.malformed_list",
-                f"server '{shown(connection.server)}' answered tools/list without an array of tools",
-                rule="tools is an array",
-                hint="report it to the author of the server",
-            )
-        server, rules = connection.server, self.rules(connection.server)
-        sifted = sift(tools, lambda tool: rules.decide(server, tool).allowed)
-        if connection.role == "client" and (shadowed := self._shadowed(server, sifted.kept)):
-            message.note(shadowed)
-        if len(sifted.kept) == len(tools):
-            return None
-        message.note(self._hidden(sifted))
-        return message.with_result({**result, "tools": sifted.kept})
-
-    def _shadowed(self, server: str, tools: list[Any]) -> Event | None:
-        if self._shadows is None:
-            from hauberk_sieve._shadows import of_guard  # lists are few, and the start does not wait for it
-
-            self._shadows = of_guard(self._guard)
-        return self._shadows.look(server, tools)
-
-    def _hidden(self, sifted: Sifted) -> Event:
-        details: dict[str, Any] = {"names": sifted.names}
-        if sifted.malformed:
-            details["malformed"] = sifted.malformed
-        return Event(
-            code="sieve.hidden",
-            severity="warning" if sifted.malformed else "info",
-            action="blocked" if self._options.mode == "enforce" else "logged",
-            plugin=self.name,
-            count=sifted.hidden + sifted.malformed,
-            details=details,
-        )
-
-
-def denied(server: str, tool: str, decision: Decision) -> Deny:
-    """Return the verdict on a call that the rules refuse, with the one thing to do about it."""
-    reason = f"tool '{shown(tool)}' of server '{shown(server)}' is not allowed"
-    return Deny("sieve.denied", reason, rule=decision.rule, hint=decision.hint(server, tool))
+        if message.method in _LISTS:
+            self._seen.take(message, connection)
+        passed = message
+        for look in self._looks.get(message.method, ()):
+            passed = look(passed, connection) or passed
+        return None if passed is message else passed

@@ -8,7 +8,7 @@ from typing import Any, Final
 import msgspec
 
 from hauberk_sieve._limits import LIMITS
-from hauberk_sieve._names import shown
+from hauberk_sieve._spelling import shown
 
 _NAME: Final = "name"
 

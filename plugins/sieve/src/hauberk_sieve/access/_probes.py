@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from hauberk.probe import SERVER, Probe, call, client, request, result, server
 from hauberk_sieve._options import PROBED, patterns
-from hauberk_sieve._rules import Rules
+from hauberk_sieve.access._rules import Rules
 
 _UNLISTED: Final = "unlisted"
 

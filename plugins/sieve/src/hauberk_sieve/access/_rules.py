@@ -12,7 +12,7 @@ The rules:
 4. A deny rule that matches wins over every allow rule, in whatever order they stand (S3.35); then an allow rule that
    matches; then the default.
 5. A deny rule is matched with the name as it came, and with its form C; one that is not plain is also matched by its
-   fold (`hauberk_sieve._names`). An allow rule matches plain names only.
+   fold (`hauberk_sieve._spelling`). An allow rule matches plain names only.
 6. A name that is too long, or has too many combining marks in a row, is denied before any rule is looked at.
 """
 
@@ -24,7 +24,7 @@ from typing import Final, Generic, Literal, NamedTuple, TypeVar
 import msgspec
 
 from hauberk_sieve._limits import LIMITS, Limits
-from hauberk_sieve._names import fold, has_hidden, is_plain, nfc, shown, unfit
+from hauberk_sieve._spelling import fold, has_hidden, is_plain, nfc, shown, unfit
 
 T = TypeVar("T")
 Default = Literal["allow", "deny"]

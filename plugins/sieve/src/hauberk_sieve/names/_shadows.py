@@ -18,7 +18,7 @@ from hauberk.names import FILE_NAME, Holder, Learned, Names
 from hauberk.principal import DOCTOR
 from hauberk.refusals import ConfigError, Refused
 from hauberk_sieve._limits import LIMITS
-from hauberk_sieve._names import shown
+from hauberk_sieve._spelling import shown
 
 Items = Mapping[str, str]
 """Digests by name."""

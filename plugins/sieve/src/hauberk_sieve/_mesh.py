@@ -1,0 +1,107 @@
+"""What a sieve is made of: meshes, each with one idea, laid over one another.
+
+The rules:
+
+1. A mesh sees the messages of the methods that it names, in both directions, and every tool call.
+2. A message meets them in the order in which they are listed. Each gets what those before it left; ``message.original``
+   is what entered the guard, and who judges a definition reads that.
+3. Of the verdicts on a call the strictest stands, and the first Deny is the last word.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
+
+from hauberk.connection import Connection
+from hauberk.message import Message, ToolCall
+from hauberk.verdict import Verdict
+from hauberk_sieve._limits import LIMITS
+
+if TYPE_CHECKING:
+    from hauberk.probe import Probe
+    from hauberk_sieve._options import Options
+    from hauberk_sieve._seen import Seen
+
+T = TypeVar("T")
+
+
+class Setting:
+    """What the meshes of one sieve are made from."""
+
+    def __init__(self, plugin: Any, options: Options, guard: Any, seen: Seen) -> None:
+        self.plugin: Final = plugin
+        self.options: Final = options
+        """``[sieve]`` as it holds for no server in particular."""
+        self.guard: Final = guard
+        self.seen: Final = seen
+        """The definitions that connections were shown."""
+
+    def of(self, server: str) -> Options:
+        """Return the options that hold for one server."""
+        options: Options = self.guard.options_for(self.plugin, server)
+        return options
+
+
+class Mesh:
+    """One mesh; it does nothing."""
+
+    word = ""
+    """Unique in a sieve; a reload hands the state of the old mesh to the new one of this word."""
+    methods: tuple[str, ...] = ()
+    """The methods of the messages that `look` gets: requests, results, errors and notifications, in both directions."""
+
+    def __init__(self, setting: Setting) -> None:
+        self.setting: Final = setting
+
+    def adopt(self, old: Any) -> None:
+        """Take over what the mesh of this word knew before a reload."""
+
+    def open(self) -> None:
+        """Read what is needed, before anything passes.
+
+        Raises:
+            ConfigError: It cannot be used.
+        """
+
+    async def close(self) -> None:
+        """Finish what is under way."""
+
+    def look(self, message: Message, connection: Connection) -> Message | None:
+        """Return a message rewritten, or None to leave it as it is.
+
+        Raises:
+            Refused: It may not pass.
+        """
+
+    def judge(self, call: ToolCall, connection: Connection) -> Verdict | None:
+        """Return a verdict on a tool call, or None."""
+
+    def probes(self) -> list[Probe]:
+        """Return what shows that this mesh is live."""
+        return []
+
+
+class PerServer(Generic[T]):
+    """Something made of the options of each server, kept for the servers that were asked for last."""
+
+    def __init__(self, setting: Setting, make: Callable[[Options], T]) -> None:
+        self._setting: Final = setting
+        self._make: Final = make
+        self._made: Final[dict[str, T]] = {}
+        self._general: Final = setting.options, make(setting.options)
+
+    def __getitem__(self, server: str) -> T:
+        found = self._made.get(server)
+        return self._added(server) if found is None else found
+
+    def __len__(self) -> int:
+        return len(self._made)
+
+    def _added(self, server: str) -> T:
+        if len(self._made) >= LIMITS.servers:
+            del self._made[next(iter(self._made))]
+        general, made = self._general
+        options = self._setting.of(server)
+        found = self._made[server] = made if options == general else self._make(options)
+        return found

@@ -1,0 +1,7 @@
+"""Names: tools that are called, or look as if they were called, like others."""
+
+from __future__ import annotations
+
+from hauberk_sieve.names._mesh import Names
+
+__all__ = ["Names"]

@@ -150,6 +150,7 @@ class ToolCall:
         "dry",
         "exchange",
         "holds_secrets",
+        "lacking",
         "message",
         "name",
         "read",
@@ -182,6 +183,8 @@ class ToolCall:
         self.approved: Approved | None = None
         """Set once an approver said yes; charges then run again, for slots only."""
         self.read = False
+        self.lacking = ""
+        """What a judge missed; set by `lacks`."""
         self._arguments: dict[str, Any] = message.data["params"].get("arguments") or {}
         self._digest = ""
         self._frozen = b""
@@ -225,6 +228,14 @@ class ToolCall:
     def note(self, event: Event) -> None:
         """Leave an event for the record."""
         self.message.notes.append(event)
+
+    def lacks(self, what: str) -> None:
+        """Say what a verdict misses that a call on a real connection would have, such as the list of tools.
+
+        The verdict holds all the same. Of a call that is judged for an explanation only (``dry``), nobody then takes it
+        for what would become of a real one.
+        """
+        self.lacking = self.lacking or what
 
     def changed(self) -> bool:
         """Whether the arguments are no longer those that were frozen."""

@@ -36,6 +36,8 @@ class Setting:
         self.guard: Final = guard
         self.seen: Final = seen
         """The definitions that connections were shown."""
+        self.meshes: Final[dict[str, Any]] = {}
+        """The meshes of this sieve by word, those that are made so far: each finds those that stand before it."""
 
     def of(self, server: str) -> Options:
         """Return the options that hold for one server."""

@@ -14,11 +14,12 @@ from hauberk_sieve._mesh import Mesh, Setting
 from hauberk_sieve._seen import Seen
 from hauberk_sieve.access import Access
 from hauberk_sieve.names import Names
+from hauberk_sieve.who import Who
 
 if TYPE_CHECKING:
     from hauberk.probe import Probe
 
-MESHES: Final[tuple[type[Mesh], ...]] = (Access, Names)
+MESHES: Final[tuple[type[Mesh], ...]] = (Who, Access, Names)
 """In the order in which a message meets them."""
 _LISTS: Final = ("tools/list",)
 
@@ -35,7 +36,9 @@ class Sieve:
     def __init__(self, options: _options.Options, guard: Any) -> None:
         self._seen: Final = Seen()
         setting = Setting(type(self), options, guard, self._seen)
-        self.meshes: Final[dict[str, Any]] = {mesh.word: mesh(setting) for mesh in MESHES}
+        self.meshes: Final = setting.meshes
+        for mesh in MESHES:
+            setting.meshes[mesh.word] = mesh(setting)
         seen = {method: tuple(m for m in self.meshes.values() if method in m.methods) for method in self._methods()}
         self._looks: Final = {method: tuple(mesh.look for mesh in meshes) for method, meshes in seen.items()}
         self.methods: Final = {"on_send": tuple(self._looks), "on_receive": tuple(self._looks)}

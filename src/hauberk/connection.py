@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Literal
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, NamedTuple
 
 from hauberk.event import Event
 from hauberk.principal import ANONYMOUS, Principal
 
 Role = Literal["client", "server"]
 Verify = Callable[[Any], Principal | None]
+
+
+class Program(NamedTuple):
+    """What is started as a server. Its arguments may hold secrets, so a plugin shows none of it as it stands."""
+
+    command: str
+    args: tuple[str, ...]
+    env: Mapping[str, str]
+    """The whole environment of the child; what is started is looked for in its ``PATH``."""
+    cwd: str | None = None
 
 
 class Connection:
@@ -21,12 +31,14 @@ class Connection:
 
     __slots__ = (
         "__weakref__",
+        "executable",
         "headers",
         "host",
         "id",
         "notes",
         "peer",
         "principal",
+        "program",
         "revision",
         "role",
         "server",
@@ -42,6 +54,10 @@ class Connection:
         self.role = role
         self.target = target
         """What is dialled: a command line, a URL, or the name of an in-process server. Never holds a secret."""
+        self.program: Program | None = None
+        """What is started, where that is how the server is reached."""
+        self.executable: str | None = None
+        """Set by a plugin that has looked at one: the path of the file that is started, whatever ``PATH`` says."""
         self.peer = peer
         """The address of the other end, where there is one."""
         self.principal: Principal = ANONYMOUS

@@ -25,7 +25,7 @@ from hauberk import policy as policies
 from hauberk.bounds import Bounds
 from hauberk.chains import Chains
 from hauberk.config import Config
-from hauberk.connection import Connection, Role
+from hauberk.connection import Connection, Program, Role
 from hauberk.event import Action, Event, Severity, id_source
 from hauberk.loading import Standing
 from hauberk.opening import Opened
@@ -256,7 +256,9 @@ class Guard:
 
     # --- sessions ---
 
-    async def connect(self, server: str, role: Role, *, target: str = "", peer: str = "") -> Connection:
+    async def connect(
+        self, server: str, role: Role, *, target: str = "", peer: str = "", program: Program | None = None
+    ) -> Connection:
         """Run ``on_connect`` for a new connection; the first one opens the guard, if nothing else has.
 
         Raises:
@@ -272,6 +274,7 @@ class Guard:
         connection = Connection(
             id=secrets.token_hex(6), host=self.host, server=server, role=role, target=target, peer=peer
         )
+        connection.program = program
         try:
             await pipeline.connect(policy.chains.connect, connection, policy.deadline, self.clock)
             events = [self.complete(event) for event in self._connected(connection, "core.connected", "allowed", "")]

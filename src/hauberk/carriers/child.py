@@ -31,8 +31,17 @@ class Child:
         env: Mapping[str, str],
         cwd: str | Path | None = None,
         stderr: int | None = None,
+        executable: str | None = None,
     ) -> None:
         """Start it.
+
+        Args:
+            command: Its name, for the child itself too.
+            args: Its arguments.
+            env: Its whole environment; the command is looked for in its ``PATH``.
+            cwd: Its working directory.
+            stderr: A descriptor for its standard error.
+            executable: The file to start, if it is known already.
 
         Raises:
             OSError: It cannot be started.
@@ -43,6 +52,7 @@ class Child:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=stderr,
+            executable=executable,
             env=dict(env),
             cwd=cwd,
             bufsize=0,

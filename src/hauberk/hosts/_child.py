@@ -12,6 +12,7 @@ from mcp.client.stdio import StdioServerParameters
 
 from hauberk.carriers.child import GRACE, Child
 from hauberk.carriers.stdio import Reader, Writer
+from hauberk.connection import Program
 from hauberk.hosts._ending import to_the_end
 from hauberk.hosts._inbox import AHEAD, Inbox
 from hauberk.hosts.proxy import take
@@ -43,6 +44,23 @@ class _Tap(Inbox):
         return item
 
 
+def program(guard: Guard, server: str, params: StdioServerParameters) -> Program:
+    """Return what is started."""
+    env = guard.config.child_env(server) | (params.env or {})
+    return Program(params.command, tuple(params.args), env, None if params.cwd is None else str(params.cwd))
+
+
+async def _started(connection: Connection, what: Program) -> Child:
+    child = Child(what.command, what.args, env=what.env, cwd=what.cwd, executable=connection.executable)
+    try:
+        connection.proved(None)
+    except BaseException:
+        await to_the_end(child.end())
+        child.close()
+        raise
+    return child
+
+
 @asynccontextmanager
 async def run_child(guard: Guard, connection: Connection, params: StdioServerParameters) -> AsyncIterator[Streams]:
     """Start a server, guard it, and end it: end of input, TERM, KILL.
@@ -53,8 +71,7 @@ async def run_child(guard: Guard, connection: Connection, params: StdioServerPar
     """
     if params.encoding.lower().replace("-", "") != "utf8":
         raise ConfigError(f"server {connection.server!r} has encoding {params.encoding!r}", hint="MCP is UTF-8")
-    env = guard.config.child_env(connection.server) | (params.env or {})
-    child = Child(params.command, params.args, env=env, cwd=params.cwd)
+    child = await _started(connection, connection.program or program(guard, connection.server, params))
     inbox = _Tap()
     loop, drained = asyncio.get_running_loop(), asyncio.Event()
     drained.set()

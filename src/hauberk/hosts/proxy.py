@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, Final
 from hauberk import edge
 from hauberk.carriers.child import GRACE, Child
 from hauberk.carriers.stdio import Reader, Writer
+from hauberk.connection import Program
 from hauberk.hosts import _hangup
 from hauberk.refusals import ConfigError, HauberkError
 from hauberk.watchdog import Watchdog
@@ -245,13 +246,16 @@ async def run(
 
     with Watchdog(guard.bounds.watchdog, on_stuck=stuck), _hangup.reloads(guard):
         async with guard:
-            proxy = Proxy(guard, await guard.connect(server, "client", target=server), stdin, stdout)
+            program = Program(command, tuple(args), env, None if cwd is None else str(cwd))
+            connection = await guard.connect(server, "client", target=server, program=program)
+            proxy = Proxy(guard, connection, stdin, stdout)
             with proxy.signals():
                 try:
-                    child = Child(command, args, env=env, cwd=cwd)
+                    child = Child(command, args, env=env, cwd=cwd, executable=connection.executable)
                 except (OSError, ValueError) as error:
                     return _not_started(error, command, cwd)
                 try:
+                    connection.proved(None)
                     return await proxy.run(child)
                 finally:
                     await child.end()

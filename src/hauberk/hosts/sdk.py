@@ -29,7 +29,7 @@ from hauberk.message import NO_HEADERS
 from hauberk.refusals import ConfigError
 
 if TYPE_CHECKING:
-    from hauberk.connection import Connection, Role
+    from hauberk.connection import Connection, Program, Role
     from hauberk.guard import Guard
     from hauberk.session import Session
 
@@ -276,17 +276,22 @@ class GuardedTransport:
             raise RuntimeError(f"the transport to {self._server!r} is in use; wrap the target once for each client")
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(_open(self._guard))
-            connection = await self._guard.connect(self._server, "client", target=shown(self._target))
-            connection.proved(None)
             if isinstance(self._target, StdioServerParameters):
-                from hauberk.hosts._child import run_child
+                from hauberk.hosts import _child
 
-                streams = await stack.enter_async_context(run_child(self._guard, connection, self._target))
+                started = _child.program(self._guard, self._server, self._target)
+                connection = await self._connected(started)
+                streams = await stack.enter_async_context(_child.run_child(self._guard, connection, self._target))
             else:
+                connection = await self._connected(None)
+                connection.proved(None)
                 read, write = await stack.enter_async_context(opened(self._target, connection))
                 streams = await stack.enter_async_context(around(self._guard, connection, read, write))
             self._stack = stack.pop_all()
             return streams
+
+    async def _connected(self, program: Program | None) -> Connection:
+        return await self._guard.connect(self._server, "client", target=shown(self._target), program=program)
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -26,6 +26,7 @@ import orjson
 
 from hauberk import answers, edge, embedded, notices, pipeline, refusing
 from hauberk._twins import check_result
+from hauberk.contents import KEPT, Content
 from hauberk.event import Event
 from hauberk.judgement import Judgement
 from hauberk.message import Frame, Message, Proof, ToolCall, encode, filled, freeze, references
@@ -171,6 +172,7 @@ class Crossing(msgspec.Struct, eq=False):
             None,
             self.ticket,
             self.notes,
+            Content(encoded, checked, method, session.lists.latest) if kind == "result" and method in KEPT else None,
         )
         return message
 
@@ -214,6 +216,7 @@ class Crossing(msgspec.Struct, eq=False):
         first = route.shape_out if self.way.outward else route.inward
         if first.steps:
             message = self.walk(first, message) if first.plain else (yield from self.through(first, message))
+            self.asked.principal = message.principal  # its answer is for who asked, as narrow as it was asked for
         if "inputResponses" in message.data.get("params", ()):
             message = yield from embedded.responses(self, message)
         call: ToolCall | None = None

@@ -83,7 +83,7 @@ def responses(crossing: Crossing, message: Message) -> Walk:
 
 
 def _cross(crossing: Crossing, outer: Message, key: str, kind: Any, method: str, data: dict[str, Any]) -> Walk:
-    inner = replace(outer, kind=kind, method=method, data=data, embedded=key, first=None, id=None)
+    inner = replace(outer, kind=kind, method=method, data=data, embedded=key, first=None, id=None, content=None)
     inner = yield from crossing.hooks(inner)
     return inner.data
 

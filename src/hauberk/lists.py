@@ -48,6 +48,8 @@ class Lists:
         self._session: Final = session
         self._declared: tuple[str, ...] = ()
         self._streams: Final[dict[RequestId, tuple[RequestId, tuple[str, ...]]]] = {}
+        self.latest: Final[dict[str, tuple[bytes, bytes]]] = {}
+        """What `hauberk.contents` keeps of this session."""
 
     def declared(self, result: dict[str, Any]) -> None:
         """Take from the answer to ``initialize`` which lists the server has."""

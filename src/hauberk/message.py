@@ -15,6 +15,7 @@ import orjson
 from msgspec.structs import replace
 
 from hauberk import canon
+from hauberk.contents import Content, digest_of
 from hauberk.event import Event
 from hauberk.exchange import Exchange, RequestId
 from hauberk.principal import ANONYMOUS, Principal
@@ -96,6 +97,8 @@ class Message(msgspec.Struct, frozen=True, eq=False):
     ticket: Any = None
     """The carrier's own; plugins leave it alone."""
     notes: list[Event] = msgspec.field(default_factory=list)
+    content: Content | None = None
+    """The core's own, of the results of lists; `result_digest` reads it."""
 
     @property
     def original(self) -> Message:
@@ -111,6 +114,15 @@ class Message(msgspec.Struct, frozen=True, eq=False):
     def result(self) -> dict[str, Any] | None:
         """Return the result, or None of another kind of message."""
         return self.data.get("result")
+
+    @property
+    def result_digest(self) -> bytes:
+        """Return the SHA-256 of the result as it entered the guard (32 bytes; `hauberk.contents`).
+
+        Equal digests are equal results, of which one may be known already.
+        """
+        original = self.original
+        return digest_of(original.result) if original.content is None else original.content.digest
 
     @property
     def error(self) -> dict[str, Any] | None:

@@ -28,6 +28,12 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """Names of hidden tools in one event (names)."""
     shown_chars: int = 128
     """One name in an event, a reason or a hint (characters)."""
+    uri_chars: int = 8192
+    """A longer URI is refused, but for an image in an icon (characters)."""
+    hosts: int = 16
+    """Names of hosts that are looked up for one message; what leads to further ones is refused (names)."""
+    streams: int = 1024
+    """Kinds of news that are told apart of one connection: a list, or one resource, in one stream (kinds)."""
 
 
 LIMITS: Final = Limits()

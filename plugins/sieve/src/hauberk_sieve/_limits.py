@@ -34,6 +34,10 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """Names of hosts that are looked up for one message; what leads to further ones is refused (names)."""
     streams: int = 1024
     """Kinds of news that are told apart of one connection: a list, or one resource, in one stream (kinds)."""
+    findings: int = 1000
+    """Findings in one message; more are counted as if each rule had found the worst (pairs of a rule and a leaf)."""
+    spans: int = 256
+    """Places that one pattern finds in one leaf; where there are more, nothing is cut out and all is refused (places)."""
 
 
 LIMITS: Final = Limits()

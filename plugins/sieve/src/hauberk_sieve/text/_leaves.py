@@ -1,0 +1,188 @@
+"""The leaves of a message: every string that can reach a model, wherever it stands.
+
+The rules:
+
+1. A leaf is a string, a key of an object, a number, or what eight or more integers of an array spell as code points.
+   True, false and null say nothing.
+2. What is binary is skipped and counted by its MIME type: ``data`` or ``blob`` beside a ``mimeType``, and only where it
+   is base64. If it is not, somebody may show it as it stands, so it is a leaf. If it is base64 of a textual type, it is
+   decoded, and what it says is a leaf too.
+3. Nothing recurses: the core bounds the depth, and this does not depend on it. Time grows with the number of values.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import string
+from collections.abc import Iterator
+from typing import Any, Final, Literal, NamedTuple
+
+import orjson
+
+Kind = Literal["text", "key", "number", "codes", "encoded"]
+Path = tuple[str | int, ...]
+
+_FEWEST_CODES: Final = 8
+_LAST_CODE: Final = 0x10FFFF
+_SURROGATES: Final = range(0xD800, 0xE000)
+_BASE64: Final = (string.ascii_letters + string.digits + "+/=-_\r\n").encode()
+_TEXTUAL: Final = ("json", "xml", "yaml", "toml", "javascript", "html", "markdown", "csv")
+_TYPE_CHARS: Final = 64
+
+
+class Leaf(NamedTuple):
+    """One leaf, and where it stands."""
+
+    path: Path
+    """Keys and indices from the root of what was walked; of a key: up to the key itself."""
+    text: str
+    kind: Kind
+
+    @property
+    def pointer(self) -> str:
+        """Return the JSON Pointer (RFC 6901) of the leaf."""
+        return pointer(self.path)
+
+
+class Leaves:
+    """All leaves of one part of a message; where each stands is looked for only if somebody asks."""
+
+    __slots__ = ("numbers", "part", "skipped", "texts")
+
+    def __init__(self, part: Any) -> None:
+        self.part: Final = part
+        self.texts: Final[list[str]] = []
+        """Strings, keys, and what codes spell, in no order."""
+        self.numbers: Final[list[int | float]] = []
+        self.skipped: Final[dict[str, int]] = {}
+        """How many binary values were not inspected, by MIME type."""
+
+    @classmethod
+    def of_text(cls, text: str) -> Leaves:
+        """Return one text as all there is."""
+        leaves = cls(text)
+        leaves.texts.append(text)
+        return leaves
+
+    def __len__(self) -> int:
+        return len(self.texts) + len(self.numbers)
+
+    def joined(self) -> str:
+        """Return all of it in lines. What matches in a leaf matches here too: no pattern knows more than lines."""
+        if not self.numbers:
+            return "\n".join(self.texts)
+        digits = orjson.dumps(self.numbers)[1:-1].replace(b",", b"\n").decode()
+        return "\n".join((*self.texts, digits))
+
+    def located(self) -> Iterator[Leaf]:
+        """Yield each leaf with its place, in the order of the text."""
+        stack: list[tuple[Path, Any]] = [((), self.part)]
+        while stack:
+            path, value = stack.pop()
+            kind = type(value)
+            if kind is dict:
+                yield from _of_binary(path, value)
+                hidden = _binary(value)
+                stack.extend(((*path, key), value[key]) for key in reversed(value) if key != hidden)
+                yield from (Leaf((*path, key), key, "key") for key in value)
+            elif kind is list:
+                if (spelled := _spelled(value)) is not None:
+                    yield Leaf(path, spelled, "codes")
+                stack.extend(((*path, index), value[index]) for index in range(len(value) - 1, -1, -1))
+            elif kind is str:
+                yield Leaf(path, value, "text")
+            elif kind is int or kind is float:
+                yield Leaf(path, orjson.dumps(value).decode(), "number")
+
+
+def walk(part: Any) -> Leaves:
+    """Return every leaf of one part of a message: JSON values as a parser gave them."""
+    leaves = Leaves(part)
+    texts, numbers = leaves.texts, leaves.numbers
+    stack = [part]
+    pop, more, text, keys = stack.pop, stack.extend, texts.append, texts.extend
+    while stack:
+        value = pop()
+        kind = type(value)
+        if kind is str:
+            text(value)
+        elif kind is dict:
+            keys(value)
+            if "mimeType" in value and (hidden := _binary(value)) is not None:
+                _skip(leaves, value)
+                more(item for key, item in value.items() if key != hidden)
+            else:
+                more(value.values())
+        elif kind is list:
+            more(value)
+            if len(value) >= _FEWEST_CODES and (spelled := _spelled(value)) is not None:
+                text(spelled)
+        elif kind is int or kind is float:
+            numbers.append(value)
+    return leaves
+
+
+def pointer(path: Path) -> str:
+    """Return the JSON Pointer (RFC 6901) of a path."""
+    return "".join("/" + str(step).replace("~", "~0").replace("/", "~1") for step in path)
+
+
+def _spelled(codes: list[Any]) -> str | None:
+    """Return what an array spells, if all of it are code points."""
+    if len(codes) < _FEWEST_CODES or type(codes[0]) is not int:
+        return None
+    if not all(type(code) is int and 0 < code <= _LAST_CODE and code not in _SURROGATES for code in codes):
+        return None
+    return "".join(map(chr, codes))
+
+
+def _binary(value: dict[str, Any]) -> str | None:
+    """Return the key of what is binary in an object (rule 2)."""
+    if type(value.get("mimeType")) is not str:
+        return None
+    for key in ("data", "blob"):
+        held = value.get(key)
+        if type(held) is str and held.isascii() and not held.encode().translate(None, _BASE64):
+            return key
+    return None
+
+
+def _skip(leaves: Leaves, value: dict[str, Any]) -> None:
+    inside = list(_of_binary((), value))
+    if inside:
+        leaves.texts.extend(leaf.text for leaf in inside)
+        return
+    shown = mime(value["mimeType"])
+    if shown not in leaves.skipped and len(leaves.skipped) >= _TYPES:
+        shown = "other"
+    leaves.skipped[shown] = leaves.skipped.get(shown, 0) + 1
+
+
+_TYPES: Final = 16
+
+
+def mime(text: str) -> str:
+    """Return a MIME type as an event may show it."""
+    plain = text.partition(";")[0].strip().lower()[:_TYPE_CHARS]
+    return plain if plain.isascii() and plain.isprintable() and plain else "unknown"
+
+
+def _of_binary(path: Path, value: dict[str, Any]) -> Iterator[Leaf]:
+    """Yield what base64 of a textual type says."""
+    key = _binary(value)
+    if key is None or not _is_textual(mime(value["mimeType"])):
+        return
+    try:
+        decoded = base64.b64decode(value[key].translate(_URL_SAFE) + "==")
+    except (binascii.Error, ValueError):
+        yield Leaf((*path, key), value[key], "encoded")
+        return
+    yield Leaf((*path, key), decoded.decode("utf-8", "replace"), "encoded")
+
+
+_URL_SAFE: Final = str.maketrans({"-": "+", "_": "/", "=": None, "\r": None, "\n": None})
+
+
+def _is_textual(kind: str) -> bool:
+    return kind.startswith("text/") or kind.endswith(_TEXTUAL)

@@ -1,0 +1,210 @@
+"""Scan leaves by rules: one pass of all patterns over all leaves together, and a closer look if that finds something.
+
+The rules:
+
+1. The gate is one automaton of all that is looked for. It runs over all leaves, joined by line feeds: it may find what
+   no leaf alone has, never the other way round. The closer look takes leaf by leaf.
+2. A text that is not ASCII is looked at in its fold too (`hauberk_sieve.text._fold`).
+3. A gate that could not run to its end says so, and that is an error: it never means that nothing was found.
+4. More findings than the bound are counted as such (`Found.more`), and whoever acts on them must take it for the worst.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+import msgspec
+
+from hauberk_sieve._limits import LIMITS
+from hauberk_sieve.text._detectors import DETECTORS, Span
+from hauberk_sieve.text._fold import fold, unfolded
+from hauberk_sieve.text._leaves import Leaf, Leaves
+
+if TYPE_CHECKING:
+    from hauberk_sieve.text._packs import Action, Place, Rule
+
+_MEMORY: Final = 16 * 1024 * 1024
+_END: Final = r"\z"
+
+
+class GateError(RuntimeError):
+    """The automaton gave up; nobody knows what the text holds."""
+
+
+class Finding(msgspec.Struct, frozen=True):
+    """What one rule found in one leaf."""
+
+    rule: Rule
+    action: Action
+    leaf: Leaf
+    spans: tuple[Span, ...]
+    """Where, in the text of the leaf; at most `LIMITS.spans` of a pattern."""
+    whole: bool = True
+    """Whether these are all."""
+
+
+class Found(NamedTuple):
+    """What a scan found."""
+
+    findings: tuple[Finding, ...]
+    more: tuple[Rule, ...] = ()
+    """The rules that may have found more than is listed."""
+
+
+NOTHING: Final = Found(())
+
+
+class _Probe:
+    """One rule, ready to look."""
+
+    __slots__ = ("_confirm", "_find", "_patterns", "rule")
+
+    def __init__(self, rule: Rule) -> None:
+        self.rule: Final = rule
+        self._patterns: Final = tuple(compiled(pattern, case=rule.case) for pattern in rule.patterns)
+        self._confirm: Final = compiled(rule.confirm, case=rule.case) if rule.confirm else None
+        self._find: Final = DETECTORS[rule.detector].find if rule.detector else None
+
+    def gates(self) -> tuple[str, ...]:
+        """Return the patterns without one of which nothing is found."""
+        if self.rule.detector:
+            return (DETECTORS[self.rule.detector].needs,)
+        return self.rule.patterns
+
+    def spans(self, text: str) -> tuple[list[Span], bool]:
+        """Return what is found in a text, and whether that is all."""
+        if self._find is not None:
+            return self._find(text), True
+        if self._confirm is not None and self._confirm.search(text) is None:
+            return [], True
+        spans: list[Span] = []
+        for pattern in self._patterns:
+            for found in pattern.finditer(text):
+                if len(spans) >= LIMITS.spans:
+                    return _united(spans), False
+                spans.append(found.span())
+        return _united(spans), True
+
+
+class Scanner:
+    """Some rules for one place."""
+
+    __slots__ = ("_gate", "_owners", "_probes", "place")
+
+    def __init__(self, rules: Iterable[Rule], place: Place) -> None:
+        self.place: Final = place
+        self._probes: Final = tuple(_Probe(rule) for rule in rules if place in rule.where)
+        gates = [(pattern, probe) for probe in self._probes for pattern in probe.gates()]
+        self._owners: Final = tuple(probe for _, probe in gates)
+        self._gate: Final = _gate([(pattern, probe.rule.case) for pattern, probe in gates])
+
+    def scan(self, leaves: Leaves) -> Found:
+        """Return what the rules find in the leaves of a part of a message.
+
+        Raises:
+            GateError: The automaton gave up.
+        """
+        return self._closely(leaves.located()) if self.suspects(leaves.joined()) else NOTHING
+
+    def scan_text(self, text: str) -> tuple[Finding, ...]:
+        """Return what the rules find in one text."""
+        return self.scan(Leaves.of_text(text)).findings
+
+    def suspects(self, text: str) -> list[_Probe]:
+        """Return the rules that may find something in a text.
+
+        Raises:
+            GateError: The automaton gave up.
+        """
+        if not self._owners:
+            return []
+        ids = self._match(text)
+        if not text.isascii() and (folded := fold(text)) is not text:
+            ids = [*ids, *self._match(folded)]
+        if not ids:
+            return []
+        owners = self._owners
+        return list(dict.fromkeys(owners[id] for id in sorted(set(ids))))
+
+    def _match(self, text: str) -> list[int]:
+        ids: list[int] = self._gate.Match(text.encode("utf-8", "surrogatepass")) or []
+        try:
+            ids.remove(len(self._owners))
+        except ValueError:
+            raise GateError("the automaton of the rules gave up") from None
+        return ids
+
+    def _closely(self, leaves: Iterator[Leaf]) -> Found:
+        findings: list[Finding] = []
+        more: dict[str, Rule] = {}
+        for leaf in leaves:
+            for probe in self.suspects(leaf.text):
+                if len(findings) >= LIMITS.findings:
+                    more[probe.rule.id] = probe.rule
+                elif (finding := self._found(probe, leaf)) is not None:
+                    findings.append(finding)
+        return Found(tuple(findings), tuple(more.values()))
+
+    def _found(self, probe: _Probe, leaf: Leaf) -> Finding | None:
+        spans, whole = probe.spans(leaf.text)
+        if (folded := fold(leaf.text)) is not leaf.text and not probe.rule.detector:
+            seen, all_of_it = probe.spans(folded)
+            spans = _united([*spans, *unfolded(leaf.text, seen)])
+            whole = whole and all_of_it
+        if not spans:
+            return None
+        return Finding(probe.rule, probe.rule.where[self.place], leaf, tuple(spans), whole)
+
+
+def compiled(pattern: str, *, case: bool) -> Any:
+    """Return a pattern of RE2, ready to search.
+
+    Raises:
+        ValueError: It is none.
+    """
+    import re2  # type: ignore[import-untyped]  # here, since a start takes longer with it and does not need it
+
+    try:
+        return re2.compile(f"(?m){pattern}", _options(case=case))
+    except re2.error as error:
+        text = error.args[0] if error.args else ""
+        raise ValueError(text.decode(errors="replace") if isinstance(text, bytes) else str(text)) from None
+
+
+def _gate(patterns: list[tuple[str, bool]]) -> Any:
+    """Return the automaton of all patterns; the last of its numbers is matched by every text."""
+    import re2
+
+    gate = re2.Set.SearchSet(_options(case=True))
+    for pattern, case in patterns:
+        gate.Add(f"(?m){pattern}" if case else f"(?mi){pattern}")
+    gate.Add(_END)
+    gate.Compile()
+    return gate
+
+
+def _options(*, case: bool) -> Any:
+    import re2
+
+    options = re2.Options()
+    options.case_sensitive = case
+    options.max_mem = _MEMORY
+    options.log_errors = False
+    return options
+
+
+def _united(spans: list[Span]) -> list[Span]:
+    """Return places in order, those that overlap as one."""
+    if len(spans) < _TWO:
+        return spans
+    united: list[Span] = []
+    for start, end in sorted(spans):
+        if united and start < united[-1][1]:
+            united[-1] = united[-1][0], max(end, united[-1][1])
+        else:
+            united.append((start, end))
+    return united
+
+
+_TWO: Final = 2

@@ -47,6 +47,7 @@ APART: dict[str, list[str]] = {
     "explain.md": ["toml", "console"],
     "plugins.md": ["python", "toml", "toml", "python", "python"],
     "production.md": ["console"],
+    "rejudge.md": ["toml", "console"],
     "testing-your-plugin.md": ["toml", "python", "python", "console", "python", "sh"],
 }
 """Pages whose blocks have tests of their own, and the languages of these blocks."""

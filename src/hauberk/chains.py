@@ -24,8 +24,6 @@ class Step(msgspec.Struct, frozen=True):
     layer: Layer
     call: Callable[..., Any]
     is_async: bool = False
-    observes: bool = False
-    """Mode ``audit``: the check runs, its answer is recorded and dropped."""
     must_judge: bool = False
     methods: frozenset[str] | None = None
     """The methods of which it sees messages; None for all."""

@@ -8,32 +8,30 @@ The rules:
    reference to a secret becomes its value.
 3. The session ends a round at the first Deny. Judges after it are asked alone, about a copy of the call; what they say
    changes nothing.
-4. Where a plugin that was left out could turn a refusal into a pass, it could not be told.
+4. Where a plugin that was left out could turn a refusal into a pass, it could not be told; nor where a judge misses
+   something that a call on a real connection would have (`hauberk.message.ToolCall.lacks`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from copy import deepcopy
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import msgspec
 import orjson
-from msgspec.structs import replace
 
 from hauberk import edge, pipeline
 from hauberk._document import is_name
+from hauberk._dry import SELF, Ear, is_run
 from hauberk._stand import Kept
-from hauberk.chains import Chain, Chains, Step
+from hauberk.chains import Chain, Step
 from hauberk.connection import Connection
 from hauberk.event import Event
-from hauberk.layers import Layer
-from hauberk.message import Message, ToolCall, encode
+from hauberk.message import encode
 from hauberk.opening import Opened
 from hauberk.refusals import ConfigError, HauberkError, HookError, Refused
 from hauberk.reports import refusal_event
-from hauberk.sinks import Recorder, Sink
-from hauberk.verdict import Allow, Approved, Ask, Deny
+from hauberk.verdict import Allow, Ask, Deny
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -47,7 +45,6 @@ Outcome = Literal["passes", "asks", "refused", "unknown"]
 _METHOD: Final = "tools/call"
 _WORDS: Final[dict[type, Verdict]] = {Allow: "allow", Ask: "ask", Deny: "deny"}
 _STATUS: Final[dict[Outcome, int]] = {"passes": 0, "asks": 0, "refused": 1, "unknown": 2}
-_SELF: Final = "explain"
 
 
 class Opinion(msgspec.Struct, frozen=True):
@@ -135,11 +132,11 @@ async def explain(guard: Guard, server: str, tool: str, args: dict[str, Any]) ->
         raise HauberkError("a guard that is open explains nothing", hint="load another one")
     if not is_name(server):
         raise ConfigError(f"{server!r} cannot name a server", hint="give the name that rules have for it")
-    policy, ear = guard.policy, _Ear()
+    policy, ear = guard.policy, Ear()
     guard.policy = ear.quiet(policy, guard)  # what plugins say while they open goes nowhere either
-    opened = await Opened.all_of({name: one for name, one in policy.loaded.items() if any(map(_is_run, one.steps))})
+    opened = await Opened.all_of({name: one for name, one in policy.loaded.items() if any(map(is_run, one.steps))})
     try:
-        connection = Connection(id=_SELF, host=guard.host, server=server, role="client")
+        connection = Connection(id=SELF, host=guard.host, server=server, role="client")
         answer = await _connected(ear, policy, connection, guard) or await _sent(guard, connection, tool, args)
         return await _explained(ear, policy, connection, answer, guard.clock, tool)
     finally:
@@ -149,95 +146,18 @@ async def explain(guard: Guard, server: str, tool: str, args: dict[str, Any]) ->
 # --- what is run ---
 
 
-def _is_run(step: Step) -> bool:
-    return step.hook in ("on_connect", "on_send", "on_tool_call") and step.layer >= Layer.POLICY
-
-
 def _not_run(policy: Policy) -> dict[str, list[str]]:
     chains = policy.chains
     met = (chains.connect, chains.charges, chains.route(_METHOD).admit_out, chains.frames_out)
     found: dict[str, list[str]] = {}
-    for step in (step for chain in met for step in chain.steps if not _is_run(step)):
+    for step in (step for chain in met for step in chain.steps if not is_run(step)):
         found.setdefault(step.plugin, []).append(step.hook)
     return found
 
 
-class _Ear:
-    """What the plugins of a policy say of one call, and what the session makes of it."""
-
-    def __init__(self) -> None:
-        self.events: Final[list[Event]] = []
-        self.said: Final[dict[str, Any]] = {}
-        """What each judge answered or raised."""
-        self.rewriters: Final[list[str]] = []
-        self.asked = False
-        """Whether an approver would be."""
-        self.copy: Callable[[], ToolCall] | None = None
-        """Makes the call anew, as it was before anybody judged it."""
-
-    def quiet(self, policy: Policy, guard: Guard) -> Policy:
-        """Return a policy that runs what may be run, and says everything to this ear and nothing to anybody else."""
-        steps = [self._heard(step) for one in policy.loaded.values() for step in one.steps if _is_run(step)]
-        sink = Sink(Step(_SELF, "on_audit", Layer.ADMIT, self.events.append), required=False, quick=True)
-        return replace(
-            policy,
-            chains=Chains(steps),
-            recorder=Recorder([sink], policy.bounds, guard.complete, guard.clock),
-            decides=True,
-            approvers=tuple((name, self) for name, _ in policy.approvers),
-            resolvers=((_SELF, lambda _ref, _call: ""),),
-            request_timeout=None,
-        )
-
-    def approve(self, call: ToolCall, _connection: Connection) -> Approved:
-        """Say yes in the place of whoever would be asked."""
-        self.asked = True
-        return Approved(call.digest)
-
-    def _heard(self, step: Step) -> Step:
-        """Return a step whose answer is kept."""
-        if step.hook == "on_connect":
-            return step
-
-        async def ask_async(item: Any, connection: Connection) -> Any:
-            self._begin(step, item)
-            try:
-                return self._keep(step, item, await step.call(item, connection))
-            except BaseException as error:
-                self._keep(step, item, error)
-                raise
-
-        def ask(item: Any, connection: Connection) -> Any:
-            self._begin(step, item)
-            try:
-                return self._keep(step, item, step.call(item, connection))
-            except BaseException as error:
-                self._keep(step, item, error)
-                raise
-
-        return replace(step, call=ask_async if step.is_async else ask)
-
-    def _begin(self, step: Step, item: Any) -> None:
-        if step.hook != "on_tool_call":
-            return
-        item.dry = True
-        if self.copy is None:
-            data, exchange, server = deepcopy(item.message.data), item.exchange, item.server
-            self.copy = lambda: ToolCall(
-                replace(item.message, data=deepcopy(data), notes=[]), exchange, server, dry=True
-            )
-
-    def _keep(self, step: Step, item: Any, answer: Any) -> Any:
-        if step.hook == "on_tool_call":
-            self.said[step.plugin] = answer
-        elif type(answer) is Message and answer.data != item.data:
-            self.rewriters.append(step.plugin)
-        return answer
-
-
-async def _connected(ear: _Ear, policy: Policy, connection: Connection, guard: Guard) -> dict[str, Any] | None:
+async def _connected(ear: Ear, policy: Policy, connection: Connection, guard: Guard) -> dict[str, Any] | None:
     """Run ``on_connect``; return the error where the connection would not be made."""
-    chain = Chain(filter(_is_run, policy.chains.connect.steps))
+    chain = Chain(filter(is_run, policy.chains.connect.steps))
     try:
         await pipeline.connect(chain, connection, policy.deadline, guard.clock)
     except (Refused, HookError) as error:
@@ -267,7 +187,7 @@ async def _sent(guard: Guard, connection: Connection, tool: str, args: dict[str,
 
 
 async def _explained(
-    ear: _Ear,
+    ear: Ear,
     policy: Policy,
     connection: Connection,
     answer: dict[str, Any] | None,
@@ -294,15 +214,17 @@ async def _explained(
     )
 
 
-def _outcome(ear: _Ear, policy: Policy, last: Event, answer: dict[str, Any] | None) -> Outcome:
+def _outcome(ear: Ear, policy: Policy, last: Event, answer: dict[str, Any] | None) -> Outcome:
     if answer is None:
-        return "asks" if ear.asked else "passes"
+        return "unknown" if ear.lacking else "asks" if ear.asked else "passes"
+    if last.plugin in ear.lacking:
+        return "unknown"
     unjudged = last.code == "core.unjudged" and not last.plugin
     return "unknown" if unjudged and policy.chains.charges else "refused"
 
 
 async def _opinion(
-    ear: _Ear, policy: Policy, step: Step, connection: Connection, last: Event, clock: Callable[[], float]
+    ear: Ear, policy: Policy, step: Step, connection: Connection, last: Event, clock: Callable[[], float]
 ) -> Opinion:
     """Return what one judge said; one that the session did not come to is asked now."""
     name = step.plugin

@@ -68,7 +68,7 @@ class Judgement:
                 if charges.steps:
                     yield from self._round(charges)
             if answer is None and self.policy.production:
-                raise _unjudged()
+                raise unjudged()
             self._answer = answer
         except (Refused, HookError):
             call.exchange.digest = call.digest  # for the record of the refusal
@@ -83,10 +83,18 @@ class Judgement:
             "core.allowed",
             "decision",
             {"request": call.message.size},
-            {"round": call.round} if call.round else {},
+            self._circumstances(),
             rule="" if answer is None else getattr(answer[1], "rule", None) or "",
             plugin="" if answer is None else answer[0],
         )
+
+    def _circumstances(self) -> dict[str, Any]:
+        """Return what the verdict went by, beside who calls what: whoever judges the call anew needs it."""
+        call, principal = self.call, self.call.exchange.principal
+        details: dict[str, Any] = {"round": call.round} if call.round else {}
+        if call.exchange.approved:
+            details["approved"] = True
+        return details | principal.claims if principal.groups or principal.roles else details
 
     def _repeated(self) -> bool:
         """Whether this is the retry of a call that was judged and charged before."""
@@ -169,7 +177,8 @@ def _stricter(first: Answer, second: Answer) -> Answer:
     return second if pipeline.rank(second[1]) > pipeline.rank(first[1]) else first
 
 
-def _unjudged() -> Refused:
+def unjudged() -> Refused:
+    """Return the refusal of a call on which nobody has an opinion, in production."""
     return Refused("core.unjudged", "no plugin allowed this call", hint="name it in an allow rule")
 
 

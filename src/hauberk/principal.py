@@ -19,6 +19,12 @@ class Principal(msgspec.Struct, frozen=True, kw_only=True):
     tenant: str | None = None
     method: str | None = None
 
+    @property
+    def claims(self) -> dict[str, list[str]]:
+        """Return the groups and roles, as events have them; what there is none of is left out."""
+        named = {"groups": sorted(self.groups), "roles": sorted(self.roles)}
+        return {name: values for name, values in named.items() if values}
+
     def narrow(self, *, groups: frozenset[str] | None = None, roles: frozenset[str] | None = None) -> Principal:
         """Return this identity with fewer groups or roles; one that it does not have is never added."""
         return msgspec.structs.replace(

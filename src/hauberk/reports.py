@@ -77,8 +77,10 @@ class Reports:
         if exchange is not None:
             principal, method = exchange.principal, method or exchange.method
             tool, digest, number = exchange.tool, exchange.digest, f"{connection.id}.{exchange.number}"
+        claims = principal.claims if event.category == "refusal" else {}
         return replace(
             event,
+            details={**event.details, **claims} if claims else event.details,
             id=event.id or self._guard.next_id(),
             time=event.time or self._guard.now(),
             host=self._guard.host,

@@ -429,3 +429,26 @@ async def test_digest_is_that_of_the_events() -> None:
         await r.request("tools/call", call_params("ls", ARGUMENTS))
         (event,) = r.recorder.of("core.allowed")
     assert said.digest == event.digest != ""
+
+
+@pytest.mark.parametrize("verdict", [Deny("pins.unlisted", "not listed"), Allow()])
+async def test_verdict_that_misses_something_is_not_told(verdict: Any) -> None:
+    """A judge that says what it lacks without a connection is not taken at its word, whatever it answers."""
+
+    def decide(call: ToolCall, _: Any) -> Any:
+        call.lacks("the list of tools")
+        return verdict
+
+    found = await explained(ring(on_tool_call=decide))
+    assert (found.outcome, found.status) == ("unknown", 2)
+    assert found.opinions[0].verdict == ("deny" if type(verdict) is Deny else "allow")
+
+
+async def test_deny_that_misses_nothing_stands_beside_one_that_does() -> None:
+    """Where another judge denies for good, the call is refused, whatever the first one lacks."""
+
+    def decide(call: ToolCall, _: Any) -> Any:
+        call.lacks("the list of tools")
+
+    found = await explained(ring("a", on_tool_call=decide), ring("b", on_tool_call=Deny("b.no", "no")))
+    assert (found.outcome, found.plugin) == ("refused", "b")

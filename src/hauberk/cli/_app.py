@@ -16,7 +16,7 @@ from hauberk.refusals import HauberkError
 
 _OWN: Final = {
     name: f"hauberk.cli.{name}"
-    for name in ("run", "wrap", "unwrap", "doctor", "explain", "plugins", "config", "completion")
+    for name in ("run", "wrap", "unwrap", "doctor", "explain", "rejudge", "plugins", "config", "completion")
 }
 _EPILOG: Final = """\b
 Examples:

@@ -35,6 +35,8 @@ _DAY: Final = 86_400
 
 Kind = Literal["tools", "prompts", "resources", "templates"]
 """What a server lists; ``templates`` are resource templates."""
+Shown = Mapping[str, Mapping[str, str]]
+"""The digest of each definition, by name, by server."""
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
@@ -126,6 +128,7 @@ class Names:
         self._sleep: Final = sleep
         self._mark: _Mark = None
         self._told: Final[dict[tuple[str, Kind], set[str]]] = {}
+        self._shown: Final[dict[Kind, tuple[_Mark, Shown]]] = {}
 
     def is_known(self, server: str, kind: Kind, names: Iterable[str]) -> bool:
         """Whether all of these were learned, and nobody has told anything since; costs one ``stat``."""
@@ -139,6 +142,27 @@ class Names:
             ConfigError: The file cannot be used: others can read or change it.
         """
         return self._held(self._read()[0], server, kind, names)
+
+    def shown(self, kind: Kind) -> Shown:
+        """Return what each server of the host was seen with lately; the same object as long as that is the same.
+
+        Costs one ``stat`` while the file stands as it was; reads, and tells nobody anything.
+
+        Args:
+            kind: What they show.
+
+        Raises:
+            ConfigError: The file cannot be used: others can read or change it.
+        """
+        mark = self._stat()
+        before = self._shown.get(kind)
+        if before is not None and before[0] == mark:
+            return before[1]
+        now: Shown = {name: one.items[kind] for name, one in self._lately(self._read()[0]) if one.items.get(kind)}
+        if before is not None and before[1] == now:
+            now = before[1]
+        self._shown[kind] = mark, now
+        return now
 
     def learn(self, server: str, kind: Kind, items: Mapping[str, str]) -> Learned:
         """Tell the other guards what a server shows, and return what others show under the same names.
@@ -209,14 +233,14 @@ class Names:
         return tuple(name for _, _, name in over)
 
     def _held(self, file: _File, server: str, kind: Kind, items: Iterable[str]) -> dict[str, tuple[Holder, ...]]:
-        oldest = self._now() - self._limits.days * _DAY
-        others = [
-            (other, one.items.get(kind, {}))
-            for other, one in sorted(file.hosts.get(self._host, {}).items())
-            if other != server and one.seen >= oldest
-        ]
+        others = [(other, one.items.get(kind, {})) for other, one in self._lately(file) if other != server]
         found = {name: tuple(Holder(other, has[name]) for other, has in others if name in has) for name in items}
         return {name: holders for name, holders in found.items() if holders}
+
+    def _lately(self, file: _File) -> list[tuple[str, _Server]]:
+        """Return the servers of the host that were not forgotten yet, in the order of their names."""
+        oldest = self._now() - self._limits.days * _DAY
+        return [(name, one) for name, one in sorted(file.hosts.get(self._host, {}).items()) if one.seen >= oldest]
 
     def _remember(self, server: str, kind: Kind, names: Iterable[str], mark: _Mark) -> None:
         if mark != self._mark:

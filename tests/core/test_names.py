@@ -403,3 +403,33 @@ def test_file_over_its_bound_is_not_written(guard: Callable[..., Names], tmp_pat
     with pytest.raises(ConfigError, match="would be larger than 200 bytes"):
         guard(file_bytes=200).learn("mail", "tools", {"send": "d" * 200})
     assert file_of(tmp_path).read_bytes() == before
+
+
+def test_what_servers_show_is_one_object_until_it_changes(guard: Callable[..., Names]) -> None:
+    """Who compares with all names gets the same object again, unless another guard told something new."""
+    one, other = guard(), guard()
+    assert one.shown("tools") == {}
+    other.learn("files", "tools", {"read": "d1"})
+    shown = one.shown("tools")
+    assert shown == {"files": {"read": "d1"}}
+    assert one.shown("prompts") == {}
+    other.learn("mail", "prompts", {"greet": "d2"})
+    assert one.shown("tools") is shown
+    other.learn("mail", "tools", {"send": "d3"})
+    assert one.shown("tools") == {"files": {"read": "d1"}, "mail": {"send": "d3"}}
+
+
+def test_what_a_server_showed_long_ago_is_not_shown(guard: Callable[..., Names], clock: Clock) -> None:
+    """A server that was not seen for a month holds no name against others."""
+    guard().learn("files", "tools", {"read": "d1"})
+    clock.seconds += 31 * DAY
+    assert guard().shown("tools") == {}
+
+
+def test_read_of_all_names_costs_a_stat(guard: Callable[..., Names], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file that stands as it was is not read again."""
+    one = guard()
+    one.learn("files", "tools", {"read": "d1"})
+    one.shown("tools")
+    monkeypatch.setattr(files, "read_private", None)
+    assert one.shown("tools") == {"files": {"read": "d1"}}

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from hauberk.session import Session
 
 APART: Final = 1.0
-"""Seconds between two lists that the guard asks one server for."""
+"""Seconds between two lists of one kind that the guard asks one server for; their pages follow each other at once."""
 
 
 class Asker:
@@ -21,7 +21,7 @@ class Asker:
 
     def __init__(self, session: Session) -> None:
         self._session: Final = session
-        self._listed = 0.0
+        self._listed: Final[dict[str, float]] = {}
 
     async def request(self, method: str, params: dict[str, Any] | None, seconds: float) -> Any:
         """Ask the peer something; the answer passes the chains and reaches nobody else.
@@ -34,8 +34,8 @@ class Asker:
             TimeoutError: No answer came in time.
         """
         session, guard = self._session, self._session.guard
-        if method.endswith("/list"):
-            await self._one_list_a_second()
+        if method.endswith("/list") and "cursor" not in (params or {}):
+            await self._one_list_a_second(method)
         if session.closed:
             raise _gone("closed")
         id = f"hauberk:{secrets.token_hex(8)}"
@@ -57,10 +57,10 @@ class Asker:
             raise Refused("core.peer_error", str(reply["error"].get("message", ""))[:200])
         return reply["result"]
 
-    async def _one_list_a_second(self) -> None:
+    async def _one_list_a_second(self, method: str) -> None:
         now = self._session.guard.clock()
-        turn = max(now, self._listed + APART)
-        self._listed = turn
+        turn = max(now, self._listed[method] + APART) if method in self._listed else now
+        self._listed[method] = turn
         if turn > now:
             await asyncio.sleep(turn - now)
 

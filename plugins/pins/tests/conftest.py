@@ -131,3 +131,8 @@ async def listed(rig: Rig, method: str = "tools/list", member: str = "tools", **
 def codes(rig: Rig) -> list[str]:
     """Return the codes of the events of pins so far."""
     return [event.code for event in rig.recorder.events if event.code.startswith("pins.")]
+
+
+async def recorded(rig: Rig) -> None:
+    """Wait until what was seen is on the disk."""
+    await rig.guard.loaded["pins"].plugin.gate.writer.close()

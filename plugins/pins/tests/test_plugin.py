@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from plugins.pins.tests.conftest import STRICT, Showing, codes, listed, tool
+from plugins.pins.tests.conftest import STRICT, Showing, codes, listed, recorded, tool
 
 from hauberk.connection import Role
 from hauberk.testing import Clock, notification
@@ -66,6 +66,7 @@ async def test_trust_reaches_a_guard_that_runs(guarded: Guarded, trust: Trust, c
     server = Showing(READ)
     async with guarded(server) as rig:
         assert await listed(rig) == []
+        await recorded(rig)
         trust()
         clock.turn(1)
         await rig.call("read")

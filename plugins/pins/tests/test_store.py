@@ -10,7 +10,7 @@ import pytest
 from hauberk import advisory, files
 from hauberk.refusals import ConfigError
 from hauberk_pins import _items, _lock
-from hauberk_pins._book import Book, checked
+from hauberk_pins._book import Book, checked, write
 from hauberk_pins._items import Lock
 from hauberk_pins._store import Seen, Store
 
@@ -121,7 +121,8 @@ def test_first_sight_stays_the_first(store: Store) -> None:
     for book in (one, other):
         book.pins("mail")
     later = _items.item("tool", "read", {"name": "read", "title": "x"})
-    one.see("mail", [READ], first=[READ.key])
-    other.see("mail", [later], first=[READ.key])
+    for book, shown in ((one, READ), (other, later)):
+        book.see("mail", [shown], first=[READ.key])
+        book.wrote(write(store, book.news()))
     assert one.pins("mail")[READ.key] == other.pins("mail")[READ.key] == READ
     assert store.seen("h", "mail").now["tool"]["read"] == later.canonical

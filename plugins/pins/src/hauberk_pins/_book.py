@@ -5,6 +5,9 @@ by version control, and written by whoever can write there. That it is missing i
 
 What is pinned is read again when the private copy has changed, so that ``hauberk pins trust`` needs no restart. What
 was seen never becomes a pin, but for a first sight where the options say so; a pin is not overwritten by either.
+
+What is seen holds at once, and is written behind (`hauberk_pins._writer`). After the disk has failed nothing is taken
+for recorded before it is.
 """
 
 from __future__ import annotations
@@ -13,16 +16,25 @@ import hashlib
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from hauberk import files
 from hauberk.refusals import ConfigError
 from hauberk_pins import _store
 from hauberk_pins._items import Item, Key, Lock, Shown
 from hauberk_pins._limits import LIMITS
+from hauberk_pins._program import Known
 from hauberk_pins._store import Seen, Store
 
 Whole = tuple[str, frozenset[Key]] | None
+
+
+class News(NamedTuple):
+    """What is to be recorded of one server."""
+
+    seen: Seen
+    kinds: frozenset[str]
+    """Of which ``seen.now`` is the last sight."""
 
 
 class Book:
@@ -48,6 +60,9 @@ class Book:
         self._checked: float | None = None
         self._seen: Final[dict[str, Seen]] = {}
         self._pins: Final[dict[str, dict[Key, Item]]] = {}
+        self._news: Final[dict[str, set[str]]] = {}
+        """The kinds of each server of which there is news."""
+        self._failing = False
 
     def open(self) -> None:
         """Read what is pinned.
@@ -59,11 +74,14 @@ class Book:
         self.trusted = checked(self.store, self.lock)
         self._mark = mark
         self._pins.clear()
-        self._seen.clear()
+        for server in self._seen.keys() - self._news.keys():
+            del self._seen[server]
         self.version = object()
 
     def refresh(self, now: float) -> None:
         """Read again if somebody has changed what is trusted; looks at most once a second.
+
+        It reads at once, on the event loop: until it has, nobody can tell what is pinned.
 
         Raises:
             ConfigError: As `open`.
@@ -85,16 +103,45 @@ class Book:
             if server in self._fixed:
                 return self._fixed[server]
             found = {**_store.unpacked(self._of(server).first), **self.trusted.servers.get(server, {})}
-            self._bounded()
+            while len(self._pins) >= LIMITS.servers:
+                del self._pins[next(iter(self._pins))]
             self._pins[server] = found
         return found
+
+    def last(self, server: str) -> Shown:
+        """Return what a server showed last, whoever saw it.
+
+        Raises:
+            ConfigError: What was recorded of the server cannot be used.
+        """
+        return self._fixed.get(server) or _store.unpacked(self._of(server).now)
+
+    def was_shown(self, server: str, key: Key) -> bool:
+        """Whether a server showed an item, to whomever."""
+        return key[1] in self._of(server).now.get(key[0], {})
 
     def is_fixed(self, server: str) -> bool:
         """Whether nothing is read or recorded of a server."""
         return server in self._fixed
 
+    def executable(self, server: str) -> Known | None:
+        """Return the file that a server was started from last.
+
+        Raises:
+            ConfigError: What was recorded of the server cannot be used.
+        """
+        return None if server in self._fixed else self._of(server).executable
+
+    # --- what was seen ---
+
+    def started(self, server: str, known: Known) -> None:
+        """Keep the hash of the file that a server is started from."""
+        seen = self._of(server)
+        if seen.executable != known:
+            self._keep(Seen(seen.host, seen.server, seen.first, seen.now, known), "")
+
     def see(self, server: str, items: Iterable[Item], *, whole: Whole = None, first: Iterable[Key] = ()) -> None:
-        """Record what a server showed, if any of it is new.
+        """Take note of what a server showed, if any of it is new.
 
         Args:
             server: The server.
@@ -104,31 +151,98 @@ class Book:
 
         Raises:
             ConfigError: It cannot be recorded; then nothing of it is pinned.
-            OSError: The disk failed; as before.
+            OSError: The disk fails still; as before.
         """
         shown, pinned = {one.key: one for one in items}, set(first)
         if server in self._fixed or not _is_news(self._of(server), shown, pinned, whole):
             return
-        with self.store.locked():
-            there = self.store.seen(self._host, server)
-            seen = _added(there, shown, pinned, whole)
-            self.store.record(seen)
-        self._seen[server] = seen
+        if server not in self._news and len(self._news) >= LIMITS.servers:
+            raise ConfigError("too much is to be recorded at once")
+        before = self._of(server)
+        kinds = {one.kind for one in shown.values()} | ({whole[0]} if whole is not None else set())
+        self._keep(_added(before, shown, pinned, whole), *kinds)
+        if self._failing:
+            try:
+                self.wrote(write(self.store, self.news()))
+            except BaseException:
+                self._seen[server] = before
+                self._news.setdefault(server, set()).update(kinds)
+                raise
         if pinned:
-            self._pins.pop(server, None)
-            self.version = object()
+            self._renew(server)
+
+    @property
+    def has_news(self) -> bool:
+        """Whether anything is to be recorded."""
+        return bool(self._news)
+
+    def news(self) -> list[News]:
+        """Return what is to be recorded; from now on somebody else sees to it."""
+        found = [News(self._of(server), frozenset(kinds)) for server, kinds in self._news.items()]
+        self._news.clear()
+        return found
+
+    def wrote(self, written: Iterable[Seen]) -> None:
+        """Take what stands on the disk now: another guard may have been the first to see an item."""
+        self._failing = False
+        for seen in written:
+            if seen.server in self._news:
+                continue
+            before = self._seen.get(seen.server)
+            self._seen[seen.server] = seen
+            if before is not None and before.first != seen.first:
+                self._renew(seen.server)
+
+    def lost(self, news: Iterable[News]) -> None:
+        """Forget what could not be recorded: no first sight of it is a pin."""
+        self._failing = True
+        for one in news:
+            self._seen.pop(one.seen.server, None)
+            self._news.pop(one.seen.server, None)
+            self._renew(one.seen.server)
+
+    def _keep(self, seen: Seen, *kinds: str) -> None:
+        self._seen[seen.server] = seen
+        self._news.setdefault(seen.server, set()).update(kinds)
+
+    def _renew(self, server: str) -> None:
+        self._pins.pop(server, None)
+        self.version = object()
 
     def _of(self, server: str) -> Seen:
         found = self._seen.get(server)
         if found is None:
-            self._bounded()
+            for name in [name for name in self._seen if name not in self._news][: len(self._seen) - LIMITS.servers + 1]:
+                del self._seen[name]
             found = self._seen[server] = self.store.seen(self._host, server)
         return found
 
-    def _bounded(self) -> None:
-        for kept in (self._seen, self._pins):
-            while len(kept) >= LIMITS.servers:
-                del kept[next(iter(kept))]
+
+def write(store: Store, news: Iterable[News]) -> list[Seen]:
+    """Record what was seen; return what stands there then. It waits for the disk, so a thread calls it.
+
+    Raises:
+        ConfigError: It cannot be recorded.
+        OSError: The disk failed.
+    """
+    found = []
+    for seen, kinds in news:
+        with store.locked():
+            there = store.seen(seen.host, seen.server)
+            kept = _merged(there, seen, kinds)
+            if kept != there:
+                store.record(kept)
+            found.append(kept)
+    return found
+
+
+def _merged(there: Seen, seen: Seen, kinds: Iterable[str]) -> Seen:
+    """Return what is recorded then; a first sight stays the first."""
+    first = {kind: dict(names) for kind, names in seen.first.items()}
+    for kind, names in there.first.items():
+        first.setdefault(kind, {}).update(names)
+    now = there.now | {kind: seen.now.get(kind, {}) for kind in kinds if kind}
+    return _bounded(Seen(seen.host, seen.server, first, now, seen.executable or there.executable))
 
 
 def checked(store: Store, lock: Path | None) -> Lock:
@@ -174,7 +288,7 @@ def _is_news(seen: Seen, shown: Shown, first: set[Key], whole: Whole) -> bool:
 
 
 def _added(seen: Seen, shown: Shown, first: set[Key], whole: Whole) -> Seen:
-    """Return what is recorded then; a first sight stays the first.
+    """Return what was seen then; a first sight stays the first.
 
     Raises:
         ConfigError: It is too much.
@@ -187,9 +301,21 @@ def _added(seen: Seen, shown: Shown, first: set[Key], whole: Whole) -> Seen:
         now.setdefault(kind, {})[name] = one.canonical
         if (kind, name) in first:
             kept.setdefault(kind, {}).setdefault(name, one.canonical)
+    return _bounded(Seen(seen.host, seen.server, kept, now, seen.executable))
+
+
+def _bounded(seen: Seen) -> Seen:
+    """Return what was seen.
+
+    Raises:
+        ConfigError: It is too much.
+    """
     size = sum(
-        len(name) + len(text) for items in (kept, now) for names in items.values() for name, text in names.items()
+        len(name) + len(text)
+        for items in (seen.first, seen.now)
+        for names in items.values()
+        for name, text in names.items()
     )
     if size > LIMITS.server_bytes:
         raise ConfigError(f"server {seen.server!r} shows more than {LIMITS.server_bytes} bytes")
-    return Seen(seen.host, seen.server, kept, now)
+    return seen

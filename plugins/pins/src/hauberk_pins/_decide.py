@@ -6,6 +6,8 @@
 3. It is pinned with another hash: with ``on_change = "block"`` it is hidden, and refused, until somebody trusts it.
    ``"alert"`` lets it pass with a warning, ``"allow"`` with a note. The pin stays what it was: the second look at a
    changed item is a change as well.
+4. A server of which nothing is pinned may be started: whatever it shows is hidden. One of which anything is pinned is
+   reached as it was pinned, by the same rules: another executable, command line or URL is refused before it is started.
 """
 
 from __future__ import annotations
@@ -14,12 +16,14 @@ from typing import Final, Literal
 
 import msgspec
 
-from hauberk_pins._items import Key, Shown
+from hauberk_pins import _items as items
+from hauberk_pins._items import TWINS, Key, Shown
 
 OnChange = Literal["block", "alert", "allow"]
 Standing = Literal["pinned", "unpinned", "changed"]
 UNPINNED: Final = "pins.unpinned"
 CHANGED: Final = "pins.changed"
+EXECUTABLE: Final = "pins.executable"
 
 
 class Stance(msgspec.Struct, frozen=True):
@@ -38,7 +42,8 @@ def standing(key: Key, digest: str, pins: Shown) -> Standing:
     """Return how an item of this hash stands to the pins."""
     pin = pins.get(key)
     if pin is None:
-        return "unpinned"
+        twin = pins.get(TWINS[key]) if key in TWINS else None
+        return "pinned" if twin is not None and twin.hash == digest else "unpinned"
     return "pinned" if pin.hash == digest else "changed"
 
 
@@ -51,6 +56,8 @@ def may_pass(found: Standing, stance: Stance) -> bool:
     return stance.on_change != "block"
 
 
-def code(found: Standing) -> str:
+def code(found: Standing, key: Key) -> str:
     """Return the code of an item that stands so."""
-    return UNPINNED if found == "unpinned" else CHANGED
+    if found == "unpinned":
+        return UNPINNED
+    return EXECUTABLE if key == items.EXECUTABLE else CHANGED

@@ -21,6 +21,7 @@ from hauberk_pins._relist import Relister
 from hauberk_pins._sight import Sight
 from hauberk_pins._store import Store
 from hauberk_pins._visible import shown
+from hauberk_pins._writer import Writer
 
 USES: Final = {
     "prompts/get": ("prompt", "name"),
@@ -46,12 +47,13 @@ class Gate:
     def __init__(self, plugin: Any, options: _options.Options, guard: Any) -> None:
         self._plugin: Final = plugin
         self._guard: Final = guard
-        self._enforces: Final = options.mode == "enforce"
+        self.enforces: Final = options.mode == "enforce"
         lock = _options.lock_path(options, guard.config)
         self.book: Final = Book(Store(guard.config.state_dir, lock), lock, guard.host, FIXED)
         self.sights: WeakKeyDictionary[Connection, Sight] = WeakKeyDictionary()
         self._judges: Final[dict[str, Judge]] = {}
         self._relister: Final = Relister(getattr(guard, "guard", guard))
+        self.writer: Final = Writer(self.book, self._lost)
 
     def open(self) -> None:
         """Read what is pinned.
@@ -66,8 +68,9 @@ class Gate:
             self._guard.emit(Event(code="pins.loaded", category="system", plugin="pins", details=details))
 
     async def close(self) -> None:
-        """Stop asking servers for lists."""
+        """Stop asking servers for lists, and write what is not written yet."""
         await self._relister.close()
+        await self.writer.close()
 
     def judge(self, server: str) -> Judge:
         """Return who decides about one server."""
@@ -76,7 +79,7 @@ class Gate:
             while len(self._judges) >= LIMITS.servers:
                 del self._judges[next(iter(self._judges))]
             stance: Stance = self._guard.options_for(self._plugin, server).stance
-            found = self._judges[server] = Judge(self.book, server, stance, enforces=self._enforces)
+            found = self._judges[server] = Judge(self.book, server, stance, enforces=self.enforces)
         return found
 
     def sight(self, connection: Connection) -> Sight:
@@ -95,8 +98,33 @@ class Gate:
         try:
             self.book.refresh(self._guard.clock())
         except (ConfigError, OSError) as error:
-            reason = error.message if isinstance(error, ConfigError) else (error.strerror or "").lower()
-            raise Refused("pins.unreadable", reason, rule="pins can be read", hint="hauberk pins verify") from None
+            raise unreadable(error) from None
+
+    def now(self) -> float:
+        """Return the seconds since 1970."""
+        found: float = self._guard.now()
+        return found
+
+    def emit(self, event: Event) -> None:
+        """Record an event that belongs to no message."""
+        self._guard.emit(event)
+
+    def _lost(self, error: Exception) -> None:
+        """Say that what was seen could not be recorded."""
+        details = {"reason": why(error)}
+        self._guard.emit(Event(code="pins.unrecorded", severity="warning", plugin="pins", details=details))
+
+    def seen(self, message: Message, connection: Connection) -> Message | None:
+        """Refuse what is used and not pinned, and hide it from what a server shows.
+
+        Raises:
+            Refused: It is used.
+        """
+        key = used(message)
+        if key is None:
+            return self.shown(message, connection)
+        check(self.refusal(key, connection))
+        return None
 
     # --- what is shown ---
 
@@ -127,6 +155,7 @@ class Gate:
             )
         last = not isinstance(sent.get("nextCursor"), str)
         outcome = self.judge(connection.server).page(self.sight(connection), listing, entries, last=last)
+        self.writer.wake()
         for event in (*outcome.events, *outcome.once):
             message.note(event)
         if not outcome.events:  # whatever is hidden is an event
@@ -137,6 +166,7 @@ class Gate:
     def _introduced(self, message: Message, connection: Connection) -> Message | None:
         sent, result = message.original.result or {}, dict(message.result or {})
         hidden, events = self.judge(connection.server).introduced(self.sight(connection), sent)
+        self.writer.wake()
         for event in events:
             message.note(event)
         if not hidden:
@@ -152,11 +182,11 @@ class Gate:
 
     # --- what is used ---
 
-    def refusal(self, key: Key, connection: Connection) -> Deny | None:
+    def refusal(self, key: Key, connection: Connection, *, dry: bool = False) -> Deny | None:
         """Return why an item may not be used, if it may not."""
         self.refresh()
         judge, sight = self.judge(connection.server), self.sight(connection)
-        return judge.read_refusal(sight, key[1]) if key[0] == "resource" else judge.refusal(sight, key)
+        return judge.read_refusal(sight, key[1]) if key[0] == "resource" else judge.refusal(sight, key, dry=dry)
 
     async def refusal_after_list(self, key: Key, connection: Connection, params: Any, seconds: float) -> Deny | None:
         """Return the same, of what the server shows now where that may have changed."""
@@ -165,6 +195,22 @@ class Gate:
             return refused
         await self._relister.list(connection, key[0], params, seconds)
         return self.refusal(key, connection)
+
+
+def unreadable(error: Exception) -> Refused:
+    """Return the refusal of whatever needs pins that cannot be read."""
+    return Refused("pins.unreadable", why(error), rule="pins can be read", hint="hauberk pins verify")
+
+
+def why(error: Exception) -> str:
+    """Return what went wrong with a file."""
+    return error.message if isinstance(error, ConfigError) else (getattr(error, "strerror", None) or "").lower()
+
+
+def check(refused: Deny | None) -> None:
+    """Raise what a Deny says, if there is one."""
+    if refused is not None:
+        raise Refused(refused.code, refused.reason, rule=refused.rule, hint=refused.hint)
 
 
 def used(message: Message) -> Key | None:

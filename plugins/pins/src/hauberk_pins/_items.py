@@ -2,6 +2,10 @@
 
 An item is all of its fields, unknown ones too: the SHA-256 is taken over the canonical form (RFC 8785) of the whole
 object as the server sent it. Its key is the pair of kind and name; a pin is the triple of server, kind and name.
+
+What a server is reached by is an item as well, of kind ``origin``: ``command`` (the command line), ``executable`` (the
+hash of the file that is started), ``url``. ``certificate`` is the name of what TLS proves of a server; nothing in this
+package can see one yet.
 """
 
 from __future__ import annotations
@@ -15,7 +19,7 @@ import msgspec
 from hauberk import canon
 from hauberk_pins import _visible
 
-Kind = Literal["server", "tool", "prompt", "resource", "template"]
+Kind = Literal["origin", "server", "tool", "prompt", "resource", "template"]
 Key = tuple[str, str]
 """Kind and name."""
 
@@ -42,7 +46,13 @@ INFO_META: Final = "io.modelcontextprotocol/serverInfo"
 """Where a server says who it is, in revision 2026-07-28: in the ``_meta`` of a result."""
 META_INFO: Final[Key] = ("server", "_meta." + INFO_META)
 INSTRUCTIONS: Final[Key] = ("server", "instructions")
-_ORDER: Final = ("server", "tool", "prompt", "resource", "template")
+ORIGIN: Final = "origin"
+COMMAND: Final[Key] = (ORIGIN, "command")
+EXECUTABLE: Final[Key] = (ORIGIN, "executable")
+URL: Final[Key] = (ORIGIN, "url")
+TWINS: Final[Mapping[Key, Key]] = {SERVER_INFO: META_INFO, META_INFO: SERVER_INFO}
+"""What one revision of the protocol says in one place and another in the other: a pin of one holds for both."""
+_ORDER: Final = (ORIGIN, "server", "tool", "prompt", "resource", "template")
 _SERVER: Final = "hauberk/pins/server/v1"
 
 

@@ -13,7 +13,7 @@ from hauberk.verdict import Deny
 from hauberk_pins import _decide, _items
 from hauberk_pins._book import Book, Whole
 from hauberk_pins._decide import CHANGED, UNPINNED, Stance, Standing
-from hauberk_pins._items import INFO_META, Item, Key, Listing
+from hauberk_pins._items import INFO_META, TWINS, Item, Key, Listing
 from hauberk_pins._limits import LIMITS
 from hauberk_pins._sight import Page, Sight
 from hauberk_pins._visible import shown
@@ -139,27 +139,61 @@ class Judge:
             said[_items.META_INFO] = meta[INFO_META]
         items = {key: _items.item(*key, value) for key, value in said.items()}
         page = Page({key: one.hash for key, one in items.items()}, 0)
-        outcome = self._decided(page, items, ("server", frozenset(items)))
+        # What it said in the other revision's place stands: nobody has said anything else since.
+        twins = [TWINS[key] for key in items if key in TWINS and self._book.was_shown(self._server, TWINS[key])]
+        outcome = self._decided(page, items, ("server", frozenset({*items, *twins})))
         sight.distrusted = next((key for key in items if key[1] in outcome.hidden), None)
         return set(outcome.hidden), [*outcome.events, *outcome.once]
 
+    # --- how it is reached ---
+
+    def reached(self, items: Mapping[Key, Item]) -> tuple[Deny | None, list[Event]]:
+        """Decide on how a server is reached, before it is; return why it may not be, if it may not."""
+        known = bool(self._book.pins(self._server))
+        page = Page({key: one.hash for key, one in items.items()}, 0)
+        trouble = self._recorded(page.hashes, items, (_items.ORIGIN, frozenset(items)))
+        pins = self._book.pins(self._server)
+        found = {key: _decide.standing(key, one.hash, pins) for key, one in items.items()}
+        odd = [key for key, how in found.items() if how != "pinned" and (known or how == "changed")]
+        refused = [key for key in odd if not self._passes(found[key], page.hashes[key])]
+        drifted = [key for key in odd if found[key] == "changed" and key not in refused]
+        if not refused:
+            return None, [*trouble, *([self._drifted(drifted, items)] if drifted else [])]
+        key = refused[-1]
+        why = "is not what was pinned" if found[key] == "changed" else "is not pinned, and other things of it are"
+        return self._deny(_decide.code(found[key], key), key, why), [*trouble, self._not_reached(refused, items)]
+
+    def _not_reached(self, keys: list[Key], items: Mapping[Key, Item]) -> Event:
+        from hauberk_pins._compare import Change  # as above
+
+        pins = self._book.pins(self._server)
+        told = [_told(Change("changed" if key in pins else "added", pins.get(key), items[key])) for key in keys]
+        return self._event("pins.not_reached", "warning", self._action, len(keys), {"changed": told})
+
     # --- what may be used ---
 
-    def refusal(self, sight: Sight, key: Key) -> Deny | None:
-        """Return why an item may not be used, if it may not."""
+    def refusal(self, sight: Sight, key: Key, *, dry: bool = False) -> Deny | None:
+        """Return why an item may not be used, if it may not.
+
+        Args:
+            sight: What the connection was shown.
+            key: The item.
+            dry: Whether what the server showed last, to whomever, stands for what it has not shown here.
+        """
         if self.stance.lenient:
             return None
         if sight.distrusted is not None:
             return self._deny(CHANGED, sight.distrusted, "is not what was pinned, so nothing of the server may be used")
-        digest = sight.hash(key)
+        digest, seen = sight.hash(key), ""
+        if digest is None and dry and (last := self._book.last(self._server).get(key)) is not None:
+            digest, seen = last.hash, ", as last seen"
         if digest is None:
             return self._unlisted(sight, key)
         how = _decide.standing(key, digest, self._book.pins(self._server))
         if self._passes(how, digest):
             return None
-        if how == "unpinned":
-            return self._deny(UNPINNED, key, "is not pinned")
-        return self._deny(CHANGED, key, "is not what was pinned")
+        why = "is not pinned" if how == "unpinned" else "is not what was pinned"
+        return self._deny(_decide.code(how, key), key, why + seen)
 
     def _unlisted(self, sight: Sight, key: Key) -> Deny:
         if sight.is_complete(key[0]):
@@ -189,6 +223,8 @@ class Judge:
         if code == UNLISTED:
             hint = f"try again once the server has listed its {kind}s"
         what, rule = (f"{kind} '{name}'", f"{server}/{kind}/{name}") if name else (f"a {kind}", f"{server}/{kind}")
+        if kind == _items.ORIGIN:
+            what = f"the {name}"
         return Deny(code, f"{what} of server '{server}' {why}", rule=rule, hint=hint)
 
 

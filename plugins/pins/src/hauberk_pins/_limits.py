@@ -26,6 +26,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """A URI that is compared with templates (characters)."""
     expressions: int = 32
     """Expressions in one template; one with more matches nothing (expressions)."""
+    executable_bytes: int = 1024 * 1024 * 1024
+    """A file that a server is started from; a larger one is not hashed (bytes)."""
     pages: int = 256
     """Pages of one list that the guard asks for itself (pages)."""
     list_seconds: float = 30.0

@@ -12,7 +12,8 @@ The form, line by line::
           "name": "read_file"
         }
 
-Servers are in order of their names; items in order of kind (server, tool, prompt, resource, template), then of name.
+Servers are in order of their names; items in order of kind (origin, server, tool, prompt, resource, template), then of
+their name.
 
 One content has one text. So the reader reads, writes again, and refuses a text that is not the same: what a person has
 reviewed is what is trusted, to the byte. A hash that is not that of the definition below it is refused the same way.
@@ -35,7 +36,7 @@ _QUOTED: Final = r'("(?:\\.|[^"\\])*+")'
 _HASH: Final = r"sha256:[0-9a-f]{64}"
 _GENERATION: Final = re.compile(rf"generation (0|[1-9][0-9]{{0,17}}) {_HASH}")
 _SERVER: Final = re.compile(rf"server {_QUOTED} {_HASH}")
-_ITEM: Final = re.compile(rf"  (server|tool|prompt|resource|template) {_QUOTED} ({_HASH})")
+_ITEM: Final = re.compile(rf"  (origin|server|tool|prompt|resource|template) {_QUOTED} ({_HASH})")
 _LABEL: Final = "hauberk/pins/lock/v1"
 _BODY: Final = "    "
 

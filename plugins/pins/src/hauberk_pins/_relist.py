@@ -1,7 +1,8 @@
 """The guard's own lists: what a server shows now, asked for before something is used that may have changed.
 
 One list of a kind is under way on a connection, however many calls wait for it, and the core lets the guard ask a
-server for one list a second (`hauberk.asking`). The answers pass the chains like all others, so they are judged there;
+server for one list of a kind a second (`hauberk.asking`). A resource may be listed itself, or be of a template: both
+lists are asked for at once. The answers pass the chains like all others, so they are judged there;
 here nothing is read but the cursor.
 """
 
@@ -61,19 +62,18 @@ class Relister:
 
 
 async def _all(session: Any, methods: tuple[str, ...], meta: dict[str, Any]) -> None:
-    for method in methods:
-        with suppress(Refused, TimeoutError):  # then there is no list, and what waits for it is refused
-            await _pages(session, method, meta)
+    await asyncio.gather(*(_pages(session, method, meta) for method in methods))
 
 
 async def _pages(session: Any, method: str, meta: dict[str, Any]) -> None:
     params = dict(meta)
-    for _ in range(LIMITS.pages):
-        result = await session.request(method, params or None, seconds=LIMITS.list_seconds)
-        cursor = result.get("nextCursor")
-        if not isinstance(cursor, str):
-            return
-        params = {**meta, "cursor": cursor}
+    with suppress(Refused, TimeoutError):  # then there is no list, and what waits for it is refused
+        for _ in range(LIMITS.pages):
+            result = await session.request(method, params or None, seconds=LIMITS.list_seconds)
+            cursor = result.get("nextCursor")
+            if not isinstance(cursor, str):
+                return
+            params = {**meta, "cursor": cursor}
 
 
 def _meta(params: Mapping[str, Any]) -> dict[str, Any]:

@@ -30,6 +30,7 @@ from hauberk.refusals import ConfigError
 from hauberk_pins import _items
 from hauberk_pins._items import Item, Key, Lock
 from hauberk_pins._limits import LIMITS
+from hauberk_pins._program import Known
 
 _MAGIC: Final = b"hauberk-pins-v1"
 _KEY: Final = "key"
@@ -61,6 +62,8 @@ class Seen(msgspec.Struct, forbid_unknown_fields=True):
     """The first sight of each item, where first sight is trust; never overwritten."""
     now: Items = {}
     """The last sight of each item."""
+    executable: Known | None = None
+    """The file that it was started from last."""
 
 
 class Store:

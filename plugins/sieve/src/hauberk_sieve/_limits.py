@@ -20,6 +20,18 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """Combining marks in a row; no language has more (UAX #15, stream-safe text), and sorting them takes for ever."""
     servers: int = 256
     """Servers whose merged rules are kept, the oldest goes first (servers)."""
+    people: int = 16_384
+    """People of one tenant in a register (people)."""
+    people_retry: float = 1.0
+    """How long a register that could not be read, and did not change, is not read again (seconds)."""
+    people_settle: float = 2.0
+    """After so long a change of a file shows in its mark, whatever its file system counts in (seconds)."""
+    watched: int = 1024
+    """Principals whose refusals are counted, the one that was refused longest ago goes first (principals)."""
+    inner_calls: int = 1000
+    """The most calls in one argument that ``[sieve.inner]`` may allow (calls)."""
+    inner_steps: int = 16
+    """Members and arrays in one path of ``[sieve.inner]`` (steps)."""
     seen_tools: int = 65_536
     """Definitions of tools that are kept of one connection (tools)."""
     telling: int = 64
@@ -38,6 +50,36 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """Findings in one message; more are counted as if each rule had found the worst (pairs of a rule and a leaf)."""
     spans: int = 256
     """Places that one pattern finds in one leaf; where there are more, nothing is cut out and all is refused (places)."""
+    schemas: int = 4096
+    """Schemas that are kept compiled, those that were not used for longest go first (schemas)."""
+    schema_bytes: int = 256 * 1024
+    """A larger schema is unusable (bytes, as compact JSON)."""
+    schema_places: int = 8192
+    """Schemas inside one schema (schemas)."""
+    schema_depth: int = 64
+    """Schemas inside one another (schemas)."""
+    schema_chain: int = 32
+    """Schemas that look at one value one after the other; the stack of the validator is as deep (schemas)."""
+    schema_branches: int = 10_000
+    """Times that schemas look at one value, all branches together (times)."""
+    schema_inspected: int = 256
+    """Schemas of one list that are looked at when it passes; the others are when they are used (schemas)."""
+    pattern_chars: int = 1024
+    """A regular expression in a schema (characters)."""
+    pattern_states: int = 16_384
+    """States of all regular expressions of a schema, repetitions written out (states)."""
+    pattern_bytes: int = 1024 * 1024
+    """A regular expression once it is compiled (bytes)."""
+    depth: int = 128
+    """How deep a value may be nested; the core lets nothing deeper pass."""
+    work: float = 10_000_000
+    """Work that checking one value may make (units of about 15 ns)."""
+    work_located: float = 10_000
+    """Work beyond which a fault is told without its place (units; finding it takes up to a thousand times as long)."""
+    work_states: int = 2048
+    """States of the estimate of one schema's work (states)."""
+    work_steps: int = 500_000
+    """Values that the estimate looks at (values)."""
 
 
 LIMITS: Final = Limits()

@@ -19,9 +19,11 @@ Load = Callable[[str], Guard]
 
 async def states(guard: Guard) -> dict[str, str]:
     report = await doctor.run(guard)
-    return {one.name.removeprefix("sieve."): one.state for one in report.findings if one.plugin == "sieve"}
+    found = {one.name.removeprefix("sieve."): one.state for one in report.findings if one.plugin == "sieve"}
+    return {name: state for name, state in found.items() if name in ACCESS}
 
 
+ACCESS = ("refuses_denied_call", "hides_denied_tool", "refuses_unlisted_call")
 LISTS = {"refuses_denied_call": "ok", "hides_denied_tool": "ok"}
 
 

@@ -212,6 +212,7 @@ def test_event_shows_names_as_they_may_be_shown(tmp_path: Path, name: str) -> No
 
 def test_sieve_without_a_list_has_nothing_to_wait_for() -> None:
     """Closing a sieve that saw no list ends at once."""
-    closing = Sieve(Sieve.Options(), SimpleNamespace(config=Config.default())).close()
+    guard = SimpleNamespace(config=Config.default(), options_for=lambda *_: Sieve.Options())
+    closing = Sieve(Sieve.Options(), guard).close()
     with pytest.raises(StopIteration):
         closing.send(None)

@@ -92,7 +92,7 @@ class Desk:
         if server is not None and server not in names:
             raise HauberkError(
                 f"server {server!r} is not pinned and was not seen (servers: {', '.join(names) or 'none'})",
-                hint="let a host connect to it once through the guard",
+                hint="let a host connect to it once through the guard, or give --live",
             )
         found = [row for name in names if server in {None, name} for row in _rows(name, trusted, seen)]
         if tool is not None:
@@ -101,7 +101,47 @@ class Desk:
                 raise HauberkError(f"tool {tool!r} is not pinned and was not seen", hint="hauberk pins list")
         yield from found
 
+    def chosen(self, server: str | None, tool: str | None) -> Lock:
+        """Return what is trusted of one server, or of one tool.
+
+        Raises:
+            HauberkError: There is nothing of that name.
+        """
+        trusted = self.trusted()
+        found: dict[str, Mapping[Key, Item]] = {}
+        for name, items in trusted.servers.items():
+            kept = {key: one for key, one in items.items() if tool is None or key == ("tool", tool)}
+            if server in {None, name} and kept:
+                found[name] = kept
+        if not found and (server, tool) != (None, None):
+            raise HauberkError("nothing of that name is pinned", hint="hauberk pins list")
+        return Lock(trusted.generation, found)
+
+    def lock_diff(self) -> tuple[list[str], str]:
+        """Return how the file for review differs from what is trusted here, and its own hash.
+
+        Raises:
+            HauberkError: There is none, or it cannot be used.
+        """
+        import difflib
+
+        data = self.lock_bytes()
+        if data is None:
+            raise HauberkError("there is no hauberk.lock beside the configuration", hint="hauberk pins export")
+        old, new = (_lock.write(lock).splitlines() for lock in (self.trusted(), _lock.read(data, str(self.lock_path))))
+        return list(difflib.unified_diff(old, new, "trusted here", str(self.lock_path), lineterm="")), file_hash(data)
+
     # --- what changes ---
+
+    def record(self, server: str, items: Mapping[Key, Item]) -> None:
+        """Record what a server shows: all of it, in place of what it showed before.
+
+        Raises:
+            ConfigError: It cannot be written.
+        """
+        with self.store.locked():
+            before = self.store.seen(self.host, server)
+            self.store.record(_store.Seen(self.host, server, before.first, _store.packed(items), before.executable))
 
     def accept(self, rows: Iterable[Row]) -> Lock:
         """Trust what was seen of these items, and no longer what is gone; return what is trusted then.

@@ -32,6 +32,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """Pages of one list that the guard asks for itself (pages)."""
     list_seconds: float = 30.0
     """One page that the guard asks for itself (seconds)."""
+    start_seconds: float = 120.0
+    """The first answer of a server that ``--live`` starts: it may have to be downloaded (seconds)."""
     check_seconds: float = 1.0
     """How long a change of the pins may go unnoticed by a guard that runs (seconds)."""
     waiting: float = 0.8

@@ -21,6 +21,7 @@ reviewed is what is trusted, to the byte. A hash that is not that of the definit
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Mapping
 from typing import Final
@@ -58,6 +59,15 @@ def _lines(lock: Lock) -> Iterator[str]:
         for one in ordered(items):
             yield f"  {one.kind} {_visible.string(one.name)} {one.hash}"
             yield _BODY + _visible.text(one.value, _BODY)
+
+
+def as_json(lock: Lock) -> str:
+    """Return what a lock says as JSON, which nothing reads back."""
+    servers = {
+        name: [{"kind": o.kind, "name": o.name, "hash": o.hash, "definition": o.value} for o in ordered(items)]
+        for name, items in sorted(lock.servers.items())
+    }
+    return json.dumps({"generation": lock.generation, "servers": servers}, indent=2) + "\n"
 
 
 def ordered(items: Mapping[Key, Item]) -> list[Item]:

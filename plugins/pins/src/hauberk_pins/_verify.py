@@ -14,14 +14,15 @@ from hauberk_pins._items import Lock
 
 _RULES: Final = {
     "lock_missing": "the file for review is missing",
+    "unseen": "nobody has seen what a server of the lock shows",
     "lock_differs": "the file for review does not say what is trusted",
     "unpinned": "a server shows an item that is not pinned",
     "changed": "a server shows an item that is not what was pinned",
     "renamed": "a server shows a pinned item under another name",
     "gone": "a server no longer shows an item that is pinned",
 }
-_NOTES: Final = ("gone",)
-"""What is told and no failure: what is not shown can do nothing."""
+_NOTES: Final = ("gone", "unseen")
+"""What is told and is no failure: what is not shown can do nothing."""
 
 
 class Finding(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -38,18 +39,22 @@ class Finding(msgspec.Struct, frozen=True, omit_defaults=True):
         """Whether it makes the check fail."""
         return self.rule not in _NOTES
 
+    def data(self) -> dict[str, Any]:
+        """Return it as JSON has it."""
+        return {"rule": self.rule, "text": self.text, "server": self.server, "item": self.item, "fields": self.fields}
 
-def verify(desk: Desk) -> list[Finding]:
-    """Compare the file for review, what is trusted here, and what servers showed.
+
+def verify(desk: Desk, server: str | None = None, tool: str | None = None) -> list[Finding]:
+    """Compare the file for review, what is trusted here, and what servers showed: all of them, or one, or one tool.
 
     Raises:
         ConfigError: One of them cannot be used.
         HauberkError: There is nothing to verify.
     """
-    return list(_findings(desk))
+    return list(_findings(desk, server, tool))
 
 
-def _findings(desk: Desk) -> Iterator[Finding]:
+def _findings(desk: Desk, server: str | None, tool: str | None) -> Iterator[Finding]:
     trusted, written = desk.trusted(), desk.written()
     if not trusted.generation and written is not None:
         trusted = written  # a machine that has trusted nothing: what was reviewed is what is to be shown
@@ -57,7 +62,10 @@ def _findings(desk: Desk) -> Iterator[Finding]:
         yield _finding("lock_missing", f"{desk.lock_path.name} is missing")
     elif written is not None and _lock.write(written) != _lock.write(trusted):
         yield _finding("lock_differs", _generations(written, trusted))
-    for row in desk.rows(trusted):
+    for name in sorted(trusted.servers.keys() - desk.seen().keys()):
+        if server in {None, name}:
+            yield Finding("unseen", f"{_RULES['unseen']}: {name}", name)
+    for row in desk.rows(trusted, server, tool):
         if row.status != "pinned":
             yield _of_row(row)
 

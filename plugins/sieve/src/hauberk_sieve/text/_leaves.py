@@ -48,10 +48,12 @@ class Leaf(NamedTuple):
 class Leaves:
     """All leaves of one part of a message; where each stands is looked for only if somebody asks."""
 
-    __slots__ = ("numbers", "part", "skipped", "texts")
+    __slots__ = ("at", "numbers", "part", "skipped", "texts")
 
-    def __init__(self, part: Any) -> None:
+    def __init__(self, part: Any, at: Path = ()) -> None:
         self.part: Final = part
+        self.at: Final = at
+        """The path of the part in the message."""
         self.texts: Final[list[str]] = []
         """Strings, keys, and what codes spell, in no order."""
         self.numbers: Final[list[int | float]] = []
@@ -68,6 +70,10 @@ class Leaves:
     def __len__(self) -> int:
         return len(self.texts) + len(self.numbers)
 
+    def characters(self) -> int:
+        """Return how many characters they have; a number is as long as it is written."""
+        return sum(map(len, self.texts)) + sum(len(orjson.dumps(number)) for number in self.numbers)
+
     def joined(self) -> str:
         """Return all of it in lines. What matches in a leaf matches here too: no pattern knows more than lines."""
         if not self.numbers:
@@ -77,7 +83,7 @@ class Leaves:
 
     def located(self) -> Iterator[Leaf]:
         """Yield each leaf with its place, in the order of the text."""
-        stack: list[tuple[Path, Any]] = [((), self.part)]
+        stack: list[tuple[Path, Any]] = [(self.at, self.part)]
         while stack:
             path, value = stack.pop()
             kind = type(value)
@@ -96,9 +102,14 @@ class Leaves:
                 yield Leaf(path, orjson.dumps(value).decode(), "number")
 
 
-def walk(part: Any) -> Leaves:
-    """Return every leaf of one part of a message: JSON values as a parser gave them."""
-    leaves = Leaves(part)
+def walk(part: Any, at: Path = ()) -> Leaves:
+    """Return every leaf of one part of a message.
+
+    Args:
+        part: JSON values as a parser gave them.
+        at: Where it stands in the message.
+    """
+    leaves = Leaves(part, at)
     texts, numbers = leaves.texts, leaves.numbers
     stack = [part]
     pop, more, text, keys = stack.pop, stack.extend, texts.append, texts.extend

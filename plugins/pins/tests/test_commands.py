@@ -53,7 +53,7 @@ async def test_trust_then_change(guarded: Guarded, seen: Showing, hauberk: Haube
     (row,) = json.loads(hauberk("list", "--json").output)
     assert (row["status"], row["fields"], row["pinned"] != row["hash"]) == ("changed", ["description"], True)
     assert hauberk("verify").exit_code == 1
-    log = json.loads(hauberk("verify", "--sarif").output)
+    log = json.loads(hauberk("verify", "--sarif", "-").output)
     assert [result["ruleId"] for result in log["runs"][0]["results"]] == ["changed"]
 
 

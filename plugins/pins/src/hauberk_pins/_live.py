@@ -15,12 +15,12 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from typing import Any, Final, NamedTuple
+from typing import Final
 
 from hauberk.bounds import Bounds
 from hauberk.connection import Program
 from hauberk.refusals import HauberkError, Refused
-from hauberk_pins import _items, _origin, _program
+from hauberk_pins import _compare, _items, _origin, _program
 from hauberk_pins._items import LISTS, Item, Key
 from hauberk_pins._limits import LIMITS
 from hauberk_pins._program import Known
@@ -51,16 +51,7 @@ Say = Callable[[str], None]
 Items = dict[Key, Item]
 
 
-class Look(NamedTuple):
-    """What a server shows."""
-
-    items: Items
-    executable: Known
-    differ: list[Item]
-    """What it shows differently in the two families, as in the second."""
-
-
-async def look(program: Program, bounds: Bounds, say: Say) -> Look:
+async def look(program: Program, bounds: Bounds, say: Say) -> Items:
     """Start a server and return what it shows.
 
     Args:
@@ -80,10 +71,24 @@ async def look(program: Program, bounds: Bounds, say: Say) -> Look:
     if families == [None, None]:
         raise HauberkError(f"the server cannot be asked: {said[0]}", hint=f"start {program.command!r} by hand")
     first, second = (found or {} for found in families)
-    differ = [one for key, one in second.items() if key in first and first[key].hash != one.hash]
+    _check_same(first, second)
     if _program.mark(known.path) != known.mark:
         raise HauberkError(f"the executable {shown(known.path)!r} was replaced while it was started")
-    return Look({**_origin.shown_by("", program, known), **second, **first}, known, differ)
+    return {**_origin.shown_by("", program, known), **second, **first}
+
+
+def _check_same(first: Items, second: Items) -> None:
+    """Check that one pin of each item can hold in both families.
+
+    Raises:
+        HauberkError: One is shown differently.
+    """
+    for key, one in second.items():
+        if key in first and first[key].hash != one.hash:
+            raise HauberkError(
+                f"it shows {_compare.label(one)} differently in the two revisions of the protocol",
+                hint="let the host that uses it connect once through the guard, then trust what that was shown",
+            )
 
 
 def _hashed(program: Program) -> Known:

@@ -70,6 +70,23 @@ def as_json(lock: Lock) -> str:
     return json.dumps({"generation": lock.generation, "servers": servers}, indent=2) + "\n"
 
 
+def places(text: str) -> dict[tuple[str, str], int]:
+    """Return on which line of a lock each server (with an empty item), and each item of it, begins; from 1.
+
+    Args:
+        text: As `write` writes it.
+    """
+    found: dict[tuple[str, str], int] = {}
+    server = ""
+    for number, line in enumerate(text.split("\n"), 1):
+        if (head := _SERVER.fullmatch(line)) is not None:
+            server = _visible.parse(head[1])
+            found[server, ""] = number
+        elif (head := _ITEM.fullmatch(line)) is not None:
+            found[server, f"{head[1]} {head[2]}"] = number
+    return found
+
+
 def ordered(items: Mapping[Key, Item]) -> list[Item]:
     """Return items in the order of the lock."""
     return sorted(items.values(), key=lambda one: (_items.place(one.kind), one.name))

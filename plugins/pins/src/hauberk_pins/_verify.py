@@ -91,17 +91,29 @@ def _of_row(row: Row) -> Finding:
     return Finding(rule, f"{_RULES[rule]}: {detail}", row.server, name, fields)
 
 
+def _line(places: dict[tuple[str, str], int], one: Finding) -> int:
+    """Return where the file for review speaks of it: of the item, else of the server, else its first line."""
+    return places.get((one.server, one.item)) or places.get((one.server, "")) or 1
+
+
 def sarif(findings: list[Finding], desk: Desk, version: str) -> dict[str, Any]:
     """Return the findings as SARIF 2.1.0."""
     uri = "hauberk.lock" if desk.lock_path is None else desk.lock_path.name
-    place = {"physicalLocation": {"artifactLocation": {"uri": uri}, "region": {"startLine": 1}}}
+    places = _lock.places((desk.lock_bytes() or b"").decode(errors="replace"))
     rules = [{"id": rule, "shortDescription": {"text": text}} for rule, text in _RULES.items()]
     results = [
         {
             "ruleId": one.rule,
             "level": "error" if one.fails else "note",
             "message": {"text": one.text},
-            "locations": [place],
+            "locations": [
+                {
+                    "physicalLocation": {
+                        "artifactLocation": {"uri": uri},
+                        "region": {"startLine": _line(places, one)},
+                    }
+                }
+            ],
             "partialFingerprints": {"item/v1": f"{one.server}/{one.item}"},
         }
         for one in findings

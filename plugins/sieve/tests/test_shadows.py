@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -13,8 +12,10 @@ import pytest
 
 from hauberk import advisory, files
 from hauberk.config import Config
+from hauberk.connection import Connection
 from hauberk.event import Event
-from hauberk.names import Learned, Limits, Names
+from hauberk.message import Message
+from hauberk.names import Holder, Learned, Limits, Names
 from hauberk.probe import SERVER
 from hauberk_sieve import Sieve
 from hauberk_sieve._limits import LIMITS
@@ -108,9 +109,12 @@ async def test_guard_in_front_of_a_server_tells_nobody(link: Connect, shared: Pa
 
 async def test_probe_tells_nobody(link: Connect, shared: Path) -> None:
     """What the doctor's server shows is no tool of anybody."""
-    shadows = _shadows.of_guard((await link(OPEN)).guard)
-    assert shadows.look(SERVER, [READ]) is None
-    await shadows.close()
+    sieve = (await link(OPEN)).guard.loaded["sieve"].plugin
+    data = {"jsonrpc": "2.0", "id": 1, "result": {"tools": [READ]}}
+    listed = Message(kind="result", toward="client", method="tools/list", data=data)
+    doctors = Connection(id="c", host="h", server=SERVER, role="client")
+    assert sieve.on_receive(listed, doctors) is None
+    await settled(sieve)
     assert not there(shared)
 
 
@@ -160,15 +164,16 @@ def test_server_that_starts_in_the_same_moment_is_found(tmp_path: Path, monkeypa
     path = tmp_path / "names.json"
     seen: list[Event] = []
     mine = Names(path, "h", now=lambda: 1.8e9)
-    look = mine.held
+    learn = mine.learn
 
     def before_the_other(*args: Any) -> Any:
-        found = look(*args)
         Names(path, "h", now=lambda: 1.8e9).learn("files", "tools", {"read": "d"})
-        return found
+        return learn(*args)
 
-    monkeypatch.setattr(mine, "held", before_the_other)
-    assert Shadows(lambda: mine, seen.append).look("mail", [READ]) is None
+    monkeypatch.setattr(mine, "learn", before_the_other)
+    shadows = Shadows(lambda: mine, seen.append)
+    assert shadows.others("tools").shown == {}
+    shadows.tell("mail", "tools", {"read": READ})
     (event,) = seen
     assert (event.code, event.details["servers"]) == ("sieve.shadowed", ["files"])
 
@@ -193,18 +198,12 @@ async def test_telling_holds_up_no_list(link: Connect, monkeypatch: pytest.Monke
 
 
 @pytest.mark.parametrize("name", ["x\u202ey", "n" * 5000])
-def test_event_shows_names_as_they_may_be_shown(tmp_path: Path, name: str) -> None:
+def test_event_shows_names_as_they_may_be_shown(name: str) -> None:
     """Names and servers in an event are short, without hidden characters, and not too many (X.14)."""
-    make: Callable[[], Names] = lambda: Names(tmp_path / "names.json", "h", now=lambda: 1.8e9)  # noqa: E731
-    many = [{"name": f"t{number}"} for number in range(LIMITS.shown_names + 5)]
-    limits = Limits(name_chars=10_000)
-    Names(tmp_path / "names.json", "h", now=lambda: 1.8e9, limits=limits).learn(
-        name, "tools", {name: "d"} | {tool["name"]: "d" for tool in many}
-    )
-    event = Shadows(make, lambda _: None).look("mail", [{"name": name}, *many])
-    assert event is not None
+    many = [name, *(f"t{number}" for number in range(LIMITS.shown_names + 5))]
+    event = _shadows.shadowed("mail", {}, {shared: (Holder(name, "d"),) for shared in many})
     assert len(event.details["names"]) == LIMITS.shown_names
-    assert event.count == len(many) + 1
+    assert event.count == len(many)
     for text in (*event.details["names"], *event.details["servers"]):
         assert len(text) <= LIMITS.shown_chars
         assert "\u202e" not in text

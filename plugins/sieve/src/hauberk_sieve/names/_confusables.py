@@ -4,12 +4,13 @@ The rules (UTS #39 revision 29, sections 4 and 5):
 
 1. Two names look the same if they have one skeleton: form D (UAX #15), each character replaced by the one that stands
    for all it is confused with, form D again. Which are confused says Unicode's ``confusables.txt``.
-2. The table comes with the package ``confusable-homoglyphs``, as pairs; what is confused with the same is confused with
-   each other, so pairs are joined to classes, and each class has one that stands for it: a text of several characters if
-   there is one (``m`` is replaced by ``rn``, as no text is replaced), else the plainest.
+2. The table comes with the package ``confusable-homoglyphs``, as pairs; what is confused with the same is confused
+   with each other, so pairs are joined to classes, and each class has one that stands for it: what is ASCII before
+   what is not, then a text of several characters (``m`` is replaced by ``rn``, as no text is replaced), then the
+   plainest.
 3. A name that is ASCII needs no file: its part of the table stands here.
-4. The table is read with the first name that is not ASCII, and never again. It is read as data: the code of that package,
-   which an environment variable moves to another file, is not run.
+4. The table is read with the first name that is not ASCII, and never again. It is read as data: the code of that
+   package, which an environment variable moves to another file, is not run.
 """
 
 from __future__ import annotations
@@ -18,7 +19,6 @@ import json
 import unicodedata
 from bisect import bisect_right
 from functools import lru_cache
-from importlib import resources
 from typing import Any, Final
 
 ASCII: Final = str.maketrans({"0": "O", "1": "l", "I": "l", "|": "l", "m": "rn", '"': "''", "`": "'"})
@@ -60,7 +60,7 @@ def _table() -> dict[int, str]:
 
 
 def _plainness(text: str) -> tuple[bool, bool, bool, bool, str]:
-    return len(text) == 1, not text.isascii(), text.isdigit(), not text.isalpha(), text
+    return not text.isascii(), len(text) == 1, not text.isalpha(), text.isupper(), text
 
 
 def _settled(text: str, stands: dict[int, str]) -> str:
@@ -82,4 +82,6 @@ def _scripts() -> tuple[list[int], list[int], list[str]]:
 
 
 def _data(name: str) -> Any:
+    from importlib import resources  # most hosts meet no such name
+
     return json.loads((resources.files(_PACKAGE) / name).read_bytes())

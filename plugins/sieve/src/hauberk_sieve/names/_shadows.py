@@ -1,9 +1,8 @@
-"""Tools of one name on several servers of a host: told of, never decided on.
+"""What each server shows, told to all guards of a host, and read from them.
 
-A server that shows a tool of a name that another one has already may be meant to be called in its place. What each
-server shows is shared by all guards of the host (`hauberk.names`); here each list is compared with what the others
-show. What others show is read at once, so that the event goes with the list; telling them is a disk's business, and
-done in a thread, so that no list waits for it. If two servers start in the same moment, whoever tells second finds out.
+What others show is read at once, so that what is found goes with the list; telling them is a disk's business, and
+done in a thread, so that no list waits for it. If two servers start in the same moment, whoever tells second finds
+out.
 """
 
 from __future__ import annotations
@@ -14,17 +13,18 @@ from typing import Any, Final
 
 from hauberk import canon
 from hauberk.event import Event
-from hauberk.names import FILE_NAME, Holder, Learned, Names
-from hauberk.principal import DOCTOR
+from hauberk.names import FILE_NAME, Kind, Learned, Names
 from hauberk.refusals import ConfigError, Refused
 from hauberk_sieve._limits import LIMITS
 from hauberk_sieve._spelling import shown
+from hauberk_sieve.names._others import Held, Others
 
 Items = Mapping[str, str]
 """Digests by name."""
-Held = Mapping[str, tuple[Holder, ...]]
+Definitions = Mapping[str, Mapping[str, Any]]
+"""Entries of a list by name."""
 
-_LABEL: Final = "hauberk/tool/v1"
+_LABELS: Final[dict[Kind, str]] = {"tools": "hauberk/tool/v1", "prompts": "hauberk/prompt/v1"}
 _PLUGIN: Final = "sieve"
 
 
@@ -46,66 +46,48 @@ class Shadows:
         self._make: Final = names
         self._emit: Final = emit
         self._names: Names | None = None
+        self._others: Final[dict[Kind, Others]] = {}
         self._telling: Final[set[asyncio.Task[None]]] = set()
         self._one: Final = asyncio.Lock()
         self._failed = ""
 
-    def look(self, server: str, tools: Iterable[Mapping[str, Any]]) -> Event | None:
-        """Return the event of names that other servers have, and let the others know of these.
+    def others(self, kind: Kind) -> Others:
+        """Return what all servers show; the same object as long as that is the same.
+
+        Raises:
+            ConfigError: It cannot be read.
+            OSError: The disk failed.
+        """
+        self._names = names = self._names or self._make()
+        now, before = names.shown(kind), self._others.get(kind)
+        if before is None or before.shown is not now:
+            before = self._others[kind] = Others(now)
+        return before
+
+    def tell(self, server: str, kind: Kind, entries: Definitions, held: Iterable[str] = ()) -> None:
+        """Let the other guards know what a server shows, unless they do.
 
         Args:
             server: Whose list it is.
-            tools: Its entries, each with a name.
+            kind: What is listed.
+            entries: What it shows.
+            held: The names that are known to be others' as well.
         """
-        named = {tool["name"]: tool for tool in tools}
-        if not named or server == DOCTOR.id:
-            return None
         try:
             self._names = names = self._names or self._make()
-            if names.is_known(server, "tools", named):
-                return None
-            held = names.held(server, "tools", named)
+            if not entries or names.is_known(server, kind, entries):
+                return
         except (ConfigError, OSError) as error:
-            return next(iter(self._failure(server, error)), None)
-        items = {name: _digest(tool) for name, tool in named.items()}
-        self._start(names, server, items, held)
-        return _shadowed(server, items, held) if held else None
+            self._report(self.failure(server, error))
+            return
+        items = {name: digest(kind, entry) for name, entry in entries.items()}
+        self._start(names, server, kind, items, frozenset(held))
 
     async def close(self) -> None:
         """Wait until the others know."""
         await asyncio.gather(*self._telling)
 
-    def _start(self, names: Names, server: str, items: Items, held: Held) -> None:
-        try:
-            loop = asyncio.get_running_loop()
-        except RuntimeError:  # a hook that is called by hand
-            for event in self._learned(names, server, items, held):
-                self._emit(event)
-            return
-        if len(self._telling) < LIMITS.telling:  # what does not get a turn now is news at its next list
-            task = loop.create_task(self._tell(names, server, items, held))
-            self._telling.add(task)
-            task.add_done_callback(self._telling.discard)
-
-    async def _tell(self, names: Names, server: str, items: Items, held: Held) -> None:
-        async with self._one:
-            for event in await asyncio.to_thread(self._learned, names, server, items, held):
-                self._emit(event)
-
-    def _learned(self, names: Names, server: str, items: Items, held: Held) -> list[Event]:
-        """Tell the others; return the events of what came of it."""
-        try:
-            learned = names.learn(server, "tools", items)
-        except (ConfigError, OSError) as error:
-            return self._failure(server, error)
-        late = {name: holders for name, holders in learned.held.items() if name not in held}
-        reason = _odd(learned)
-        return [
-            *([_shadowed(server, items, late)] if late else []),
-            *([_unshared(server, reason)] if reason else []),
-        ]
-
-    def _failure(self, server: str, error: ConfigError | OSError) -> list[Event]:
+    def failure(self, server: str, error: ConfigError | OSError) -> list[Event]:
         """Return the event of names that cannot be shared, once for each reason."""
         reason = error.message if isinstance(error, ConfigError) else (error.strerror or type(error).__name__).lower()
         if reason == self._failed:
@@ -113,19 +95,61 @@ class Shadows:
         self._failed = reason
         return [_unshared(server, reason)]
 
+    def _report(self, events: Iterable[Event]) -> None:
+        for event in events:
+            self._emit(event)
 
-def _digest(tool: Mapping[str, Any]) -> str:
+    def _start(self, names: Names, server: str, kind: Kind, items: Items, held: frozenset[str]) -> None:
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:  # a hook that is called by hand
+            self._report(self._learned(names, server, kind, items, held))
+            return
+        if len(self._telling) < LIMITS.telling:  # what does not get a turn now is news at its next list
+            task = loop.create_task(self._tell(names, server, kind, items, held))
+            self._telling.add(task)
+            task.add_done_callback(self._telling.discard)
+
+    async def _tell(self, names: Names, server: str, kind: Kind, items: Items, held: frozenset[str]) -> None:
+        async with self._one:
+            self._report(await asyncio.to_thread(self._learned, names, server, kind, items, held))
+
+    def _learned(self, names: Names, server: str, kind: Kind, items: Items, held: frozenset[str]) -> list[Event]:
+        """Tell the others; return the events of what came of it."""
+        try:
+            learned = names.learn(server, kind, items)
+        except (ConfigError, OSError) as error:
+            return self.failure(server, error)
+        late = {name: holders for name, holders in learned.held.items() if name not in held}
+        reason = _odd(learned)
+        return [
+            *([shadowed(server, items, late)] if late else []),
+            *([_unshared(server, reason)] if reason else []),
+        ]
+
+
+def digest(kind: Kind, entry: Mapping[str, Any]) -> str:
+    """Return the digest by which others know a definition."""
     try:
-        return canon.digest(_LABEL, tool).removeprefix("sha256:")
+        return canon.digest(_LABELS[kind], entry).removeprefix("sha256:")
     except Refused:  # no JSON: it will not get far
         return ""
 
 
-def _shadowed(server: str, items: Items, held: Held) -> Event:
-    same = [name for name, holders in held.items() if all(holder.digest == items[name] for holder in holders)]
+def shadowed(server: str, items: Items, held: Held, action: str = "logged") -> Event:
+    """Return the event of names that others have.
+
+    Args:
+        server: Who shows them.
+        items: The digest of each definition that it shows, by name.
+        held: Who else has which, by the name that this server shows.
+        action: What becomes of them: ``logged`` or ``blocked``.
+    """
+    same = [name for name, holders in held.items() if all(holder.digest == items.get(name) for holder in holders)]
     return Event(
         code="sieve.shadowed",
         severity="warning",
+        action="blocked" if action == "blocked" else "logged",
         server=server,
         plugin=_PLUGIN,
         count=len(held),

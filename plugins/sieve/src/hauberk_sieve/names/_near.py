@@ -1,0 +1,130 @@
+"""Names that are a typing mistake away from a name.
+
+The rules:
+
+1. An edit inserts, removes or replaces one character, or swaps two that stand side by side; no part is edited twice
+   (optimal string alignment). Names are compared by their fold.
+2. Up to 4 characters every edit makes another word, up to 8 one edit is a mistake, beyond that two; of two names the
+   shorter one says. A name of more than 64 characters has nothing near it but what looks the same.
+3. Names that differ in their numbers only are no mistake: ``get_v1`` and ``get_v2``.
+
+An edit changes at most three pairs of neighbours, so a name that lacks more than six of the pairs of another is not
+near it. For each pair an integer says, with one bit for each name, which names have it. Adding these integers as
+columns of bits counts for all names at once how many pairs each lacks, so that the work of a look-up is about the
+same for a hundred names as for ten thousand, and edits are counted for the few that are left. A server cannot make it
+more: look-ups have a budget of names to count, and who spends it is told.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from itertools import pairwise
+from typing import Final
+
+from hauberk_sieve._limits import LIMITS
+
+_PAIRS: Final = 2039
+"""Pairs share that many integers, so that no server makes more; two that share one only leave more to count."""
+_NUMBER: Final = re.compile("[0-9]+")
+_PER_EDIT: Final = 3
+
+
+def reach(name: str) -> int:
+    """Return how many edits make a mistake of this name (rule 2)."""
+    size = len(name)
+    return 0 if size <= 4 or size > LIMITS.near_chars else 1 if size <= 8 else 2  # noqa: PLR2004 - the rule
+
+
+def distance(one: str, other: str, most: int) -> int:
+    """Return how many edits lead from one name to the other, or ``most + 1`` if it takes more (rule 1)."""
+    if abs(len(one) - len(other)) > most:
+        return most + 1
+    before: list[int] = []
+    last = list(range(len(other) + 1))
+    for place, char in enumerate(one, 1):
+        row = _row(one, other, place, char, before, last)
+        if min(row) > most and min(last) > most:
+            return most + 1
+        before, last = last, row
+    return min(last[-1], most + 1)
+
+
+def _row(one: str, other: str, place: int, char: str, before: list[int], last: list[int]) -> list[int]:
+    row = [place]
+    for at, against in enumerate(other, 1):
+        edits = last[at - 1] if char == against else 1 + min(last[at], row[-1], last[at - 1])
+        if at > 1 and place > 1 and char == other[at - 2] and one[place - 2] == against:
+            edits = min(edits, before[at - 2] + 1)
+        row.append(edits)
+    return row
+
+
+def is_near(one: str, other: str) -> bool:
+    """Whether two folded names are a mistake apart; no name is near itself."""
+    most = min(reach(one), reach(other))
+    if most == 0 or one == other or abs(len(one) - len(other)) > most:
+        return False
+    return distance(one, other, most) <= most and _NUMBER.sub("0", one) != _NUMBER.sub("0", other)
+
+
+class Near:
+    """Folded names, to be found by what is near them."""
+
+    def __init__(self, names: Iterable[str]) -> None:
+        self.names: Final = tuple(dict.fromkeys(name for name in names if reach(name)))
+        self._lengths: Final[dict[int, int]] = {}
+        self._pairs: Final[dict[int, int]] = {}
+        for place, name in enumerate(self.names):
+            bit = 1 << place
+            self._lengths[len(name)] = self._lengths.get(len(name), 0) | bit
+            for pair in _pairs(name):
+                self._pairs[pair] = self._pairs.get(pair, 0) | bit
+
+    def find(self, name: str, budget: list[int]) -> list[str]:
+        """Return the names that are near this one.
+
+        Args:
+            name: A folded name.
+            budget: One number: for how many names edits may still be counted. It is used up, and when it is spent
+                nothing is found.
+        """
+        most = reach(name)
+        if not most or not self.names:
+            return []
+        left = 0
+        for length in range(len(name) - most, len(name) + most + 1):
+            left |= self._lengths.get(length, 0)
+        if left:
+            left &= ~self._lacking(name, _PER_EDIT * most)
+        found = []
+        for place in _bits(left):
+            if budget[0] <= 0:
+                break
+            budget[0] -= 1
+            if is_near(name, self.names[place]):
+                found.append(self.names[place])
+        return found
+
+    def _lacking(self, name: str, most: int) -> int:
+        """Return the names, as bits, that lack more than ``most`` of this name's pairs; ``most`` is 3 or 6."""
+        everyone = (1 << len(self.names)) - 1
+        ones = twos = fours = over = 0
+        for pair in _pairs(name):
+            lack = everyone & ~self._pairs.get(pair, 0)
+            ones, lack = ones ^ lack, ones & lack
+            twos, lack = twos ^ lack, twos & lack
+            fours, lack = fours ^ lack, fours & lack
+            over |= lack
+        return over | fours if most == _PER_EDIT else over | (ones & twos & fours)
+
+
+def _pairs(name: str) -> set[int]:
+    return {(ord(a) * 31 + ord(b)) % _PAIRS for a, b in pairwise(f"\n{name}\n")}
+
+
+def _bits(number: int) -> Iterator[int]:
+    while number:
+        low = number & -number
+        yield low.bit_length() - 1
+        number ^= low

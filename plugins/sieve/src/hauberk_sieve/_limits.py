@@ -18,6 +18,12 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """A longer name of a tool is hidden and refused, whatever the rules (characters)."""
     marks: int = 30
     """Combining marks in a row; no language has more (UAX #15, stream-safe text), and sorting them takes for ever."""
+    askers: int = 1024
+    """People whose grants are kept ready, the oldest goes first (lists of grants)."""
+    pages: int = 64
+    """Pages of lists of which is remembered what was hidden, the oldest goes first (pages)."""
+    page_entries: int = 65_536
+    """A page of more is not remembered (entries)."""
     servers: int = 256
     """Servers whose merged rules are kept, the oldest goes first (servers)."""
     people: int = 16_384
@@ -36,6 +42,10 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """Definitions of tools that are kept of one connection (tools)."""
     telling: int = 64
     """Lists that wait until other guards are told of them (lists)."""
+    near_chars: int = 64
+    """A longer name has no look-alike but what looks the same (characters)."""
+    near_counts: int = 10_000
+    """Names of which the edits to those of one list are counted (pairs of names)."""
     shown_names: int = 32
     """Names of hidden tools in one event (names)."""
     shown_chars: int = 128
@@ -48,13 +58,15 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """Kinds of news that are told apart of one connection: a list, or one resource, in one stream (kinds)."""
     findings: int = 1000
     """Findings in one message; more are counted as if each rule had found the worst (pairs of a rule and a leaf)."""
+    known_lists: int = 64
+    """Lists of which is known what was found in them, the oldest goes first (lists)."""
     spans: int = 256
     """Places that one pattern finds in one leaf; where there are more, nothing is cut out and all is refused (places)."""
     schemas: int = 4096
     """Schemas that are kept compiled, those that were not used for longest go first (schemas)."""
     schema_bytes: int = 256 * 1024
     """A larger schema is unusable (bytes, as compact JSON)."""
-    schema_places: int = 8192
+    schema_places: int = 4096
     """Schemas inside one schema (schemas)."""
     schema_depth: int = 64
     """Schemas inside one another (schemas)."""
@@ -76,7 +88,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """Work that checking one value may make (units of about 15 ns)."""
     work_located: float = 10_000
     """Work beyond which a fault is told without its place (units; finding it takes up to a thousand times as long)."""
-    work_states: int = 2048
+    work_states: int = 16_384
     """States of the estimate of one schema's work (states)."""
     work_steps: int = 500_000
     """Values that the estimate looks at (values)."""

@@ -24,18 +24,20 @@ def even(name: str) -> bool:
 @given(st.lists(json))
 def test_whatever_stands_in_a_list_only_allowed_tools_are_left(tools: list[Any]) -> None:
     """The objects with an allowed name are kept, in order; everything else is gone and counted (S1.2)."""
-    found = sift(tools, even)
+    found = sift(tools, "name", even)
+    kept = found.kept(tools)
     named = [t for t in tools if isinstance(t, dict) and isinstance(t.get("name"), str) and "Name" not in t]
     expected = [tool for tool in named if even(tool["name"])]
-    assert len(found.kept) == len(expected)
-    assert all(left is right for left, right in zip(found.kept, expected, strict=True))
+    assert len(kept) == len(expected)
+    assert all(left is right for left, right in zip(kept, expected, strict=True))
     assert found.malformed == len(tools) - len(named)
     assert found.hidden == len(named) - len(expected)
 
 
 def test_names_in_the_record_are_few_short_and_visible() -> None:
     """A server cannot flood the record with names, nor put control characters into it."""
-    found = sift([{"name": f"\x1b[31m\u202e{number}" + "x" * 10_000} for number in range(1000)], lambda _: False)
+    tools = [{"name": f"\x1b[31m\u202e{number}" + "x" * 10_000} for number in range(1000)]
+    found = sift(tools, "name", lambda _: False)
     assert found.hidden == 1000
     assert len(found.names) == LIMITS.shown_names
     assert all(len(name) == LIMITS.shown_chars for name in found.names)
@@ -45,4 +47,4 @@ def test_names_in_the_record_are_few_short_and_visible() -> None:
 def test_short_names_are_recorded_whole() -> None:
     """A name of the greatest length that is shown stands in the record as it is."""
     name = "x" * LIMITS.shown_chars
-    assert sift([{"name": name}, {"name": "café"}], lambda _: False).names == [name, "café"]
+    assert sift([{"name": name}, {"name": "café"}], "name", lambda _: False).names == [name, "café"]

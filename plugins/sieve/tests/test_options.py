@@ -10,7 +10,8 @@ from hauberk.config import Config
 from hauberk.guard import Guard
 from hauberk.refusals import ConfigError
 from hauberk_sieve import Sieve
-from hauberk_sieve._options import Options, Pair
+from hauberk_sieve._options import Options
+from hauberk_sieve.access._rule import Entry
 
 
 @pytest.mark.parametrize(
@@ -58,7 +59,7 @@ def test_impossible_option_stops_the_start(load: Callable[[str], Guard], table: 
 
 def test_table_without_default_denies() -> None:
     """Who writes a table and no default gets ``deny``."""
-    assert Config.from_toml('[sieve]\nallow = ["files/*"]').options("sieve", Options).default == "deny"
+    assert Config.from_toml('[sieve]\nallow = ["files/*"]').options("sieve", Options).otherwise == "deny"
 
 
 def test_without_a_table_everything_is_allowed(load: Callable[[str], Guard]) -> None:
@@ -66,7 +67,7 @@ def test_without_a_table_everything_is_allowed(load: Callable[[str], Guard]) -> 
     guard = load("")
     sieve = guard.loaded["sieve"].plugin
     assert isinstance(sieve, Sieve)
-    assert sieve.meshes["access"].rules["files"].decide("files", "x").allowed
+    assert sieve.meshes["access"].rules["files"].decide("files", "tool", "x").allowed
 
 
 def test_more_specific_table_narrows_only() -> None:
@@ -89,6 +90,6 @@ def test_table_pattern_is_typed() -> None:
     """A pattern may be a table, for a server with a ``/`` in its name."""
     text = '[sieve]\nallow = [{ server = "org/server", tool = "read_*" }]'
     options = Config.from_toml(text).options("sieve", Options)
-    assert options.allow == (Pair(server="org/server", tool="read_*"),)
-    assert options.rules().decide("org/server", "read_a").allowed
-    assert not options.rules().decide("org", "server/read_a").allowed
+    assert options.allow == (Entry(server="org/server", tool="read_*"),)
+    assert options.rules().decide("org/server", "tool", "read_a").allowed
+    assert not options.rules().decide("org", "tool", "server/read_a").allowed

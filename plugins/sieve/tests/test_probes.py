@@ -44,14 +44,14 @@ async def test_probes_hold_for_every_table(load: Load, text: str, found: dict[st
 
 def test_every_table_denies_the_probe() -> None:
     """The rule that probes call on comes before all of a table's, whatever it allows."""
-    decision = Options(default="allow", allow=("*",)).rules().decide(SERVER, PROBED.tool)
+    decision = Options(default="allow", allow=("*",)).rules().decide(SERVER, "tool", PROBED.tool)
     assert not decision.allowed
     assert (PROBED.server, decision.rule) == (SERVER, f"{SERVER}/denied")
 
 
 def test_probed_rule_is_of_the_doctor_alone() -> None:
     """A tool of the same name of another server is what the table says it is."""
-    assert Options(default="allow").rules().decide("files", PROBED.tool).allowed
+    assert Options(default="allow").rules().decide("files", "tool", PROBED.tool).allowed
 
 
 @pytest.mark.parametrize("default", ["allow", "deny"])
@@ -72,6 +72,6 @@ async def test_sieve_that_hides_nothing_is_found(load: Load, monkeypatch: pytest
 
 async def test_rules_that_decide_nothing_are_found(load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
     """The probes go by the rules themselves: where these say yes to all, both hiding and refusing are gone."""
-    decision = Options(default="allow").rules().decide("files", "x")
-    monkeypatch.setattr("hauberk_sieve.access._rules.Rules.decide", lambda self, server, tool: decision)
+    decision = Options(default="allow").rules().decide("files", "tool", "x")
+    monkeypatch.setattr("hauberk_sieve.access._rules.Rules.decide", lambda self, *_: decision)
     assert set((await states(load(""))).values()) == {"not_stopped"}

@@ -24,6 +24,12 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """Pages of lists of which is remembered what was hidden, the oldest goes first (pages)."""
     page_entries: int = 65_536
     """A page of more is not remembered (entries)."""
+    askers: int = 1024
+    """People whose grants are kept ready, the oldest goes first (lists of grants)."""
+    pages: int = 64
+    """Pages of lists of which is remembered what was hidden, the oldest goes first (pages)."""
+    page_entries: int = 65_536
+    """A page of more is not remembered (entries)."""
     servers: int = 256
     """Servers whose merged rules are kept, the oldest goes first (servers)."""
     people: int = 16_384

@@ -4,45 +4,63 @@ from __future__ import annotations
 
 from typing import Annotated, Final, Literal
 
-import msgspec
-
 from hauberk import config
 from hauberk.config import Narrow
 from hauberk.principal import DOCTOR
-from hauberk_sieve.access._rules import Pattern, Rules
+from hauberk_sieve.access._facts import Needs
+from hauberk_sieve.access._patterns import Pattern
+from hauberk_sieve.access._rule import Entry, Rule, Which, read
+from hauberk_sieve.access._rules import POLICY, Default, Rules
 
 PROBED: Final = Pattern(DOCTOR.id, "denied", f"{DOCTOR.id}/denied")
 """The first deny rule of every table: what shows that the rules are live calls this tool (`hauberk.probe`)."""
-
-
-class Pair(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A pattern as a table, for a server with a ``/`` in its name: ``{ server = "org/server", tool = "read_*" }``."""
-
-    server: str
-    tool: str
+PROBED_URI: Final = f"{DOCTOR.id}:denied"
+_PROBED: Final = Rule(
+    server=PROBED.server,
+    names={"tool": PROBED.tool, "prompt": PROBED.tool, "resource": PROBED_URI},
+    text=PROBED.text,
+)
+_READ_ONLY: Final = Rule(server="*", names={"tool": "*"}, text=POLICY, needs=Needs(annotations=("readOnlyHint",)))
 
 
 class Options(config.Options, frozen=True):
     """What may be seen and called. A deny rule wins over every allow rule, and no more specific table takes it back."""
 
-    default: Annotated[Literal["allow", "deny"], Narrow.strictest("deny", "allow")] = "deny"
-    """What holds for a tool that no rule names."""
-    allow: tuple[str | Pair, ...] = ()
-    """Patterns ``"server/tool"``; ``*`` matches any characters, ``/`` included."""
-    deny: Annotated[tuple[str | Pair, ...], Narrow.UNION] = ()
-    """Patterns of tools that nobody sees or calls."""
+    default: Annotated[Literal["allow", "deny"] | None, Narrow.strictest("deny", "allow")] = None
+    """What holds for what no rule names, whatever it is; without it what `tool_policy` says, else ``deny``."""
+    tool_policy: Annotated[
+        Literal["read-only", "allowlist", "denylist"] | None, Narrow.strictest("read-only", "allowlist", "denylist")
+    ] = None
+    """The default in one word: ``denylist`` allows; ``allowlist`` denies; ``read-only`` denies, and each tool that does
+    not say ``readOnlyHint = true`` as well."""
+    allow: tuple[str | Entry, ...] = ()
+    """Rules, as ``"server/tool"`` or as tables; ``*`` matches any characters, ``/`` included."""
+    deny: Annotated[tuple[str | Entry, ...], Narrow.UNION] = ()
+    """Rules on what nobody sees or uses."""
 
     def __post_init__(self) -> None:
-        patterns("allow", self.allow)
-        patterns("deny", self.deny)
+        allow = rules("allow", self.allow)
+        rules("deny", self.deny)
+        if self.otherwise == "allow":
+            for place, rule in enumerate(allow):
+                if rule.whom is not None or rule.needs is not None:
+                    raise ValueError(f"allow[{place}]: its conditions say nothing where the default allows")
+
+    @property
+    def otherwise(self) -> Default:
+        """Return what holds for what no rule names: the stricter of what both options say."""
+        said = {self.default, {None: None, "denylist": "allow"}.get(self.tool_policy, "deny")} - {None}
+        return "allow" if said == {"allow"} else "deny"
 
     def rules(self) -> Rules:
         """Return the rules of this table."""
-        return Rules(self.default, patterns("allow", self.allow), (PROBED, *patterns("deny", self.deny)))
+        preset = (_READ_ONLY,) if self.tool_policy == "read-only" else ()
+        deny = (_PROBED, *preset, *rules("deny", self.deny))
+        return Rules(self.otherwise, rules("allow", self.allow), deny)
 
 
-def patterns(key: str, items: tuple[str | Pair, ...]) -> list[Pattern]:
-    """Read the patterns of one list.
+def rules(which: Which, items: tuple[str | Entry, ...]) -> list[Rule]:
+    """Read the rules of one list.
 
     Raises:
         ValueError: One is malformed; it is named by its place.
@@ -50,7 +68,7 @@ def patterns(key: str, items: tuple[str | Pair, ...]) -> list[Pattern]:
     found = []
     for place, item in enumerate(items):
         try:
-            found.append(Pattern.parse(item) if isinstance(item, str) else Pattern.pair(item.server, item.tool))
+            found.append(read(which, item))
         except ValueError as error:
-            raise ValueError(f"{key}[{place}]: {error}") from None
+            raise ValueError(f"{which}[{place}]: {error}") from None
     return found

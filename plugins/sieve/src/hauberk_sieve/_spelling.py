@@ -44,10 +44,10 @@ def is_plain(name: str) -> bool:
     return name.isascii() or unicodedata.is_normalized("NFC", name)
 
 
-def unfit(name: str) -> str | None:
-    """Return the rule that a name breaks which is not even to be compared (rule 4)."""
-    if len(name) > LIMITS.name_chars:
-        return f"a name has at most {LIMITS.name_chars} characters"
+def unfit(name: str, chars: int = LIMITS.name_chars) -> str | None:
+    """Return the rule that a name breaks which is not even to be compared (rule 4); ``chars`` bounds its length."""
+    if len(name) > chars:
+        return f"a name has at most {chars} characters"
     if name.isascii():
         return None
     runs = groupby(name, lambda char: unicodedata.combining(char) > 0)

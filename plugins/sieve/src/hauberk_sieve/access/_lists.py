@@ -1,48 +1,83 @@
-"""What is left of a list of tools, once those that may not be called are hidden."""
+"""What is left of a list, once what may not be used is hidden."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import Any, Final
+from collections.abc import Callable, Iterable, Mapping
+from itertools import compress
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
 from hauberk_sieve._limits import LIMITS
 from hauberk_sieve._spelling import shown
+from hauberk_sieve.access._rule import Kind
+from hauberk_sieve.access._uris import shown_uri
 
-_NAME: Final = "name"
+
+class Listing(NamedTuple):
+    """What one method lists."""
+
+    kind: Kind
+    member: str
+    """The member of the result that holds the entries."""
+    key: str
+    """The member of each entry that names it."""
+
+
+LISTS: Final[Mapping[str, Listing]] = {
+    "tools/list": Listing("tool", "tools", "name"),
+    "prompts/list": Listing("prompt", "prompts", "name"),
+    "resources/list": Listing("resource", "resources", "uri"),
+    "resources/templates/list": Listing("template", "resourceTemplates", "uriTemplate"),
+}
 
 
 class Sifted(msgspec.Struct, frozen=True):
-    """A list of tools, sifted."""
+    """A list, sifted."""
 
-    kept: list[Any]
-    """The entries that may be seen: the very objects, in their order."""
+    mask: bytes
+    """One for each entry that may be seen, zero for each other."""
     hidden: int
     malformed: int
     """Entries that are no object with one name; nobody can tell what they are, so they are gone too."""
     names: list[str]
     """The first names that were hidden, as they may be shown."""
 
+    @property
+    def changes(self) -> bool:
+        """Whether anything is hidden."""
+        return bool(self.hidden or self.malformed)
 
-def sift(tools: Iterable[Any], allowed: Callable[[str], bool]) -> Sifted:
-    """Hide each tool whose name is not allowed; what is no tool is left out as well."""
-    kept: list[Any] = []
+    def kept(self, entries: Iterable[Any]) -> list[Any]:
+        """Return the entries that may be seen: the very objects, in their order."""
+        return list(compress(entries, self.mask))
+
+
+def sift(entries: list[Any], key: str, allowed: Callable[[str], bool]) -> Sifted:
+    """Hide each entry whose name is not allowed; what has no name is left out as well.
+
+    Args:
+        entries: The entries of one page.
+        key: The member that names each.
+        allowed: Whether a name may be seen.
+    """
+    mask = bytearray(len(entries))
     names: list[str] = []
     hidden = malformed = 0
-    for tool in tools:
-        name = tool.get(_NAME) if isinstance(tool, dict) else None
-        if not isinstance(name, str) or _has_another(tool):
+    for place, entry in enumerate(entries):
+        name = entry.get(key) if isinstance(entry, dict) else None
+        if not isinstance(name, str) or _has_another(entry, key):
             malformed += 1
         elif allowed(name):
-            kept.append(tool)
+            mask[place] = 1
         else:
             hidden += 1
             if len(names) < LIMITS.shown_names:
-                names.append(shown(name))
-    return Sifted(kept, hidden, malformed, names)
+                names.append(shown(name) if key == "name" else shown_uri(name))
+    return Sifted(bytes(mask), hidden, malformed, names)
 
 
-def _has_another(tool: dict[str, Any]) -> bool:
+def _has_another(entry: dict[str, Any], key: str) -> bool:
     """Whether a parser that does not tell cases apart may find another name (``Name``) than the one that is judged."""
-    return any(len(key) == len(_NAME) and key != _NAME and key.lower() == _NAME for key in tool)
+    size, lower = len(key), key.lower()
+    return any(len(other) == size and other != key and other.lower() == lower for other in entry)

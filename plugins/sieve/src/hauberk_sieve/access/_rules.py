@@ -1,229 +1,222 @@
-"""The rules of who may see and call what: patterns on pairs of server and tool.
+"""The decision: who may see and use what. Lists, calls, gets and reads go by it, and what a tool calls inside.
 
 The rules:
 
-1. A pattern is ``server/tool``, split at the first ``/``, or a table ``{server, tool}`` where the server's name has a
-   ``/``; ``*`` alone is every tool of every server. In each part ``*`` is any characters, ``/`` included; every other
-   character is itself and is compared exactly, case included, after normalization form C (S1.11, S3.36).
-2. What could be meant for a pattern of another kind is malformed, and an error at load: an empty part, a question mark,
-   bracket, brace or backslash, a hidden character, white space at the ends of a part. A rule that is skipped in silence
-   would be a hole.
-3. Server and tool are two values and are never joined: ``("a", "b/c")`` is not ``("a/b", "c")``.
-4. A deny rule that matches wins over every allow rule, in whatever order they stand (S3.35); then an allow rule that
-   matches; then the default.
-5. A deny rule is matched with the name as it came, and with its form C; one that is not plain is also matched by its
-   fold (`hauberk_sieve._spelling`). An allow rule matches plain names only.
-6. A name that is too long, or has too many combining marks in a row, is denied before any rule is looked at.
+1. A deny rule that is about the thing and about who asks wins over every allow rule, in whatever order they stand
+   (S3.35); then an allow rule; then the default. The default is one for tools, prompts, resources and templates.
+2. A deny rule is matched with a name as it came, and with its form C; one that is not plain is also matched by its fold
+   (`hauberk_sieve._spelling`). An allow rule matches plain names only. Of URIs the same holds, with all their readings
+   (`_uris`).
+3. A name that is too long, or has too many combining marks in a row, is denied before any rule is looked at.
+4. A rule that goes by a definition decides only where there is one: what was not listed is denied, if such a rule could
+   have denied it or is all that allows it.
+5. What somebody was granted besides the rules is an allow rule for that person.
+6. What is remembered is remembered of kind, server, name and which rules are about who asks; definitions are looked at
+   each time.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from typing import Final, Generic, Literal, NamedTuple, TypeVar
+from collections.abc import Iterable
+from typing import Final, Literal, NamedTuple
 
 import msgspec
 
 from hauberk_sieve._limits import LIMITS, Limits
-from hauberk_sieve._spelling import fold, has_hidden, is_plain, nfc, shown, unfit
+from hauberk_sieve._spelling import is_plain, nfc, unfit
+from hauberk_sieve.access._facts import Facts
+from hauberk_sieve.access._patterns import Pattern
+from hauberk_sieve.access._rule import NAMED_BY, Kind, Rule
+from hauberk_sieve.access._tables import Grants, Lists
+from hauberk_sieve.access._uris import is_plain_uri
+from hauberk_sieve.access._whom import NOBODY, Asker, Whom
 
-T = TypeVar("T")
+__all__ = ["Decision", "Default", "Pattern", "Rules"]
+
 Default = Literal["allow", "deny"]
-
-_FOREIGN: Final = frozenset("?[]{}\\")
+By = Literal["allow", "deny", "default", "name", "unlisted", "content", "policy"]
+POLICY: Final = "tool_policy = read-only"
+"""What the rule of a preset is called."""
+_HINTS: Final[dict[By, str]] = {
+    "name": "rename it: no rule matches such a name",
+    "unlisted": "ask for tools/list first: a rule goes by the definition of this tool",
+    "content": "look at what has changed, then write the hash that it has now ('hauberk pins list' shows it)",
+    "policy": 'it does not say readOnlyHint = true; take tool_policy = "read-only" out to let it be used',
+}
 
 
 class Decision(msgspec.Struct, frozen=True):
-    """What the rules say of one tool of one server."""
+    """What the rules say of one thing of one server."""
 
     allowed: bool
     rule: str
-    """The pattern that decided, as it is written, or ``default = …``."""
-    by: Literal["allow", "deny", "default", "name"]
+    """The rule that decided, as it is written, or ``default = …``."""
+    by: By
+    kind: Kind = "tool"
 
-    def hint(self, server: str, tool: str) -> str:
-        """Return the one thing to do for an operator who wants a refused call to pass."""
+    def hint(self, server: str, name: str) -> str:
+        """Return the one thing to do for an operator who wants what was refused to pass."""
         if self.by == "deny":
             return f"take {self.rule} out of [sieve] deny"
-        if self.by == "name":
-            return "rename it: no rule matches such a name"
-        if not (is_plain(nfc(server)) and is_plain(tool)):
+        if self.by in _HINTS:
+            return _HINTS[self.by]
+        if not (is_plain(nfc(server)) and _is_plain(self.kind, name)):
             return "rename it: no allow rule matches a name that is not what it looks like"
-        pattern = Pattern.exactly(server, tool)
-        if pattern is None:
+        rule = _exactly(self.kind, server, name)
+        if rule is None:
             return "allow it by a pattern with '*' in [sieve] allow: no exact pattern can be offered for its name"
-        return f"add {pattern} to [sieve] allow"
+        return f"add {rule} to [sieve] allow"
 
 
-class Pattern(NamedTuple):
-    """One pattern: what is matched, and how it is written."""
-
-    server: str
-    tool: str
-    text: str
-
-    @classmethod
-    def parse(cls, text: str) -> Pattern:
-        """Read ``server/tool`` or ``*``.
-
-        Raises:
-            ValueError: It is malformed (rule 2).
-        """
-        if text == "*":
-            return cls("*", "*", text)
-        server, slash, tool = text.partition("/")
-        if not slash:
-            raise ValueError(f"pattern '{shown(text)}' has no '/', expected 'server/tool' or '*'")
-        return cls(_part("server", server, text), _part("tool", tool, text), nfc(text))
-
-    @classmethod
-    def pair(cls, server: str, tool: str) -> Pattern:
-        """Take the two parts of a table.
-
-        Raises:
-            ValueError: One is malformed (rule 2).
-        """
-        text = f"{server}/{tool}" if "/" not in server else f'{{ server = "{server}", tool = "{tool}" }}'
-        return cls(_part("server", server, text), _part("tool", tool, text), nfc(text))
-
-    @classmethod
-    def exactly(cls, server: str, tool: str) -> Pattern | None:
-        """Return the pattern that matches this pair and no other, if there is one that is safe to copy.
-
-        A server may name its tool ``*``, or ``x", "*``: in the configuration that would allow more than was refused.
-        """
-        if len(server) + len(tool) > LIMITS.shown_chars or {"*", '"'}.intersection(server + tool):
-            return None
-        try:
-            return cls.pair(server, tool)
-        except ValueError:
-            return None
-
-    def __str__(self) -> str:
-        return self.text if self.text.startswith("{") else f'"{self.text}"'
+def _exactly(kind: Kind, server: str, name: str) -> str | None:
+    """Return the rule that is about this alone, if there is one that is safe to copy."""
+    pattern = Pattern.exactly(server, name)
+    if pattern is None or kind == "tool":
+        return None if pattern is None else str(pattern)
+    return f'{{ server = "{server}", {NAMED_BY[kind]} = "{name}" }}'
 
 
-def _part(which: str, part: str, text: str) -> str:
-    name = f"pattern '{shown(text)}'"
-    if not part:
-        raise ValueError(f"{name} has an empty {which}, write '*' for any")
-    if part.strip() != part:
-        raise ValueError(f"{name} has white space at an end of its {which}")
-    if has_hidden(part):
-        raise ValueError(f"{name} has a control, zero-width or bidirectional character in its {which}")
-    if foreign := sorted(_FOREIGN.intersection(part)):
-        raise ValueError(f"{name} has {foreign[0]!r} in its {which}, only '*' is special")
-    return nfc(part)
+def _is_plain(kind: Kind, name: str) -> bool:
+    return is_plain_uri(name) if NAMED_BY[kind] == "resource" else is_plain(name)
 
 
-class Patterns(Generic[T]):
-    """Values by pattern of one name. Finding takes one look-up for each pair of lengths of the patterns' literal ends.
+class _Found(NamedTuple):
+    """What is found of one thing, whatever its definition says."""
 
-    That is quicker than one regular expression of them all, which is tried branch by branch and takes long to compile
-    where there are thousands, and no hostile name makes it explode.
-    """
-
-    __slots__ = ("_exact", "_globs", "_lengths")
-
-    def __init__(self, items: Iterable[tuple[str, T]]) -> None:
-        self._exact: Final[dict[str, T]] = {}
-        self._globs: Final[dict[tuple[str, str], list[tuple[list[str], T]]]] = {}
-        for text, value in items:
-            head, *pieces = text.split("*")
-            if pieces:
-                self._globs.setdefault((head, pieces.pop()), []).append((pieces, value))
-            else:
-                self._exact.setdefault(text, value)
-        lengths = {(len(head), len(tail)) for head, tail in self._globs}
-        self._lengths: Final = tuple(sorted(lengths, key=sum, reverse=True))
-
-    def matching(self, name: str) -> Iterator[T]:
-        """Yield the value of each pattern that matches, the most literal first."""
-        if (value := self._exact.get(name)) is not None:
-            yield value
-        for head, tail in self._lengths:
-            end = len(name) - tail
-            if head <= end:
-                for pieces, value in self._globs.get((name[:head], name[end:]), ()):
-                    if _fits(name, pieces, head, end):
-                        yield value
-
-
-def _fits(name: str, pieces: list[str], start: int, end: int) -> bool:
-    """Whether the pieces stand in order between two places of a name. The leftmost place of each leaves most room."""
-    for piece in pieces:
-        at = name.find(piece, start, end)
-        if at < 0:
-            return False
-        start = at + len(piece)
-    return True
-
-
-class _Table:
-    """The patterns of one list: the server's part first, then the tool's."""
-
-    __slots__ = ("_servers",)
-
-    def __init__(self, patterns: Iterable[Pattern], form: Callable[[str], str] = str) -> None:
-        servers: dict[str, list[tuple[str, str]]] = {}
-        for pattern in patterns:
-            servers.setdefault(form(pattern.server), []).append((form(pattern.tool), pattern.text))
-        self._servers: Final = Patterns((server, Patterns(tools)) for server, tools in servers.items())
-
-    def find(self, server: str, tool: str) -> str | None:
-        """Return a pattern that matches the pair, as it is written."""
-        for tools in self._servers.matching(server):
-            for text in tools.matching(tool):
-                return text
-        return None
+    decision: Decision
+    denies: tuple[Rule, ...] = ()
+    """Deny rules that go by the definition."""
+    allows: tuple[Rule, ...] = ()
+    """Allow rules that go by it, where no other rule allows."""
 
 
 class Rules:
-    """One list of allow and one of deny patterns, with the default for what neither names."""
+    """One list of allow and one of deny rules, with the default for what neither names."""
 
-    __slots__ = ("_allow", "_default", "_deny", "_folded", "_memo", "limits")
+    __slots__ = (
+        "_askers",
+        "_bits",
+        "_default",
+        "_grants",
+        "_lists",
+        "_memo",
+        "_whoms",
+        "by_asker",
+        "by_definition",
+        "limits",
+    )
 
     def __init__(
-        self,
-        default: Default,
-        allow: Iterable[Pattern] = (),
-        deny: Iterable[Pattern] = (),
-        *,
-        limits: Limits = LIMITS,
+        self, default: Default, allow: Iterable[Rule] = (), deny: Iterable[Rule] = (), *, limits: Limits = LIMITS
     ) -> None:
-        deny = tuple(deny)
+        allow, deny = tuple(allow), tuple(deny)
         self.limits: Final = limits
-        self._allow: Final = _Table(allow)
-        self._deny: Final = _Table(deny)
-        self._folded: Final = _Table(deny, fold)
-        self._default: Final = Decision(default == "allow", f"default = {default}", "default")
-        self._memo: Final[dict[tuple[str, str], Decision]] = {}
+        self.by_definition: Final = any(rule.needs is not None for rule in (*allow, *deny))
+        """Whether any rule goes by the definition of a tool."""
+        self._lists: Final = {key: Lists(key, allow, deny) for key in ("tool", "prompt", "resource")}
+        self._grants: Final = Grants()
+        self._default: Final = {
+            kind: Decision(default == "allow", f"default = {default}", "default", kind) for kind in NAMED_BY
+        }
+        self._whoms: Final[dict[tuple[Whom, bool], int]] = {}
+        self._bits: Final = {
+            rule: 1 << self._whoms.setdefault((rule.whom, forbids), len(self._whoms))
+            for rules, forbids in ((allow, False), (deny, True))
+            for rule in rules
+            if rule.whom is not None
+        }
+        self.by_asker: Final = bool(self._whoms)
+        """Whether any rule goes by who asks."""
+        self._askers: Final[dict[Asker, int]] = {}
+        self._memo: Final[dict[tuple[str, Kind, str, int], _Found]] = {}
 
-    def decide(self, server: str, tool: str) -> Decision:
-        """Say whether a host may see and call this tool of this server."""
-        return self._memo.get((server, tool)) or self._decided(server, tool)
+    def decide(
+        self, server: str, kind: Kind, name: str, who: Asker = NOBODY, definition: Facts | None = None
+    ) -> Decision:
+        """Say whether somebody may see and use one thing of one server.
+
+        Args:
+            server: The server's name.
+            kind: What it is; a concrete URI is a ``resource``.
+            name: The name of a tool or prompt, the URI of a resource, the text of a template.
+            who: Who asks.
+            definition: Of a tool, where it was listed.
+        """
+        about = self.about(who)
+        found = self._memo.get((server, kind, name, about)) or self._found(server, kind, name, about)
+        if who.grants and kind == "tool" and found.decision.by == "default" and not found.decision.allowed:
+            found = self._granted(found, server, name, who)
+        return _by_definition(found, definition) if found.denies or found.allows else found.decision
+
+    def about(self, who: Asker) -> int:
+        """Return which conditions hold for who asks: what a decision depends on, of all that is known of them."""
+        if not self._whoms:
+            return 0
+        about = self._askers.get(who)
+        if about is None:
+            if len(self._askers) >= self.limits.memo:
+                del self._askers[next(iter(self._askers))]
+            whoms = self._whoms.items()
+            about = sum(1 << bit for (whom, forbids), bit in whoms if whom.holds(who, forbids=forbids))
+            self._askers[who] = about
+        return about
 
     def remembered(self) -> int:
         """Return how many decisions are remembered."""
         return len(self._memo)
 
-    def _decided(self, server: str, tool: str) -> Decision:
-        decision = self._decision(server, tool)
-        if len(server) + len(tool) <= self.limits.memo_chars:
+    def _found(self, server: str, kind: Kind, name: str, about: int) -> _Found:
+        found = self._find(server, kind, name, about)
+        if len(server) + len(name) <= self.limits.memo_chars:
             if len(self._memo) >= self.limits.memo:
                 del self._memo[next(iter(self._memo))]
-            self._memo[server, tool] = decision
-        return decision
+            self._memo[server, kind, name, about] = found
+        return found
 
-    def _decision(self, server: str, tool: str) -> Decision:
-        if (broken := unfit(tool)) is not None:
-            return Decision(False, broken, "name")
+    def _find(self, server: str, kind: Kind, name: str, about: int) -> _Found:
+        lists = self._lists[NAMED_BY[kind]]
+        if (broken := unfit(name, LIMITS.uri_chars if lists.uris else LIMITS.name_chars)) is not None:
+            return _Found(Decision(False, broken, "name", kind))
         place = nfc(server)
-        plain = is_plain(place) and is_plain(tool)
-        denied = self._deny.find(place, tool) or (None if plain else self._look_alike(place, tool))
-        if denied is not None:
-            return Decision(False, denied, "deny")
-        allowed = self._allow.find(place, tool) if plain else None
-        return self._default if allowed is None else Decision(True, allowed, "allow")
+        plain = is_plain(place) and _is_plain(kind, name)
+        denies: dict[Rule, None] = {}
+        for rule in lists.denying(place, name, plain=plain):
+            if self._is_about(rule, about):
+                if rule.needs is None:
+                    return _Found(Decision(False, rule.text, "deny", kind))
+                denies[rule] = None
+        allows: dict[Rule, None] = {}
+        for rule in lists.allowing(place, name) if plain else ():
+            if self._is_about(rule, about):
+                if rule.needs is None:
+                    return _Found(Decision(True, rule.text, "allow", kind), tuple(denies))
+                allows[rule] = None
+        return _Found(self._default[kind], tuple(denies), tuple(allows))
 
-    def _look_alike(self, server: str, tool: str) -> str | None:
-        return self._deny.find(server, nfc(tool)) or self._folded.find(fold(server), fold(tool))
+    def _is_about(self, rule: Rule, about: int) -> bool:
+        return rule.whom is None or bool(self._bits[rule] & about)
+
+    def _granted(self, found: _Found, server: str, name: str, who: Asker) -> _Found:
+        place = nfc(server)
+        if not (is_plain(place) and is_plain(name)):
+            return found
+        rule = self._grants.find(who.grants, place, name)
+        return found if rule is None else _Found(Decision(True, rule.text, "allow"), found.denies)
+
+
+def _by_definition(found: _Found, definition: Facts | None) -> Decision:
+    """Return the decision where rules go by the definition."""
+    decision = found.decision
+    for rule in () if decision.allowed else found.allows:
+        if definition is None:
+            return Decision(False, rule.text, "unlisted")
+        if rule.needs is not None and definition.meets(rule.needs):
+            decision = Decision(True, rule.text, "allow")
+            break
+        decision = Decision(False, rule.text, "content")
+    for rule in found.denies if decision.allowed else ():
+        if definition is None:
+            return Decision(False, rule.text, "unlisted")
+        if rule.needs is not None and definition.meets(rule.needs):
+            return Decision(False, rule.text, "policy" if rule.text == POLICY else "deny")
+    return decision

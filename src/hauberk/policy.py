@@ -245,7 +245,12 @@ def _frozen(guard: Guard, view: GuardView, registry: Registry, roster: tuple[loa
 def sinks_of(loaded: Mapping[str, Loaded]) -> list[Sink]:
     """Return the sinks of some plugins, each with a queue of its own."""
     return [
-        Sink(step, getattr(one.plugin, "required", False), quick=getattr(one.plugin, "quick", False))
+        Sink(
+            step,
+            getattr(one.plugin, "required", False),
+            quick=getattr(one.plugin, "quick", False),
+            settled=getattr(one.plugin, "settled", None),
+        )
         for one in loaded.values()
         for step in one.steps
         if step.hook == "on_audit"

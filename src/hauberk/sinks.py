@@ -1,8 +1,11 @@
 """Where events go: to each plugin with ``on_audit``.
 
 A sink marked ``required`` is awaited before a message that carries a decision goes on; what it cannot record does not
-pass. The others are behind a bounded queue each, and never hold up a message. A sink that fails is reported to the
-other sinks and to standard error, once until it works again; so is one that is so slow that events are lost.
+pass. A plain one that only takes events, and records them elsewhere, has ``settled()``: it returns None where all that
+it was given is recorded, else what is to be awaited; that raises where something is not.
+
+The others are behind a bounded queue each, and never hold up a message. A sink that fails is reported to the other
+sinks and to standard error, once until it works again; so is one that is so slow that events are lost.
 """
 
 from __future__ import annotations
@@ -20,14 +23,15 @@ from hauberk.event import Event
 from hauberk.refusals import FAILED_HOOK, HookError, Refused
 
 logger = logging.getLogger("hauberk")
+Settled = Callable[[], Awaitable[object] | None]
 
 
 class Sink:
     """One plugin's ``on_audit``, and what waits for it."""
 
-    __slots__ = ("both", "failing", "is_async", "lost", "name", "queue", "quick", "required", "step", "task")
+    __slots__ = ("both", "failing", "is_async", "lost", "name", "queue", "quick", "required", "settled", "step", "task")
 
-    def __init__(self, step: Step, required: Any, *, quick: bool = False) -> None:
+    def __init__(self, step: Step, required: Any, *, quick: bool = False, settled: Settled | None = None) -> None:
         self.step: Final = step
         self.name: Final = step.plugin
         self.is_async: Final = step.is_async
@@ -37,6 +41,7 @@ class Sink:
         self.quick: Final = quick and not (self.is_async or self.required)
         """Whether it only puts events aside for a while, so that it is called at once: a queue and a turn of the event
         loop would cost more than it does."""
+        self.settled: Final = settled if self.required and not self.is_async else None
         self.queue: deque[Event] = deque()
         self.lost = 0
         self.failing = False
@@ -75,7 +80,7 @@ class Recorder:
         self._complete: Final = complete
         self._clock: Final = clock
         self._draining = False
-        self.waits: Final = any(sink.is_async for sink in self._sinks if sink.required)
+        self.waits: Final = any(sink.is_async or sink.settled for sink in self._sinks if sink.required)
         """Whether a decision may have to wait for a sink."""
         self.required: Final = any(sink.required for sink in self._sinks)
         """Whether a decision has to be recorded before its message goes on."""
@@ -115,7 +120,28 @@ class Recorder:
             for sink in waiting:
                 self._queue(sink, events)
             raise refused
-        return self._record_all(waiting, events) if waiting else None
+        settling = [sink for sink in plain if sink.settled is not None]
+        if waiting or len(settling) > 1:
+            return self._record_all(waiting, settling, events)
+        return self._settled(settling[0]) if settling else None
+
+    def _settled(self, sink: Sink) -> Awaitable[None] | None:
+        """Return what is to be awaited for a sink that was given events, if anything is."""
+        refused: Refused | None = None
+        settling: Awaitable[object] | None = None
+        try:
+            settling = sink.settled() if sink.settled is not None else None
+        except BaseException as error:  # noqa: BLE001 - it refuses
+            refused = self._unrecorded(sink, error)
+        if refused is not None:
+            raise refused
+        return None if settling is None else self._settle(sink, settling)
+
+    async def _settle(self, sink: Sink, settling: Awaitable[object]) -> None:
+        error = await _settled_in(settling, self._bounds.sink_deadline)
+        if error is not None:
+            raise self._unrecorded(sink, error)
+        sink.failing = False
 
     def _record_plain(self, sinks: Sequence[Sink], events: Sequence[Event]) -> Refused | None:
         """Record in every plain sink, whatever the others do; return the first refusal."""
@@ -129,13 +155,15 @@ class Recorder:
             except BaseException as error:  # noqa: BLE001 - it refuses
                 refused = refused or self._unrecorded(sink, error)
             else:
-                sink.failing = False
+                sink.failing = sink.failing and sink.settled is not None
                 if self._clock() > until:
                     refused = refused or self._unrecorded(sink, TimeoutError())
         return refused
 
-    async def _record_all(self, sinks: Sequence[Sink], events: Sequence[Event]) -> None:
-        tasks = [asyncio.ensure_future(_record_one(sink, events)) for sink in sinks]
+    async def _record_all(self, waiting: Sequence[Sink], settling: Sequence[Sink], events: Sequence[Event]) -> None:
+        sinks = [*waiting, *settling]
+        tasks = [asyncio.ensure_future(_record_one(sink, events)) for sink in waiting]
+        tasks += [asyncio.ensure_future(_settle_one(sink)) for sink in settling]
         try:
             _, late = await asyncio.wait(tasks, timeout=self._bounds.sink_deadline)
         except asyncio.CancelledError:
@@ -277,6 +305,28 @@ async def _record_one(sink: Sink, events: Sequence[Event]) -> BaseException | No
         for event in events:
             await sink.record_async(event)
     except (Refused, HookError) as error:
+        return error
+    return None
+
+
+async def _settle_one(sink: Sink) -> BaseException | None:
+    try:
+        settling = sink.settled() if sink.settled is not None else None
+    except Exception as error:  # noqa: BLE001 - the caller refuses
+        return error
+    return None if settling is None else await _settled_in(settling, None)
+
+
+async def _settled_in(settling: Awaitable[object], seconds: float | None) -> BaseException | None:
+    """Return why a sink has not recorded what it was given, if it has not."""
+    try:
+        async with asyncio.timeout(seconds):
+            await settling
+    except asyncio.CancelledError as error:
+        if (task := asyncio.current_task()) is not None and task.cancelling():
+            raise
+        return error
+    except BaseException as error:  # noqa: BLE001 - the caller refuses
         return error
     return None
 

@@ -12,9 +12,11 @@ from tests.core.harness import Clock, Recorder, call_params, make_rig, notificat
 from hauberk.event import Event
 from hauberk.message import Message
 from hauberk.refusals import Refused
+from hauberk.testing import refusal_code
 from hauberk.verdict import Allow, Deny
 
 SECRET = "hunter2-in-an-exception"
+ELSEWHERE = "elsewhere"
 HASTE = "[core.bounds]\nsink_deadline = 0.02\n"
 
 
@@ -40,11 +42,28 @@ class Log:
         await asyncio.sleep(0)
         self.plain(event)
 
-    def sink(self, name: str = "sink", *, waits: bool = False, required: Any = True) -> Any:
+    def sink(self, name: str = "sink", *, waits: bool | str = False, required: Any = True) -> Any:
         async def on_audit(event: Event) -> None:
             await self.asynchronous(event)
 
+        if waits == ELSEWHERE:
+            return self._elsewhere(name, required)
         return ring(name, on_audit=on_audit if waits else self.plain, required=required)
+
+    def _elsewhere(self, name: str, required: Any) -> Any:
+        """Return a sink that takes events, and records them when it is asked."""
+        taken: list[Event] = []
+
+        async def record() -> None:
+            await asyncio.sleep(0)
+            events, taken[:] = list(taken), ()
+            for event in events:
+                self.plain(event)
+
+        def settled() -> Any:
+            return record() if taken else None
+
+        return ring(name, on_audit=taken.append, settled=settled, required=required)
 
     @property
     def codes(self) -> list[str]:
@@ -68,10 +87,10 @@ FAULTS = [
 # --- required ---
 
 
-@pytest.mark.parametrize("waits", [False, True])
+@pytest.mark.parametrize("waits", [False, True, ELSEWHERE])
 @pytest.mark.parametrize("fault", [pytest.param(fault, id=type(fault).__name__) for fault in FAULTS])
 @pytest.mark.parametrize("role", ["client", "server"])
-async def test_call_that_cannot_be_recorded_is_refused(fault: BaseException, waits: bool, role: Any) -> None:
+async def test_call_that_cannot_be_recorded_is_refused(fault: BaseException, waits: bool | str, role: Any) -> None:
     """A required sink that raises anything stops the call that was allowed; the process lives, and once the sink works
     the next call passes (A68, X.16).
     """
@@ -90,8 +109,8 @@ async def test_call_that_cannot_be_recorded_is_refused(fault: BaseException, wai
 
 
 @pytest.mark.parametrize("answer", [True, False, "yes", 0, Allow()])
-@pytest.mark.parametrize("waits", [False, True])
-async def test_sink_that_answers_has_not_recorded(answer: Any, waits: bool) -> None:
+@pytest.mark.parametrize("waits", [False, True, ELSEWHERE])
+async def test_sink_that_answers_has_not_recorded(answer: Any, waits: bool | str) -> None:
     """A sink has nothing to say; one that answers is broken, and a required one refuses (A68)."""
 
     async def on_audit(_: Event) -> Any:
@@ -142,8 +161,8 @@ async def test_plain_sink_that_is_late_refuses() -> None:
         assert (r.reached, r.codes) == ([], ["core.unrecorded"])
 
 
-@pytest.mark.parametrize("waits", [False, True])
-async def test_interrupt_in_a_sink_refuses_first(waits: bool) -> None:
+@pytest.mark.parametrize("waits", [False, True, ELSEWHERE])
+async def test_interrupt_in_a_sink_refuses_first(waits: bool | str) -> None:
     """Ctrl-C in a required sink: the refusal is written before the interrupt goes on (A68)."""
     made = make_rig([Log(KeyboardInterrupt()).sink(waits=waits)])
 
@@ -159,8 +178,8 @@ async def test_interrupt_in_a_sink_refuses_first(waits: bool) -> None:
     assert (made.far.raw, made.codes) == ([], ["core.unrecorded"])
 
 
-@pytest.mark.parametrize("waits", [False, True])
-async def test_connection_that_cannot_be_recorded_is_refused(waits: bool) -> None:
+@pytest.mark.parametrize("waits", [False, True, ELSEWHERE])
+async def test_connection_that_cannot_be_recorded_is_refused(waits: bool | str) -> None:
     """A connection is not made before its record, and the other sinks learn that it was refused."""
     made = make_rig([Log(OSError(), only="core.connected").sink(waits=waits)])
     async with made.guard:
@@ -172,8 +191,8 @@ async def test_connection_that_cannot_be_recorded_is_refused(waits: bool) -> Non
         assert (event.category, event.action, event.plugin) == ("connection", "blocked", "sink")
 
 
-@pytest.mark.parametrize("waits", [False, True])
-async def test_decision_is_recorded_before_the_call_leaves(waits: bool) -> None:
+@pytest.mark.parametrize("waits", [False, True, ELSEWHERE])
+async def test_decision_is_recorded_before_the_call_leaves(waits: bool | str) -> None:
     """When the server gets a call, every required sink has its decision (design: the durable barrier)."""
     log = Log()
     async with rig(log.sink(waits=waits)) as r:
@@ -201,9 +220,9 @@ async def test_required_sinks_are_awaited_together() -> None:
         assert len(r.reached) == 1
 
 
-@pytest.mark.parametrize("waits", [False, True])
+@pytest.mark.parametrize("waits", [False, True, ELSEWHERE])
 @pytest.mark.parametrize("first", [False, True])
-async def test_every_sink_hears_what_one_cannot_record(first: bool, waits: bool) -> None:
+async def test_every_sink_hears_what_one_cannot_record(first: bool, waits: bool | str) -> None:
     """Whatever the order of the sinks, one that fails keeps no other from hearing of the decision and the refusal."""
     fails = Log(OSError()).sink("fails", waits=waits)
     good, strict = Log(), Log()
@@ -230,7 +249,7 @@ async def test_refusal_is_recorded_by_required_sinks_too() -> None:
 
 @pytest.mark.parametrize("waits", [False, True])
 @pytest.mark.parametrize("required", [True, "both"])
-async def test_only_both_holds_up_a_result(required: Any, waits: bool) -> None:
+async def test_only_both_holds_up_a_result(required: Any, waits: bool | str) -> None:
     """A result waits for its record where a sink says required = "both"; else it passes and the record is queued."""
     log = Log(OSError(), only="core.answered")
     async with rig(log.sink(waits=waits, required=required)) as r:
@@ -247,7 +266,7 @@ async def test_only_both_holds_up_a_result(required: Any, waits: bool) -> None:
 
 @pytest.mark.parametrize("waits", [False, True])
 @pytest.mark.parametrize("fault", [pytest.param(fault, id=type(fault).__name__) for fault in FAULTS])
-async def test_other_sinks_hold_up_nothing(fault: BaseException, waits: bool) -> None:
+async def test_other_sinks_hold_up_nothing(fault: BaseException, waits: bool | str) -> None:
     """A sink that is not required and fails is reported, and messages pass (X.16)."""
     log = Log(fault)
     async with rig(log.sink(waits=waits, required=False)) as r:
@@ -332,7 +351,7 @@ async def test_queue_is_bounded_and_loss_is_reported(caplog: pytest.LogCaptureFi
 
 @pytest.mark.parametrize("waits", [False, True])
 @pytest.mark.parametrize("required", [False, True])
-async def test_events_come_in_order(waits: bool, required: bool) -> None:
+async def test_events_come_in_order(waits: bool | str, required: bool) -> None:
     """A sink hears of a connection, a decision, its outcome and the end in the order in which they were."""
     log = Log()
     async with rig(log.sink(waits=waits, required=required), ring("p", on_tool_call=Allow("r"))) as r:
@@ -475,3 +494,57 @@ async def test_async_sink_is_never_quick() -> None:
         await r.call("ls")
         assert "core.allowed" in seen
         assert r.recorder.of("core.sink_failed") == []
+
+
+# --- sinks that record elsewhere ---
+
+
+async def test_what_has_settled_holds_up_nothing() -> None:
+    """Where a sink that records elsewhere has recorded all, the message goes on at once."""
+    log = Log()
+    async with rig(ring("sink", on_audit=log.plain, settled=lambda: None, required=True)) as r:
+        assert r.guard.recorder.barrier([Event(code="a.b")]) is None
+    assert "a.b" in log.codes
+
+
+async def test_sink_that_never_settles_refuses() -> None:
+    """A sink that records elsewhere and does not come to an end in its time refuses the call."""
+    hang = asyncio.Event()
+
+    def settled() -> Any:
+        return forever() if hang.is_set() else None
+
+    async with rig(ring("sink", on_audit=lambda _: None, settled=settled, required=True), toml=HASTE) as r:
+        hang.set()
+        assert refusal_code(await r.call()) == "core.unrecorded"
+        hang.clear()
+
+
+async def test_settling_is_asked_of_required_sinks_only() -> None:
+    """A sink that is not required is never waited for, whatever it says of itself."""
+    sink = ring("sink", on_audit=lambda _: None, settled=lambda: pytest.fail("not asked"), required=False)
+    async with rig(sink) as r:
+        await r.call()
+        assert len(r.reached) == 1
+
+
+async def test_sinks_settle_together() -> None:
+    """Two sinks that record elsewhere are waited for at the same time; each could refuse."""
+    both, waiting = asyncio.Event(), [0]
+
+    async def settling() -> None:
+        waiting[0] += 1
+        if waiting[0] == 2:
+            both.set()
+        await both.wait()
+
+    rings = [ring(n, on_audit=lambda _: None, settled=settling, required=True) for n in ("a", "b")]
+    loud = Log(OSError("disk full"))
+    for sinks, reached in ((rings, 1), ([rings[0], loud.sink("c", waits=ELSEWHERE)], 0)):
+        waiting[0], both = 0, asyncio.Event()
+        if reached == 0:
+            both.set()
+        async with rig(*sinks) as r:
+            waiting[0] = 0
+            await r.call()
+            assert len(r.reached) == reached

@@ -21,6 +21,7 @@ from hauberk.event import Event
 from hauberk.guard import Guard
 from hauberk.refusals import ConfigError, PluginError, Refused
 from hauberk_audit import Audit
+from hauberk_audit._bounds import Bounds
 from hauberk_audit._log import Disk, Log
 from hauberk_audit._verify import verify
 
@@ -192,25 +193,30 @@ def test_log_of_one_server_is_an_error(load: Load) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "synced"),
+    ("text", "syncs"),
     [
-        ("", False),
-        ("---[audit]\nrequired = true", True),
-        ("---[audit]\nsync = true", True),
-        ("---[audit]\nrequired = true\nsync = false", False),
+        ("", 0),
+        ("---[audit]\nrequired = true", 1),
+        ("---[audit]\nrequired = true\ndurability = 'event'", 2),
+        ("---[audit]\nrequired = true\ndurability = 'interval'", 0),
     ],
 )
 async def test_required_entries_are_on_the_disk(
-    load: Load, monkeypatch: pytest.MonkeyPatch, text: str, synced: bool
+    load: Load, monkeypatch: pytest.MonkeyPatch, text: str, syncs: int
 ) -> None:
-    """Where the log is required, or ``sync`` says so, an entry is synced before the message goes on."""
-    syncs: list[int] = []
-    on_disk(monkeypatch, Disk(sync=syncs.append))
+    """Where the log is required, or ``durability`` says so, entries are synced before their message goes on; those that
+    come together with one sync, unless each is to have its own (S3.10).
+    """
+    synced: list[int] = []
+    on_disk(monkeypatch, Disk(sync=synced.append))
+    monkeypatch.setattr("hauberk_audit._writer.BOUNDS", Bounds(interval=3600))
     async with load(text) as guard:
-        syncs.clear()
-        for code in ("a.b", "a.c"):
-            plugin_of(guard).on_audit(Event(code=code))
-        assert len(syncs) == (2 if synced else 0)
+        plugin_of(guard).flush()
+        synced.clear()
+        waiting = guard.recorder.barrier([Event(code="a.b"), Event(code="a.c")])
+        if waiting is not None:
+            await waiting
+        assert len(synced) == syncs
 
 
 # --- what does not pass ---
@@ -220,6 +226,12 @@ def on_disk(monkeypatch: pytest.MonkeyPatch, disk: Disk) -> None:
     """Let logs be opened on this disk."""
     opened = Log.open
     monkeypatch.setattr(Log, "open", lambda path, chain, *, sync: opened(path, chain, sync=sync, disk=disk))
+
+
+async def recorded(guard: Guard, code: str) -> None:
+    """Record an event, and wait for it."""
+    if (waiting := guard.recorder.barrier([Event(code=code)])) is not None:
+        await waiting
 
 
 class Full:
@@ -240,14 +252,14 @@ async def test_what_cannot_be_recorded_does_not_pass(
     full = Full()
     on_disk(monkeypatch, Disk(write=full.write))
     async with load("---[audit]\nrequired = true") as guard:
-        guard.recorder.barrier([Event(code="a.one")])
+        await recorded(guard, "a.one")
         full.full = True
         for _ in range(3):
             with pytest.raises(Refused) as caught:
-                guard.recorder.barrier([Event(code="a.lost")])
+                await recorded(guard, "a.lost")
             assert caught.value.code == "core.unrecorded"
         full.full = False
-        guard.recorder.barrier([Event(code="a.two")])
+        await recorded(guard, "a.two")
     said = [record.getMessage() for record in caplog.records if record.name == "hauberk.audit"]
     assert len(said) == 1
     assert "no space left on device" in said[0]
@@ -320,9 +332,11 @@ async def test_no_value_of_a_call_is_in_the_log(load: Load, state: Path) -> None
         session = guard.session(await guard.connect("files", "client"), Memory(), Memory())
         for message in sent:
             session.receive_object(session.out, message, headers={"Mcp-Param-Path": CANARY})
+            await session.quiet()
         session.receive(session.out, refused.encode())
         for message in answers:
             session.receive_object(session.inn, message)
+            await session.quiet()
         await session.close()
     log = state / "audit" / "audit.jsonl"
     tools = [entry for entry in entries(log) if entry.get("tool") == "ls"]
@@ -346,6 +360,7 @@ from hauberk.config import Config
 from hauberk.event import Event
 from hauberk.guard import Guard
 from hauberk_audit import Audit
+from hauberk_audit._bounds import Bounds
 
 plugins.installed = lambda: {"audit": plugins.Source("audit", "hauberk-audit", "0", lambda: Audit)}
 

@@ -21,7 +21,7 @@ from hauberk_audit._log import Log
 from hauberk_audit._probes import exposed
 
 SOUND = {"records_calls": "ok", "keeps_key_private": "ok", "keeps_log_private": "ok"}
-MANNERS = ["", "---\n[audit]\nrequired = true", "---\n[audit]\nsync = true"]
+MANNERS = ["", "---\n[audit]\nrequired = true", '---\n[audit]\ndurability = "group"']
 
 
 async def states(guard: Guard) -> dict[str, str]:

@@ -33,7 +33,9 @@ async def retired() -> None:
         await asyncio.wait(tasks)
 
 
-@pytest.mark.parametrize("texts", [("", ""), ("required = true", ""), ("", "sync = true"), ("sync = true", "")])
+@pytest.mark.parametrize(
+    "texts", [("", ""), ("required = true", ""), ("", 'durability = "group"'), ('durability = "event"', "")]
+)
 async def test_one_chain_over_reloads(load: Load, state: Path, texts: tuple[str, str]) -> None:
     """However its options change, a log that stays where it is goes on in its file, and each event is in it once."""
     before, after = (f"[audit]\n{text}\n" for text in texts)
@@ -56,29 +58,29 @@ async def test_one_chain_over_reloads(load: Load, state: Path, texts: tuple[str,
 
 async def test_strictest_wish_holds_while_two_share_the_log(load: Load, state: Path) -> None:
     """While an old and a new policy write to one log it is synced if either wants that, afterwards if the new one."""
-    async with load("---[audit]\nsync = true\n") as guard:
-        log = plugin_of(guard)._log
-        assert log is not None
+    async with load("---[audit]\ndurability = 'group'\n") as guard:
+        writer = plugin_of(guard)._writer
+        assert writer is not None
         guard.policy.users.enter()
         old = guard.policy
-        await guard.reload(config(state, "[audit]\nsync = false\n"))
-        assert plugin_of(guard)._log is log
-        assert log._sync
+        await guard.reload(config(state, "[audit]\n"))
+        assert plugin_of(guard)._writer is writer
+        assert writer.log.sync
         old.users.leave()
         await retired()
-        assert not log._sync
+        assert not writer.log.sync
 
 
 async def test_reload_that_fails_leaves_the_log_as_it_was(load: Load, state: Path) -> None:
     """A new policy that took the log over and is rejected lets go of it; the old one writes on (S3.21)."""
     guard = load("---[audit]\n")
     async with guard:
-        log = plugin_of(guard)._log
-        assert log is not None
+        writer = plugin_of(guard)._writer
+        assert writer is not None
         guard.made = _failing(guard)
         with pytest.raises(ConfigError):
-            await guard.reload(config(state, "[audit]\nsync = true\n"))
-        assert (log._users, log._sync) == ([False], False)
+            await guard.reload(config(state, "[audit]\ndurability = 'group'\n"))
+        assert (writer._users, writer.log.sync) == (["interval"], False)
         guard.emit(Event(code="a.after"))
     found = codes(state / "audit" / "audit.jsonl")
     assert found[-3:] == ["policy.rejected", "a.after", "core.stopped"]

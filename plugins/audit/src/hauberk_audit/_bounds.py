@@ -28,7 +28,13 @@ class Bounds:
     linger: float = 0.01
     """Seconds that an event may wait for company where nobody waits for its record."""
     batch: int = 256
-    """Events that are written at once."""
+    """Events that wait for company no longer."""
+    waiting: int = 65_536
+    """Events that wait for the disk; more are not taken."""
+    interval: float = 0.1
+    """Seconds after which what was written is on the disk, where nobody waits for it."""
+    losses: int = 64
+    """Failed writes that are remembered for those who wait."""
     chunk: int = 1024 * 1024
     """Bytes that verify reads at once."""
 

@@ -55,15 +55,15 @@ class Torn(NamedTuple):
 class Log:
     """One log, open and locked. Make it by `open`."""
 
-    __slots__ = ("_at", "_chain", "_disk", "_failed", "_fd", "_sync", "_users", "path", "torn")
+    __slots__ = ("_at", "_chain", "_disk", "_failed", "_fd", "path", "sync", "torn")
 
     def __init__(self, path: Path, fd: int, chain: Chain, *, sync: bool, disk: Disk) -> None:
         self.path: Final = path
         self.torn: Torn | None = None
         self._fd = fd
         self._chain: Final = chain
-        self._sync = sync
-        self._users = [sync]
+        self.sync = sync
+        """Whether an entry is on the disk when `append` returns."""
         self._disk: Final = disk
         self._failed: OSError | None = None
         self._at = _Position(0, GENESIS, 0)
@@ -133,7 +133,7 @@ class Log:
         try:
             _check_size(lines)
             self._write(data)
-            if self._sync:
+            if self.sync:
                 self._disk.sync(self._fd)
             self._at = _Position(sequence, digest, size + len(data))
         except OSError as error:
@@ -143,26 +143,22 @@ class Log:
             self._undo()
             raise
 
-    def share(self, *, sync: bool) -> Self:
-        """Return the log for one more user; as long as any of them wants ``sync``, all of them have it."""
-        self._users.append(sync)
-        self._sync = any(self._users)
-        return self
+    def flush(self) -> None:
+        """Bring what was written to the disk.
 
-    def close(self, *, sync: bool | None = None) -> None:
-        """Bring what was written to the disk, and let go of the log if nobody else uses it.
+        Raises:
+            OSError: The disk failed.
+        """
+        if self._fd >= 0:
+            self._disk.sync(self._fd)
 
-        Args:
-            sync: What this user wanted, where there are others.
+    def close(self) -> None:
+        """Bring what was written to the disk, and let go of the log.
 
         Raises:
             OSError: The disk failed.
         """
         if self._fd < 0:
-            return
-        if len(self._users) > 1:
-            self._users.remove(self._users[0] if sync is None else sync)
-            self._sync = any(self._users)
             return
         fd, self._fd = self._fd, -1
         self._failed = OSError(errno.EBADF, "it is closed")

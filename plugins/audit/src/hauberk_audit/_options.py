@@ -8,6 +8,7 @@ from typing import Annotated, Final, Literal
 
 from hauberk import config, files, keys
 from hauberk.refusals import ConfigError
+from hauberk_audit._writer import Durability
 
 Required = bool | Literal["both"]
 _LOOSE_TO_STRICT: Final = (False, True, "both")
@@ -26,8 +27,10 @@ class Options(config.Options, frozen=True, kw_only=True):
     """The key of the chain; without it, ``audit.key`` in the state directory."""
     required: Annotated[Required | None, config.Narrow.by(_stricter)] = None
     """Whether what cannot be recorded does not pass: decisions, or with ``"both"`` results too. In production: true."""
-    sync: Annotated[bool | None, config.Narrow.OR] = None
-    """Whether each entry is on the disk before its message goes on; without it, as ``required``."""
+    durability: Annotated[Durability | None, config.Narrow.strictest("event", "group", "interval")] = None
+    """When an entry is on the disk: ``"group"`` before its message goes on, all that wait with one write; ``"event"``
+    the same, each with a write of its own; ``"interval"`` within 0.1 s. It is ``"group"`` where the log is required.
+    """
 
 
 def log_path(options: Options, settings: config.Config) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Awaitable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -11,10 +12,10 @@ from hauberk.hookspecs import hookimpl
 from hauberk.layers import Layer
 from hauberk.refusals import PluginError
 from hauberk_audit import _options
-from hauberk_audit._batch import Batch
 from hauberk_audit._chain import Chain
 from hauberk_audit._entry import render
 from hauberk_audit._log import Log
+from hauberk_audit._writer import Durability, Writer
 
 if TYPE_CHECKING:
     import click
@@ -41,22 +42,18 @@ class Audit:
         self.path: Final = _options.log_path(options, settings)
         self.key_file: Final = _options.key_path(options, settings)
         self.required: Final = settings.production if options.required is None else options.required
-        self._sync: Final = bool(self.required) if options.sync is None else options.sync
-        self.quick: Final = not (self.required or self._sync)
-        """Events are put aside and written many at once."""
+        self.durability: Final[Durability] = options.durability or ("group" if self.required else "interval")
+        self.quick: Final = not self.required and self.durability != "event"
+        """Events are only put aside for the thread that writes."""
         self._guard: Final = guard
-        self._log: Log | None = None
-        self._batch: Batch | None = None
+        self._writer: Writer | None = None
         self._failing = False
 
     def adopt(self, old: Any) -> None:
         """Go on with the open log of the one that runs, if it is the same file under the same key; used by `open`."""
-        log = getattr(old, "_log", None)
-        if not isinstance(log, Log) or (old.path, old.key_file) != (self.path, self.key_file) or not log.usable:
-            return
-        self._log = log.share(sync=self._sync)
-        if self.quick:
-            self._batch = getattr(old, "_batch", None) or Batch(log)  # the same one, so that events stay in their order
+        writer = getattr(old, "_writer", None)
+        if isinstance(writer, Writer) and (old.path, old.key_file) == (self.path, self.key_file) and writer.log.usable:
+            self._writer = writer.share(self.durability)  # the same one, so that events stay in their order
 
     async def open(self) -> None:
         """Go on with the chain of the log.
@@ -65,39 +62,47 @@ class Audit:
             ConfigError: The log or its key cannot be used.
             PluginError: The chain cannot go on from what is there.
         """
-        if self._log is not None:
+        if self._writer is not None:
             return
         key = _options.key_for(self.key_file, self.path, production=self._guard.config.production)
-        self._log = log = Log.open(self.path, Chain(key), sync=self._sync)
-        self._batch = Batch(log) if self.quick else None
+        log = Log.open(self.path, Chain(key), sync=True)
         if not log.sequence:
             self._note(log, "audit.chain_started", {"file": log.path.name})
         if log.torn is not None:
             self._note(log, "audit.recovered", {"bytes": log.torn.size, "file": log.torn.path.name}, "warning")
+        self._writer = Writer(log).share(self.durability)
 
     async def close(self) -> None:
         """Bring the log to the disk and let go of it."""
-        log, self._log = self._log, None
-        if log is None:
+        writer, self._writer = self._writer, None
+        if writer is None:
             return
         try:
-            if self._batch is not None:
-                self._batch.close()
+            writer.leave(self.durability)
         except PluginError as error:
             self._say(error)
-        finally:
-            log.close(sync=self._sync)
 
     @hookimpl
     def on_audit(self, event: Event) -> None:
-        """Record an event."""
-        if self._log is None:
+        """Take an event for the log."""
+        if self._writer is None:
             raise PluginError("audit log is not open", hint="use the guard as an async context manager")
         try:
-            if self._batch is None:
-                self._log.append(render(event))
-            else:
-                self._batch.add(event)
+            self._writer.put(event, self.durability)
+        except PluginError as error:
+            self._say(error)
+            raise
+        if self.quick or self.durability == "event":
+            self._failing = False
+
+    def settled(self) -> Awaitable[None] | None:
+        """Return None if all events that were given are recorded, else what is to be awaited."""
+        waiting = None if self._writer is None else self._writer.settled()
+        return None if waiting is None else self._told(waiting)
+
+    async def _told(self, waiting: Awaitable[None]) -> None:
+        try:
+            await waiting
         except PluginError as error:
             self._say(error)
             raise
@@ -105,7 +110,7 @@ class Audit:
 
     def log_path(self) -> Path:
         """Return the log that is written: `path`, or the sibling that was free when it was opened."""
-        return self.path if self._log is None else self._log.path
+        return self.path if self._writer is None else self._writer.log.path
 
     def flush(self) -> None:
         """Write what waits for company.
@@ -113,8 +118,8 @@ class Audit:
         Raises:
             PluginError: It could not be written.
         """
-        if self._batch is not None:
-            self._batch.close()
+        if self._writer is not None:
+            self._writer.flush()
 
     def probes(self) -> list[Probe]:
         """Return what shows that the log is live."""

@@ -66,6 +66,16 @@ class Access(Mesh):
             connection.server, kind, name, self._asker(rules, connection, principal, proved), definition
         )
 
+    def inner(self, server: str, tool: str, connection: Connection, who: Principal, proved: Principal) -> Decision:
+        """Say whether somebody may call a tool of any server through a tool of this one: both servers' tables say yes."""
+        definition = self._definition(tool, connection) if server == connection.server else None
+        for table in dict.fromkeys((connection.server, server)):
+            rules = self.rules[table]
+            decision = rules.decide(server, "tool", tool, self._asker(rules, connection, who, proved), definition)
+            if not decision.allowed:
+                break
+        return decision
+
     def look(self, message: Message, connection: Connection) -> Message | None:
         """Hide from lists and results what may not be used, and refuse what uses it."""
         method, kind = message.method, message.kind

@@ -17,7 +17,7 @@ export UV_SYSTEM_CERTS ?= 1
 
 .DEFAULT_GOAL := help
 .SECONDARY:
-.PHONY: help setup demo test test-alone test-all test-lowest check lint types shape bench bench-peers fuzz mcp-conformance docs docs-write lock clean
+.PHONY: help setup demo test test-alone test-all test-lowest check lint types shape bench bench-peers efficacy fuzz mcp-conformance docs docs-write lock clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -64,6 +64,9 @@ PEERS := $(patsubst tests/bench/peers/%.txt,.venvs/peers-%/.synced,$(wildcard te
 bench-peers: .venv/.synced ## measure beside fastmcp, Lasso's mcp-gateway and CPEX: a table and JSON
 	-@$(MAKE) --silent --no-print-directory --keep-going $(PEERS)
 	@$(BIN)/python tests/bench/peers/run.py
+
+efficacy: .venv/.synced ## count what the sieve catches of a corpus of attacks, and what it catches that is harmless
+	@$(BIN)/python tests/efficacy/run.py
 
 fuzz: .venv/.synced ## run the fuzz targets
 	@$(BIN)/python tests/fuzz/run.py

@@ -24,12 +24,6 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """Pages of lists of which is remembered what was hidden, the oldest goes first (pages)."""
     page_entries: int = 65_536
     """A page of more is not remembered (entries)."""
-    askers: int = 1024
-    """People whose grants are kept ready, the oldest goes first (lists of grants)."""
-    pages: int = 64
-    """Pages of lists of which is remembered what was hidden, the oldest goes first (pages)."""
-    page_entries: int = 65_536
-    """A page of more is not remembered (entries)."""
     servers: int = 256
     """Servers whose merged rules are kept, the oldest goes first (servers)."""
     people: int = 16_384
@@ -50,7 +44,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """Lists that wait until other guards are told of them (lists)."""
     near_chars: int = 64
     """A longer name has no look-alike but what looks the same (characters)."""
-    near_counts: int = 10_000
+    near_counts: int = 50_000
     """Names of which the edits to those of one list are counted (pairs of names)."""
     shown_names: int = 32
     """Names of hidden tools in one event (names)."""
@@ -70,6 +64,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """Places that one pattern finds in one leaf; where there are more, nothing is cut out and all is refused (places)."""
     schemas: int = 4096
     """Schemas that are kept compiled, those that were not used for longest go first (schemas)."""
+    schemas_bytes: int = 16 * 1024 * 1024
+    """All schemas that are kept compiled together; compiled they take some times as much (bytes, as compact JSON)."""
     schema_bytes: int = 256 * 1024
     """A larger schema is unusable (bytes, as compact JSON)."""
     schema_places: int = 4096
@@ -80,8 +76,10 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """Schemas that look at one value one after the other; the stack of the validator is as deep (schemas)."""
     schema_branches: int = 10_000
     """Times that schemas look at one value, all branches together (times)."""
-    schema_inspected: int = 256
-    """Schemas of one list that are looked at when it passes; the others are when they are used (schemas)."""
+    schema_inspected: int = 64
+    """Tools of one list whose schemas are looked at when it passes; the others are when they are called (tools)."""
+    tasks: int = 1024
+    """Tasks of one connection of which the tool is remembered, the oldest goes first (tasks)."""
     pattern_chars: int = 1024
     """A regular expression in a schema (characters)."""
     pattern_states: int = 16_384

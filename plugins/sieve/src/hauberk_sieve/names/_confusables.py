@@ -23,6 +23,7 @@ from typing import Any, Final
 
 ASCII: Final = str.maketrans({"0": "O", "1": "l", "I": "l", "|": "l", "m": "rn", '"': "''", "`": "'"})
 """The replacements among ASCII characters, the same as in the table."""
+_REPLACED: Final = tuple((chr(char), text) for char, text in ASCII.items())
 _PACKAGE: Final = "confusable_homoglyphs"
 _MARK: Final = "\N{LEFT-TO-RIGHT MARK}"
 """Stands round texts that are written from right to left."""
@@ -31,8 +32,15 @@ _MARK: Final = "\N{LEFT-TO-RIGHT MARK}"
 def skeleton(name: str) -> str:
     """Return what a name looks like; not to be shown, and no name itself (UTS #39, section 4)."""
     if name.isascii():
-        return name.translate(ASCII)
+        return _drawn(name)
     return _decomposed(_decomposed(name).translate(_table()))
+
+
+def _drawn(text: str) -> str:
+    """Return the skeleton of ASCII; several times faster than ``translate``, which lists of thousands feel."""
+    for char, replaced in _REPLACED:
+        text = text.replace(char, replaced)
+    return text
 
 
 def script(char: str) -> str:

@@ -110,6 +110,8 @@ class Listing:
         """What was found in the whole list that came last, and in the pages since."""
         self.told: Outcome | None = None
         """What was told of last."""
+        self.digest = b""
+        """Of the last result that holds nothing to tell of, nor to tell others."""
         self._gathered: dict[str, Finding] = {}
         self._definitions: dict[str, Any] = {}
         self._twins = Twins()
@@ -118,6 +120,10 @@ class Listing:
     def again(self) -> None:
         """Begin a list anew: the client asks for its first page."""
         self._gathered, self._definitions, self._twins = {}, {}, Twins()
+
+    def is_quiet(self, digest: bytes, others: Others | None, checks: Checks) -> bool:
+        """Whether this result came last, beside the same others, and all that it held was told and hid nothing."""
+        return digest == self.digest and self._last is not None and self._last[1] is others and self._last[2] is checks
 
     def known(self, names: list[str], others: Others | None, checks: Checks) -> Outcome | None:
         """Return what was found in the last list if this is the same, whole and beside the same others."""

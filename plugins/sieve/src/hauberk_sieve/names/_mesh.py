@@ -89,10 +89,13 @@ class Names(Mesh):
         from hauberk_sieve.names._lists import by_name  # lists are few, and the start does not wait for it
 
         kind, server = LISTS[message.method], connection.server
-        pairs = [(name, entry) for entry in named(message) if (name := name_of(entry)) is not None]
-        entries = by_name(pairs)
         checks, listing = self._checks_of(kind, server), self._listing(kind, connection)
         others = self._others(kind, connection, message)
+        whole = message.first is None
+        if whole and listing.is_quiet(message.result_digest, others, checks):
+            return None
+        pairs = [(name, entry) for entry in named(message) if (name := name_of(entry)) is not None]
+        entries = by_name(pairs)
         more = isinstance((message.result or {}).get("nextCursor"), str)
         plain = not more and len(entries) == len(pairs)
         before = listing.known(list(entries), others, checks) if plain else None
@@ -103,9 +106,11 @@ class Names(Mesh):
         if hidden or outcome != listing.told:
             listing.told = outcome
             self._told(message, connection, entries, outcome, checks.options)
-        if others is not None:
-            kept = {name: entry for name, entry in entries.items() if name not in set(hidden)} if hidden else entries
-            self._spread(kind, server, kept, outcome)
+        if hidden or not plain:
+            gone = frozenset(hidden)
+            entries = {name: one for name, one in entries.items() if name not in gone and isinstance(one, dict)}
+        done = others is None or self._spread(kind, server, entries, outcome)
+        listing.digest = message.result_digest if whole and done and plain and not hidden else b""
         return without(message, hidden)
 
     def _told(
@@ -124,10 +129,8 @@ class Names(Mesh):
         for event in told(found, options, blocking=blocking, uncompared=outcome.uncompared):
             message.note(event)
 
-    def _spread(self, kind: Kind, server: str, entries: dict[str, Any], outcome: Outcome) -> None:
-        if self._shadows is not None:
-            shown = {name: entry for name, entry in entries.items() if isinstance(entry, dict)}
-            self._shadows.tell(server, kind, shown, outcome.held)
+    def _spread(self, kind: Kind, server: str, entries: dict[str, Any], outcome: Outcome) -> bool:
+        return self._shadows is None or self._shadows.tell(server, kind, entries, outcome.held)
 
     def _refused(self, kind: Kind, name: str, connection: Connection) -> Finding | None:
         """Return why a name is refused: for the list that it was on, or, of shadows, for itself."""

@@ -36,28 +36,27 @@ def reach(name: str) -> int:
     return 0 if size <= 4 or size > LIMITS.near_chars else 1 if size <= 8 else 2  # noqa: PLR2004 - the rule
 
 
-def distance(one: str, other: str, most: int) -> int:
-    """Return how many edits lead from one name to the other, or ``most + 1`` if it takes more (rule 1)."""
-    if abs(len(one) - len(other)) > most:
-        return most + 1
-    before: list[int] = []
-    last = list(range(len(other) + 1))
-    for place, char in enumerate(one, 1):
-        row = _row(one, other, place, char, before, last)
-        if min(row) > most and min(last) > most:
-            return most + 1
-        before, last = last, row
-    return min(last[-1], most + 1)
+def within(one: str, other: str, most: int) -> bool:
+    """Whether at most so many edits lead from one name to the other (rule 1); ``most`` is small.
 
-
-def _row(one: str, other: str, place: int, char: str, before: list[int], last: list[int]) -> list[int]:
-    row = [place]
-    for at, against in enumerate(other, 1):
-        edits = last[at - 1] if char == against else 1 + min(last[at], row[-1], last[at - 1])
-        if at > 1 and place > 1 and char == other[at - 2] and one[place - 2] == against:
-            edits = min(edits, before[at - 2] + 1)
-        row.append(edits)
-    return row
+    What both begin with needs no edit. Where they part an edit stands, and each kind is tried.
+    """
+    if most == 0 or abs(len(one) - len(other)) > most:
+        return one == other
+    same = 0
+    for a, b in zip(one, other, strict=False):
+        if a != b:
+            break
+        same += 1
+    one, other = one[same:], other[same:]
+    if not (one and other):
+        return len(one) + len(other) <= most
+    return (
+        within(one[1:], other[1:], most - 1)
+        or within(one[1:], other, most - 1)
+        or within(one, other[1:], most - 1)
+        or (one[:2] == other[1::-1] and within(one[2:], other[2:], most - 1))
+    )
 
 
 def is_near(one: str, other: str) -> bool:
@@ -65,7 +64,7 @@ def is_near(one: str, other: str) -> bool:
     most = min(reach(one), reach(other))
     if most == 0 or one == other or abs(len(one) - len(other)) > most:
         return False
-    return distance(one, other, most) <= most and _NUMBER.sub("0", one) != _NUMBER.sub("0", other)
+    return within(one, other, most) and _NUMBER.sub("0", one) != _NUMBER.sub("0", other)
 
 
 class Near:

@@ -64,8 +64,8 @@ class Shadows:
             before = self._others[kind] = Others(now)
         return before
 
-    def tell(self, server: str, kind: Kind, entries: Definitions, held: Iterable[str] = ()) -> None:
-        """Let the other guards know what a server shows, unless they do.
+    def tell(self, server: str, kind: Kind, entries: Definitions, held: Iterable[str] = ()) -> bool:
+        """Let the other guards know what a server shows; return whether they do already.
 
         Args:
             server: Whose list it is.
@@ -76,12 +76,13 @@ class Shadows:
         try:
             self._names = names = self._names or self._make()
             if not entries or names.is_known(server, kind, entries):
-                return
+                return True
         except (ConfigError, OSError) as error:
             self._report(self.failure(server, error))
-            return
+            return False
         items = {name: digest(kind, entry) for name, entry in entries.items()}
         self._start(names, server, kind, items, frozenset(held))
+        return False
 
     async def close(self) -> None:
         """Wait until the others know."""

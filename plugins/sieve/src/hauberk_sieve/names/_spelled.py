@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from hauberk.connection import Connection
 from hauberk.message import Message, ToolCall
 from hauberk.verdict import Deny
+from hauberk_sieve._limits import LIMITS
 from hauberk_sieve._mesh import Mesh, PerServer, Setting
 from hauberk_sieve.names._findings import LISTS, USES, denied, name_of, named, refused, told, used, without
 
@@ -23,19 +24,30 @@ class Spelled(Mesh):
 
     def __init__(self, setting: Setting) -> None:
         super().__init__(setting)
+        self._clean: Final[dict[tuple[str, str], bytes]] = {}
         self._written: PerServer[Written] | None = None
 
     def look(self, message: Message, connection: Connection) -> Message | None:
         """Hide names of a list, and refuse a prompt."""
-        server = connection.server
-        checks = self._of(server)
+        if message.kind == "result" and message.toward == "client" and message.method in LISTS:
+            return self._listed(message, connection.server)
         if (name := used(message)) is not None:
-            finding = checks.finding("prompts", server, name)
+            checks = self._of(connection.server)
+            finding = checks.finding("prompts", connection.server, name)
             if finding is not None and finding.denies(checks.options):
-                raise refused(finding, server, name)
+                raise refused(finding, connection.server, name)
+        return None
+
+    def _listed(self, message: Message, server: str) -> Message | None:
+        key, whole = (server, message.method), message.first is None
+        if whole and self._clean.get(key) == message.result_digest:
+            return None
+        checks = self._of(server)
         names = [name for entry in named(message) if (name := name_of(entry)) is not None]
         found = checks.findings(LISTS[message.method], server, names) if names else {}
         if not found:
+            if whole and (key in self._clean or len(self._clean) < LIMITS.servers):
+                self._clean[key] = message.result_digest
             return None
         for event in told(found, checks.options, blocking=self.setting.of(server).mode == "enforce"):
             message.note(event)

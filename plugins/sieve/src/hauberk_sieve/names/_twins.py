@@ -19,8 +19,7 @@ from typing import Final
 from hauberk_sieve._spelling import fold
 from hauberk_sieve.names._confusables import ASCII, skeleton
 
-_DIGITS: Final = {ord("0"): "O", ord("1"): "l"}
-_REPLACED: Final = tuple((chr(char), text) for char, text in ASCII.items() if char not in _DIGITS)
+_COUNTED: Final = tuple((chr(char), text) for char, text in ASCII.items() if chr(char) not in "01")
 
 
 def looks(names: Sequence[str], *, digits: bool = True) -> tuple[list[str], list[str]]:
@@ -32,7 +31,8 @@ def looks(names: Sequence[str], *, digits: bool = True) -> tuple[list[str], list
     """
     text = "\n".join(names)
     if text.isascii() and text.count("\n") == len(names) - 1:  # all at once: lists are long
-        return _drawn(text.casefold(), digits=digits).split("\n"), _drawn(text, digits=digits).casefold().split("\n")
+        draw = skeleton if digits else _counted
+        return draw(text.casefold()).split("\n"), draw(text).casefold().split("\n")
     return [_look(name, digits=digits)[0] for name in names], [_look(name, digits=digits)[1] for name in names]
 
 
@@ -45,19 +45,20 @@ def _settled(name: str, *, digits: bool) -> str:
 
 
 def _skeleton(name: str, *, digits: bool) -> str:
-    if name.isascii():
-        return _drawn(name, digits=digits)
     if digits:
         return skeleton(name)
+    if name.isascii():
+        return _counted(name)
     pieces = [0, *(place for place, (a, b) in enumerate(pairwise(name), 1) if (a in "01") != (b in "01")), len(name)]
     parts = (name[start:end] for start, end in pairwise(pieces))
     return "".join(part if part[:1] in "01" else skeleton(part) for part in parts)
 
 
-def _drawn(text: str, *, digits: bool) -> str:
-    for char, replaced in _REPLACED:
+def _counted(text: str) -> str:
+    """Return the skeleton of ASCII but for its digits."""
+    for char, replaced in _COUNTED:
         text = text.replace(char, replaced)
-    return text.translate(_DIGITS) if digits else text
+    return text
 
 
 class Twins:

@@ -22,6 +22,7 @@ class Written:
         self._spelling: Final = Spelling(options.names.max_chars, options.names.reserved)
         self._trusted: Final = {kind: Trusted(options.allow, kind) for kind in LISTS.values()}
         self._memo: Final[dict[tuple[Kind, str, str], Finding | None]] = {}
+        self._last: Final[dict[Kind, tuple[str, list[str], dict[str, Finding]]]] = {}
 
     def finding(self, kind: Kind, server: str, name: str) -> Finding | None:
         """Return what is wrong with a name, if something is."""
@@ -29,7 +30,7 @@ class Written:
         try:
             return self._memo[key]
         except KeyError:
-            found = self.findings(kind, server, [name]).get(name)
+            found = self._found(kind, server, [name]).get(name)
         if len(name) <= LIMITS.memo_chars:
             if len(self._memo) >= LIMITS.memo:
                 del self._memo[next(iter(self._memo))]
@@ -37,7 +38,13 @@ class Written:
         return found
 
     def findings(self, kind: Kind, server: str, names: list[str]) -> dict[str, Finding]:
-        """Return what is wrong with each of the names that have something."""
+        """Return what is wrong with each of the names that have something; quick for the list that came last."""
+        last = self._last.get(kind)
+        if last is None or last[0] != server or last[1] != names:
+            last = self._last[kind] = server, names, self._found(kind, server, names)
+        return last[2]
+
+    def _found(self, kind: Kind, server: str, names: list[str]) -> dict[str, Finding]:
         return {
             name: Finding("spelling", fault.rule, settled=fault.settled)
             for name, fault in self._spelling.faults(names).items()

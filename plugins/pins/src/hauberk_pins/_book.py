@@ -120,6 +120,10 @@ class Book:
         """Whether a server showed an item, to whomever."""
         return key[1] in self._of(server).now.get(key[0], {})
 
+    def was_listed(self, server: str, kind: str) -> bool:
+        """Whether a server was seen to list a kind, be it that there is nothing of it."""
+        return kind in self._of(server).now
+
     def is_fixed(self, server: str) -> bool:
         """Whether nothing is read or recorded of a server."""
         return server in self._fixed

@@ -188,16 +188,18 @@ class Judge:
         if digest is None and dry and (last := self._book.last(self._server).get(key)) is not None:
             digest, seen = last.hash, ", as last seen"
         if digest is None:
-            return self._unlisted(sight, key)
+            return self._unlisted(sight, key, dry=dry)
         how = _decide.standing(key, digest, self._book.pins(self._server))
         if self._passes(how, digest):
             return None
         why = "is not pinned" if how == "unpinned" else "is not what was pinned"
         return self._deny(_decide.code(how, key), key, why + seen)
 
-    def _unlisted(self, sight: Sight, key: Key) -> Deny:
+    def _unlisted(self, sight: Sight, key: Key, *, dry: bool) -> Deny:
         if sight.is_complete(key[0]):
             return self._deny(UNPINNED, key, "is in no list that the server has sent")
+        if dry and self._book.was_listed(self._server, key[0]):
+            return self._deny(UNPINNED, key, "is in no list that the server has sent, as last seen")
         return self._deny(
             UNLISTED, key, "cannot be compared with its pin: the server has sent no list since it changed"
         )

@@ -51,8 +51,9 @@ async def _compared(gate: Gate, connection: Connection) -> Deny | None:
     for event in events:
         connection.note(event)
     gate.writer.wake()
-    if known is not None and refused is None:
+    if known is not None:
         connection.executable = known.path
+    if known is not None or _items.EXECUTABLE in gate.book.pins(server):
         connection.verify.append(lambda _: _still(gate, connection, known))
     return refused
 
@@ -98,17 +99,18 @@ async def _hashed(gate: Gate, server: str, program: Program) -> Known | None:
     return found
 
 
-def _still(gate: Gate, connection: Connection, known: Known) -> None:
-    """Check that what was hashed is what has been started.
+def _still(gate: Gate, connection: Connection, known: Known | None) -> None:
+    """Check that what was hashed is what has been started; where nothing was, there was no file to start.
 
     Raises:
         Refused: ``pins.executable``: it was replaced meanwhile.
     """
     try:
-        if connection.executable == known.path and _program.mark(known.path) == known.mark:
+        if known is not None and connection.executable == known.path and _program.mark(known.path) == known.mark:
             return
     except OSError:
         pass
+    path = "" if known is None else shown(known.path)
     server, refuses = connection.server, gate.enforces and gate.judge(connection.server).stance.on_change == "block"
     replaced = Event(
         code="pins.replaced",
@@ -117,13 +119,13 @@ def _still(gate: Gate, connection: Connection, known: Known) -> None:
         plugin="pins",
         server=server,
         exchange=connection.id,
-        details={"path": shown(known.path)},
+        details={"path": path},
     )
     gate.emit(replaced)
     if not refuses:
         return
     reason = f"the executable of server '{shown(server)}' was replaced while it was started"
-    raise Refused(_decide.EXECUTABLE, reason, rule=_RULE, hint=f"find out who writes {shown(known.path)}")
+    raise Refused(_decide.EXECUTABLE, reason, rule=_RULE, hint=f"find out who writes {path or 'it'}")
 
 
 def _masked(args: tuple[str, ...]) -> list[str]:

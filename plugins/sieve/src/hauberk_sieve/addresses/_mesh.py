@@ -88,7 +88,7 @@ class Addresses(Mesh):
         if not sift.found:
             return None
         first, alerts = sift.found[0], stance.act == "alert"
-        if not alerts and (message.kind == "request" or stance.act == "deny"):
+        if not alerts and (stance.act == "deny" or left is message):  # from some places nothing can be taken out
             raise _refused(first, connection.server)
         blocks = not alerts and self.setting.options.mode == "enforce"
         message.note(_removed(sift.found, blocks=blocks))

@@ -67,7 +67,7 @@ class Access(Mesh):
         )
 
     def inner(self, server: str, tool: str, connection: Connection, who: Principal, proved: Principal) -> Decision:
-        """Say whether somebody may call a tool of any server through a tool of this one: both servers' tables say yes."""
+        """Say whether somebody may call a tool of any server through a tool of this one, by the tables of both."""
         definition = self._definition(tool, connection) if server == connection.server else None
         for table in dict.fromkeys((connection.server, server)):
             rules = self.rules[table]

@@ -16,7 +16,7 @@ _PLAIN: Final = re.compile(r"[A-Za-z0-9._~:/?=+&,;!*'()$-]*")
 _RELATIVE: Final = {"", "http", "https", "file"}
 
 
-class Unusable(Exception):  # noqa: N818 - the word of the refusal
+class Unusable(Exception):
     """A schema that nothing can be checked with."""
 
     def __init__(self, rule: str, reason: str) -> None:
@@ -95,10 +95,8 @@ def _joined(base: str, address: str) -> str:
     """Return an address as an absolute URI, or as it stands where there is nothing that it is relative to."""
     if not _PLAIN.fullmatch(address) or len(address) > LIMITS.name_chars:
         raise Unusable("reference", "an address in it may be read in two ways")
-    if urlsplit(base).scheme not in _RELATIVE or urlsplit(address).scheme:
-        found = address
-    else:
-        found = urljoin(base, address)
+    is_whole = urlsplit(base).scheme not in _RELATIVE or urlsplit(address).scheme
+    found = address if is_whole else urljoin(base, address)
     if "/." in found or not _PLAIN.fullmatch(found):
         raise Unusable("reference", "an address in it may be read in two ways")
     return found

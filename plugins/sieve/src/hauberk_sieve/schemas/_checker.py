@@ -8,7 +8,7 @@ engine without backtracking.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any, Final
+from typing import Any, Final, final
 
 import orjson
 
@@ -22,10 +22,11 @@ _UNKNOWN: Final = Fault("", "")
 _FALSE: Final = "falseSchema"
 
 
+@final
 class Checker:
     """One schema, compiled."""
 
-    __slots__ = ("_most", "_validator", "_work", "is_valid", "names")
+    __slots__ = ("_validator", "_work", "is_valid", "most", "names")
 
     def __init__(self, data: bytes) -> None:
         """Compile a schema.
@@ -45,7 +46,8 @@ class Checker:
         """The names of members that it names."""
         self._validator: Final = compiled(schema, graph.dialect)
         self.is_valid: Final[Callable[[Any], bool]] = self._validator.is_valid
-        self._most: Final = self._work.size_within(LIMITS.work)
+        self.most: Final = self._work.size_within(LIMITS.work)
+        """How long a value may be, as JSON, that is surely no work to check (bytes)."""
 
     def fault(self, value: Any, size: int) -> Fault | None:
         """Return what is wrong with a value, or None.
@@ -66,7 +68,7 @@ class Checker:
         Raises:
             Unusable: It cannot.
         """
-        if size > self._most and self._work.of(value) > LIMITS.work:
+        if size > self.most and not self._is_within(value, size, LIMITS.work):
             raise Unusable("work", "checking it would take too long")
 
     def located(self, value: Any, size: int, unsure: Iterable[str] = ()) -> Fault | None:
@@ -77,11 +79,16 @@ class Checker:
             size: Its length as JSON, or more (bytes).
             unsure: Pointers to texts whose content is not known: there only a wrong type is a fault.
         """
-        if self._work.of_size(size) > LIMITS.work_located and self._work.of(value) > LIMITS.work_located:
+        if not self._is_within(value, size, LIMITS.work_located):
             return _UNKNOWN
         unknown = frozenset(unsure)
         found = map(_fault, self._validator.iter_errors(value))
         return next((fault for fault in found if fault.pointer not in unknown or fault.keyword == "type"), None)
+
+    def _is_within(self, value: Any, size: int, most: float) -> bool:
+        """Whether checking costs no more than this, by ever better estimates."""
+        work = self._work
+        return work.of_size(size) <= most or work.of_json(orjson.dumps(value)) <= most or work.of(value, most) <= most
 
 
 def compiled(schema: Any, dialect: str) -> Any:

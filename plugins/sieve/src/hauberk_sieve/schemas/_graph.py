@@ -41,6 +41,21 @@ _MATCHED: Final = 2.0
 """Searching one short key for a pattern."""
 _FORMAT: Final = 3.0
 """Looking at one byte of a text for its format."""
+_NUMBER: Final = 10.0
+"""Comparing with a whole number in ``const``."""
+_REAL: Final = 20.0
+"""Comparing with any other number."""
+_WHOLE: Final = 35.0
+"""Dividing by a whole number."""
+_BROKEN: Final = 200.0
+"""Dividing by any other number."""
+_ODD_REAL: Final = 300.0
+_ODD_WHOLE: Final = 90.0
+_ODD_BROKEN: Final = 2000.0
+_PLAIN_DIVISOR: Final = 1e-15
+_BOUNDS: Final = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum")
+_CONTAINED: Final = 2.0
+"""Counting one item for ``contains``."""
 _HASHED: Final = 4.0
 """Taking one node of an array into account for ``uniqueItems``."""
 
@@ -70,6 +85,8 @@ class Place(msgspec.Struct):
     per_byte: float = 0.0
     """Units for each byte of a text."""
     per_name_byte: float = 0.0
+    odd: float = 0.0
+    """Units for a number that is very large or very near to zero."""
     deep: float = 0.0
     """Units for each node of the whole value."""
 
@@ -208,10 +225,13 @@ def _weigh(place: Place) -> None:
     options = [*(value["enum"] if type(value.get("enum")) is list else ()), value.get("const")]
     if any(type(option) in {list, dict} for option in options):
         place.cost += _COMPARED * sum(map(_nodes, options))
+    _reckon(place)
     if "format" in value:
         place.per_byte += _FORMAT
     if value.get("uniqueItems") is True:
         place.deep = _HASHED
+    if "contains" in value:
+        place.each += _CONTAINED
     if "unevaluatedProperties" in value or "unevaluatedItems" in value:
         place.again = _AGAIN
 
@@ -239,8 +259,29 @@ def _length(value: Any) -> int:
 
 def _nodes(value: Any) -> int:
     """Count the values in a value, by its commas and brackets: never too few."""
-    data = orjson.dumps(value)
+    return nodes(orjson.dumps(value))
+
+
+def nodes(data: bytes) -> int:
+    """Count the values in JSON, by its commas and brackets: never too few."""
     return 1 + data.count(b",") + data.count(b"{") + data.count(b"[")
+
+
+def _reckon(place: Place) -> None:
+    """Say what numbers cost, which are compared and divided exactly."""
+    value = place.value
+    options = [*(value["enum"] if type(value.get("enum")) is list else ()), value.get("const")]
+    reals = sum(type(option) is float for option in options)
+    bounds = sum(type(value.get(keyword)) is float for keyword in _BOUNDS)
+    place.cost += _NUMBER * (type(value.get("const")) is int) + _REAL * (reals + bounds)
+    place.odd = _ODD_REAL * (reals + bounds)
+    divisor = value.get("multipleOf")
+    if divisor is not None:
+        is_whole = type(divisor) is int
+        place.cost += _WHOLE if is_whole else _BROKEN
+        place.odd += _ODD_WHOLE if is_whole else _ODD_BROKEN
+        if not is_whole and not _PLAIN_DIVISOR <= abs(divisor if type(divisor) is float else 0) < 1 / _PLAIN_DIVISOR:
+            place.cost += _ODD_BROKEN
 
 
 def _kind(value: Any) -> str:

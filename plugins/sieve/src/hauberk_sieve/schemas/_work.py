@@ -21,16 +21,31 @@ from typing import Any, Final
 
 from hauberk_sieve._limits import LIMITS
 from hauberk_sieve.schemas._addresses import Unusable
-from hauberk_sieve.schemas._graph import Graph, Place
+from hauberk_sieve.schemas._graph import Graph, Place, nodes
 
 Counts = dict[int, int]
 _HOLDERS: Final = {dict, list}
+_NUMBERS: Final = {int, float}
+_NEAR: Final = 1e-6
+_FAR: Final = 2**53
 
 
 class State:
     """How often each place looks at one value."""
 
-    __slots__ = ("by_index", "by_name", "cost", "counts", "deep", "each", "names", "other", "per_byte", "per_name_byte")
+    __slots__ = (
+        "by_index",
+        "by_name",
+        "cost",
+        "counts",
+        "deep",
+        "each",
+        "names",
+        "odd",
+        "other",
+        "per_byte",
+        "per_name_byte",
+    )
 
     def __init__(self, counts: Counts, places: list[Place]) -> None:
         self.counts = counts
@@ -40,6 +55,7 @@ class State:
         self.per_byte = sum(count * place.per_byte for count, place in items)
         self.per_name_byte = sum(count * place.per_name_byte for count, place in items)
         self.deep = sum(count * place.deep for count, place in items)
+        self.odd = sum(count * place.odd for count, place in items)
         self.by_name: dict[str, State] = {}
         self.by_index: list[State] = []
         self.names: frozenset[str] = frozenset(name for _, place in items for name in place.members)
@@ -63,26 +79,33 @@ class Work:
         self._states: Final[dict[frozenset[tuple[int, int]], State]] = {}
         for index in range(len(self._places)):
             self._closure(index, ())
-        self._root: Final = self._state({0: 1})
         self._per_value, self._per_byte = self._explored()
 
     def of_size(self, size: int) -> float:
         """Return what a value of so many bytes of JSON may cost; infinite where that says nothing (rule 2)."""
         return self._per_value * (size / 2 + 1) + self._per_byte * size
 
+    def of_json(self, data: bytes) -> float:
+        """Return what a value may cost of which this is the JSON (rule 2)."""
+        return self._per_value * nodes(data) + self._per_byte * len(data)
+
     def size_within(self, work: float) -> float:
         """Return how long a value may be, as JSON, so that it surely costs no more than this (bytes)."""
+        if math.isinf(self._per_value):
+            return 0.0
         return (work - self._per_value) / (self._per_value / 2 + self._per_byte)
 
-    def of(self, value: Any) -> float:
-        """Return what this value may cost; infinite where it is too much (rule 3)."""
-        spent, steps = self._leaf(value, self._root), 0
-        todo: list[tuple[Any, State, float]] = [(value, self._root, 0.0)]
+    def of(self, value: Any, most: float) -> float:
+        """Return what this value may cost; infinite where that is more than ``most`` (rule 3)."""
+        self._states.clear()
+        root = self._state({0: 1})
+        spent, steps = self._leaf(value, root), 0
+        todo: list[tuple[Any, State, float]] = [(value, root, 0.0)]
         try:
             while todo:
                 found, state, deep = todo.pop()
                 steps += len(found) if type(found) in _HOLDERS else 0
-                if steps > LIMITS.work_steps or spent > LIMITS.work:
+                if steps > LIMITS.work_steps or spent > most:
                     return math.inf
                 below = deep + state.deep
                 for item, then in self._below(found, state):
@@ -91,7 +114,9 @@ class Work:
                         todo.append((item, then, below))
         except Unusable:
             return math.inf
-        return spent
+        finally:
+            self._states.clear()
+        return spent if spent <= most else math.inf
 
     def _leaf(self, value: Any, state: State) -> float:
         """Return what a value costs without what is in it."""
@@ -101,7 +126,7 @@ class Work:
         if kind is list:
             return state.cost + state.each * len(value)
         if kind is not dict:
-            return state.cost
+            return state.cost + (state.odd if state.odd and _is_odd(value) else 0.0)
         names = self._others(state)[1]
         size = sum(map(_size, value))
         return state.cost + (state.each + names.cost) * len(value) + (state.per_name_byte + names.per_byte) * size
@@ -155,6 +180,8 @@ class Work:
         for index, count in counts.items():
             for target, times in self._closures[index].items():
                 total[target] += count * times
+        if max(total.values(), default=0) > LIMITS.work:
+            raise Unusable("work", "its branches multiply")
         key = frozenset(total.items())
         found = self._states.get(key)
         if found is None:
@@ -188,21 +215,28 @@ class Work:
     def _explored(self) -> tuple[float, float]:
         """Return the most that one value, and one byte of text, costs in any state; infinite where none is the most."""
         seen: set[int] = set()
-        todo = [self._root]
+        todo = [self._state({0: 1})]
         most = byte = deep = 0.0
-        while todo:
-            state = todo.pop()
-            if id(state) in seen:
-                continue
-            seen.add(id(state))
-            if len(seen) > LIMITS.work_states // 2:
-                return math.inf, math.inf
-            other, names, items = self._others(state)
-            most = max(most, state.cost + state.each + names.cost)
-            byte = max(byte, state.per_byte, state.per_name_byte + names.per_byte)
-            deep = max(deep, state.deep)
-            todo += [other, items, *state.by_index, *(self._member(state, name) for name in state.names)]
+        try:
+            while todo:
+                state = todo.pop()
+                if id(state) not in seen:
+                    seen.add(id(state))
+                    other, names, items = self._others(state)
+                    most = max(most, state.cost + state.odd + state.each + names.cost)
+                    byte = max(byte, state.per_byte, state.per_name_byte + names.per_byte)
+                    deep = max(deep, state.deep)
+                    todo += [other, items, *state.by_index, *(self._member(state, name) for name in state.names)]
+        except Unusable:  # places that multiply on the way down: what a value costs depends on how deep it is
+            return math.inf, math.inf
+        finally:
+            self._states.clear()
         return most + deep * LIMITS.depth, byte
+
+
+def _is_odd(value: Any) -> bool:
+    """Whether a number is so large, or so near to zero, that the validator reckons with it digit by digit."""
+    return type(value) in _NUMBERS and value != 0 and not _NEAR <= abs(value) < _FAR
 
 
 def _size(text: str) -> int:

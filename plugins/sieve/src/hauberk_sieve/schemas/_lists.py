@@ -1,0 +1,67 @@
+"""What is found in a list of tools when it passes: tools that are invalid, and schemas that are unusable."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import Any, Final
+
+import msgspec
+
+from hauberk_sieve._limits import LIMITS
+from hauberk_sieve._spelling import shown
+from hauberk_sieve.schemas._known import Reason, headers, inspected
+
+
+class Found(msgspec.Struct, frozen=True):
+    """What is wrong in one list."""
+
+    invalid: tuple[str, ...] = ()
+    """Names of tools whose ``x-mcp-header`` breaks a rule."""
+    why: dict[str, str] = {}
+    """Why, of the first of them, by their names as they may be shown."""
+    unusable: int = 0
+    unusable_why: dict[str, str] = {}
+    """Why schemas are unusable, of the first of them, likewise."""
+    left: int = 0
+    """Tools that were not looked at; they are when they are called."""
+
+
+class Lists:
+    """What was found in the lists that passed last."""
+
+    def __init__(self) -> None:
+        self._found: Final[OrderedDict[bytes, Found]] = OrderedDict()
+
+    def look(self, digest: bytes, tools: list[Any]) -> Found:
+        """Return what is wrong in a list.
+
+        Args:
+            digest: Equal for equal lists.
+            tools: Its entries.
+        """
+        known = self._found.get(digest)
+        if known is None:
+            known = self._found[digest] = find(tools)
+            if len(self._found) > LIMITS.known_lists:
+                self._found.popitem(last=False)
+        return known
+
+
+def find(tools: list[Any]) -> Found:
+    """Look at each tool of a list, and at the schemas of the first ones."""
+    invalid: dict[str, str] = {}
+    unusable: dict[str, str] = {}
+    named = [tool for tool in tools if isinstance(tool, dict) and isinstance(tool.get("name"), str)]
+    for place, tool in enumerate(named):
+        annotations = headers(tool)
+        if isinstance(annotations, Reason):
+            invalid[tool["name"]] = annotations.text
+        reason = inspected(tool) if place < LIMITS.schema_inspected else None
+        if reason is not None:
+            unusable[tool["name"]] = f"{reason.rule}: {reason.text}"
+    left = max(0, len(named) - LIMITS.schema_inspected)
+    return Found(tuple(invalid), _first(invalid), len(unusable), _first(unusable), left)
+
+
+def _first(reasons: dict[str, str]) -> dict[str, str]:
+    return {shown(name): reasons[name] for name in list(reasons)[: LIMITS.shown_names]}

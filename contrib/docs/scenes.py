@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from contrib.docs import rings
+from contrib.docs import rings, scenes_pins
 from contrib.docs.scene import Line, Scene
 from contrib.docs.scene import answer as _answer
 from contrib.docs.scene import call as _call
@@ -17,8 +17,6 @@ _CAPABILITIES: Final = {
     "io.modelcontextprotocol/clientCapabilities": {"roots": {}, "sampling": {}, "elicitation": {}},
 }
 _IMPATIENT: Final = "[core]\nrequest_timeout = 0.05\n"
-_PINS: Final = "[pins]\n"
-_FIRST: Final = "[pins]\nauto_trust_first = true\n"
 _SIEVE: Final = '[sieve]\nallow = ["files/read_*"]\n'
 
 
@@ -113,20 +111,12 @@ _MATCHING: Final = {
         plugins=(rings.Hides,),
     ),
 }
-_LISTED: Final = (_request("tools/list"), _answer({"tools": [{"name": "read_note"}]}))
-_LISTED_ANEW: Final = (
-    _request("tools/list", id=2),
-    _answer({"tools": [{"name": "read_note", "title": "Read all"}]}, 2),
-)
 _POLICY: Final = {
     "core.unjudged": Scene((_READ,), plugins=(rings.Silent,)),
     "core.unapproved": Scene((_READ,), plugins=(rings.Asks,)),
     "core.secret": Scene((_READ,), plugins=(rings.Borrows,)),
     "core.refused": Scene((_call("delete_all"),), _SIEVE, role="server"),
     "sieve.denied": Scene((_call("delete_all"),), _SIEVE),
-    "pins.unpinned": Scene((*_LISTED, _call("read_note", 2, name="milk")), _PINS),
-    "pins.changed": Scene((*_LISTED, *_LISTED_ANEW, _call("read_note", 3, name="milk")), _FIRST),
-    "pins.malformed_list": Scene((_request("tools/list"), _answer({"tools": "all of them"})), _PINS),
     "sieve.malformed_list": Scene((_request("tools/list"), _answer({"tools": "all of them"})), _SIEVE),
 }
 _LIMITS: Final = {
@@ -142,6 +132,7 @@ _FAILURES: Final = {
     "core.unrecorded": Scene((_READ,), plugins=(rings.Loses,)),
 }
 EVENTS: Final = {
+    **scenes_pins.EVENTS,
     "policy.loaded": Scene(()),
     "policy.changed": Scene((), _SIEVE, then='[sieve]\nallow = ["files/*"]\n'),
     "policy.rejected": Scene((), _SIEVE, then="[sieve]\nalow = []\n"),
@@ -164,31 +155,32 @@ EVENTS: Final = {
     "core.would_refuse": Scene((_call("delete_all"),), f'{_SIEVE}mode = "audit"\n'),
     "core.would_rewrite": Scene((_READ,), plugins=(rings.Rewrites,)),
     "core.sink_failed": Scene((_READ,), plugins=(rings.Breaks,)),
-    "pins.hidden": Scene(_LISTED, _PINS),
-    "pins.first_sight": Scene(_LISTED, _FIRST),
-    "pins.drifted": Scene((*_LISTED, *_LISTED_ANEW), f'{_FIRST}on_change = "alert"\n'),
     "sieve.hidden": Scene((_request("tools/list"), _answer({"tools": [{"name": "delete_all"}]})), _SIEVE),
 }
 """Events that are no refusals."""
-REFUSALS: Final[dict[str, Scene]] = {**_EDGE, **_MATCHING, **_POLICY, **_LIMITS, **_FAILURES}
+REFUSALS: Final[dict[str, Scene]] = {
+    **_EDGE,
+    **_MATCHING,
+    **_POLICY,
+    **_LIMITS,
+    **_FAILURES,
+    **scenes_pins.REFUSALS,
+}
 
 UNPLAYED_REFUSALS: Final = {
+    **scenes_pins.UNPLAYED_REFUSALS,
     "core.internal": (-32007, "critical"),
     "core.closed": (None, None),
     "core.peer_error": (None, None),
-    "pins.unlisted": (-32003, "warning"),
-    "pins.unreadable": (-32003, "warning"),
-    "pins.too_many": (-32003, "warning"),
 }
 """Number and severity of those that need a mistake in the core, a broken disk or server, or that nobody reads."""
 UNPLAYED_EVENTS: Final = {
+    **scenes_pins.UNPLAYED_EVENTS,
     "policy.untold": ("policy", "warning", "logged", "`why`"),
     "core.events_lost": ("system", "critical", "logged", ""),
     "core.unprobed": ("system", "warning", "logged", ""),
     "sieve.shadowed": ("policy", "warning", "logged", "`names`, `servers`, `same_definition`"),
     "sieve.unshared": ("policy", "warning", "logged", "`reason`"),
-    "pins.loaded": ("system", "info", "logged", "`generation`, `servers`"),
-    "pins.unrecorded": ("policy", "warning", "logged", "`reason`"),
     "audit.chain_started": ("system", "info", "logged", "`file`"),
     "audit.recovered": ("system", "warning", "logged", "`bytes`, `file`"),
 }

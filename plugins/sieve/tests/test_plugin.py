@@ -211,8 +211,9 @@ async def test_names_of_a_tool_that_look_alike_are_refused(link: Connect) -> Non
     assert between.listed({"tools": [{"name": name}]})["result"]["tools"] == []
     got = between.call(name, 2)
     assert got is not None
-    assert got["error"]["data"]["code"] == "sieve.denied"
+    assert got["error"]["data"]["plugin"] == "sieve"
     assert "\u200d" not in str(got)
+    assert [sent["method"] for sent in between.server.got] == ["tools/list"]
 
 
 async def test_rules_of_one_server_hold_for_it_alone(link: Connect) -> None:

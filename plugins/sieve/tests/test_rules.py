@@ -253,7 +253,7 @@ def test_memory_is_bounded_under_many_names() -> None:
     found = rules("deny", ("files/read_*",), ("*/rm",))
     for number in range(100_000):
         found.decide("files", "tool", f"read_{number}")
-    assert found.remembered() == LIMITS.memo
+    assert 0 < found.remembered() <= LIMITS.memo
     before = rules()
     before.decide("files", "tool", "x" * LIMITS.memo_chars)
     assert before.remembered() == 0

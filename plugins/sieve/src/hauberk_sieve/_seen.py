@@ -24,9 +24,11 @@ Definition = dict[str, Any]
 class _Shown:
     """What one connection was shown."""
 
-    __slots__ = ("gathering", "tools")
+    __slots__ = ("gathering", "tools", "whole")
 
     def __init__(self) -> None:
+        self.whole = b""
+        """The digest of the list that all tools are from, where it came on one page."""
         self.tools: dict[str, Definition] = {}
         self.gathering: dict[str, Definition] = {}
 
@@ -47,15 +49,18 @@ class Seen:
         if message.method != "tools/list" or message.toward != "client" or result is None:
             return
         shown = self._shown.setdefault(connection, _Shown())
-        tools, cursor = result.get("tools"), result.get("nextCursor")
+        tools, cursor, begins = result.get("tools"), result.get("nextCursor"), not shown.gathering
+        if begins and shown.whole and shown.whole == message.result_digest:
+            return
         for tool in tools if isinstance(tools, list) else ():
             name = tool.get("name") if isinstance(tool, dict) else None
             if isinstance(name, str) and len(shown.gathering) < LIMITS.seen_tools:
                 shown.gathering[name] = tool
         if isinstance(cursor, str):
-            shown.tools = {**shown.tools, **shown.gathering}
+            shown.tools, shown.whole = {**shown.tools, **shown.gathering}, b""
         else:
             shown.tools, shown.gathering = shown.gathering, {}
+            shown.whole = message.result_digest if begins else b""
 
     def tool(self, name: str, connection: Connection) -> Definition | None:
         """Return the definition of a tool as it was listed last, or None where it was not."""

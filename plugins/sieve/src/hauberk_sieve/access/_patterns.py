@@ -13,6 +13,7 @@ The rules:
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Final, Generic, NamedTuple, TypeVar
 
@@ -20,7 +21,12 @@ from hauberk_sieve._limits import LIMITS
 from hauberk_sieve._spelling import has_hidden, nfc, shown
 
 T = TypeVar("T")
+_Glob = tuple[list[str], T]
+"""The pieces between the ends, and a value."""
 
+_FEW: Final = 16
+"""So many globs are tried one by one."""
+_GRAM: Final = 3
 _FOREIGN: Final = frozenset("?[]{}\\")
 
 
@@ -104,26 +110,27 @@ class Patterns(Generic[T]):
     """Values by pattern of one name.
 
     A glob is found by the lengths of its literal ends: a look-up for each length of a beginning, and one for each
-    length of an end that goes with the beginning that was found. That is quicker than one regular expression of them
-    all, which is tried branch by branch and takes long to compile where there are thousands, and no hostile name makes
-    it explode.
+    length of an end that goes with the beginning that was found. Where many have the same ends, each is found by three
+    characters that few others have. That is quicker than one regular expression of them all, which is tried branch by
+    branch and takes long to compile where there are thousands, and no hostile name makes it explode.
     """
 
     __slots__ = ("_exact", "_heads", "_lengths")
 
     def __init__(self, items: Iterable[tuple[str, T]]) -> None:
         self._exact: Final[dict[str, list[T]]] = {}
-        self._heads: Final[dict[str, _Tails[T]]] = {}
+        heads: dict[str, dict[str, list[_Glob[T]]]] = {}
         for text, value in items:
             head, *pieces = text.split("*")
             if pieces:
-                self._heads.setdefault(head, _Tails()).add(pieces.pop(), pieces, value)
+                heads.setdefault(head, {}).setdefault(pieces.pop(), []).append((pieces, value))
             else:
                 self._exact.setdefault(text, []).append(value)
-        self._lengths: Final = tuple(sorted({len(head) for head in self._heads}, reverse=True))
+        self._heads: Final = {head: _Tails(tails) for head, tails in heads.items()}
+        self._lengths: Final = tuple(sorted({len(head) for head in heads}, reverse=True))
 
     def matching(self, name: str) -> Iterator[T]:
-        """Yield the value of each pattern that matches, the most literal first."""
+        """Yield the value of each pattern that matches."""
         yield from self._exact.get(name, ())
         heads = self._heads
         for length in self._lengths:
@@ -137,25 +144,48 @@ class _Tails(Generic[T]):
 
     __slots__ = ("_by_tail", "_lengths")
 
-    def __init__(self) -> None:
-        self._by_tail: Final[dict[str, list[tuple[list[str], T]]]] = {}
-        self._lengths: tuple[int, ...] = ()
-
-    def add(self, tail: str, pieces: list[str], value: T) -> None:
-        """Add a glob."""
-        if len(tail) not in self._lengths:
-            self._lengths = tuple(sorted({*self._lengths, len(tail)}, reverse=True))
-        self._by_tail.setdefault(tail, []).append((pieces, value))
+    def __init__(self, tails: dict[str, list[_Glob[T]]]) -> None:
+        self._by_tail: Final = {tail: _Middles(globs) for tail, globs in tails.items()}
+        self._lengths: Final = tuple(sorted({len(tail) for tail in tails}, reverse=True))
 
     def matching(self, name: str, start: int) -> Iterator[T]:
         """Yield the value of each glob that matches a name which has the beginning."""
         tails, size = self._by_tail, len(name)
         for length in self._lengths:
             end = size - length
-            if start <= end:
-                for pieces, value in tails.get(name[end:], ()):
+            found = tails.get(name[end:]) if start <= end else None
+            if found is not None:
+                yield from found.matching(name, start, end)
+
+
+class _Middles(Generic[T]):
+    """The globs of one beginning and one end."""
+
+    __slots__ = ("_by_gram", "_rest")
+
+    def __init__(self, globs: list[_Glob[T]]) -> None:
+        self._by_gram: Final[dict[str, list[_Glob[T]]]] = {}
+        self._rest: Final[list[_Glob[T]]] = []
+        shared = Counter(gram for pieces, _ in globs for gram in _grams(pieces)) if len(globs) > _FEW else None
+        for glob in globs:
+            grams = _grams(glob[0]) if shared is not None else set()
+            rarest = min(grams, key=lambda gram: (shared or {})[gram], default=None)
+            (self._rest if rarest is None else self._by_gram.setdefault(rarest, [])).append(glob)
+
+    def matching(self, name: str, start: int, end: int) -> Iterator[T]:
+        """Yield the value of each glob whose pieces stand between two places of a name."""
+        for pieces, value in self._rest:
+            if _fits(name, pieces, start, end):
+                yield value
+        if self._by_gram:
+            for gram in _grams([name[start:end]]):
+                for pieces, value in self._by_gram.get(gram, ()):
                     if _fits(name, pieces, start, end):
                         yield value
+
+
+def _grams(pieces: list[str]) -> set[str]:
+    return {piece[at : at + _GRAM] for piece in pieces for at in range(len(piece) - _GRAM + 1)}
 
 
 def _fits(name: str, pieces: list[str], start: int, end: int) -> bool:

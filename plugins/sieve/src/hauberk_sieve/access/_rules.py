@@ -94,6 +94,7 @@ class Rules:
     """One list of allow and one of deny rules, with the default for what neither names."""
 
     __slots__ = (
+        "_aged",
         "_askers",
         "_bits",
         "_default",
@@ -128,7 +129,8 @@ class Rules:
         self.by_asker: Final = bool(self._whoms)
         """Whether any rule goes by who asks."""
         self._askers: Final[dict[Asker, int]] = {}
-        self._memo: Final[dict[tuple[str, Kind, str, int], _Found]] = {}
+        self._memo: dict[tuple[str, Kind, str, int], _Found] = {}
+        self._aged: dict[tuple[str, Kind, str, int], _Found] = {}
 
     def decide(
         self, server: str, kind: Kind, name: str, who: Asker = NOBODY, definition: Facts | None = None
@@ -163,14 +165,15 @@ class Rules:
 
     def remembered(self) -> int:
         """Return how many decisions are remembered."""
-        return len(self._memo)
+        return len(self._memo) + len(self._aged)
 
     def _found(self, server: str, kind: Kind, name: str, about: int) -> _Found:
-        found = self._find(server, kind, name, about)
+        key = server, kind, name, about
+        found = self._aged.get(key) or self._find(server, kind, name, about)
         if len(server) + len(name) <= self.limits.memo_chars:
-            if len(self._memo) >= self.limits.memo:
-                del self._memo[next(iter(self._memo))]
-            self._memo[server, kind, name, about] = found
+            if len(self._memo) >= self.limits.memo // 2:
+                self._aged, self._memo = self._memo, {}
+            self._memo[key] = found
         return found
 
     def _find(self, server: str, kind: Kind, name: str, about: int) -> _Found:

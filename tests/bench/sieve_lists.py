@@ -1,0 +1,67 @@
+"""What a list that comes again unchanged costs in the sieve, and in sieve and pins, against parsing it once."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import orjson
+from tests.bench.measure import Row, micros, ratio, rounds, run_async
+
+from hauberk.contents import Content
+from hauberk.message import Message
+from hauberk.pipeline import walk
+from hauberk.testing import Rig, guard_from
+
+TOOLS = 10_000
+_GROUP = "tools/list of 10,000 tools, again and unchanged / orjson.loads + dumps of the same bytes"
+_SIEVE = '[sieve]\ndefault = "deny"\nallow = ["bench/{allow}"]\ndeny = ["*/execute_*"]\n'
+_PINS = '[pins]\nauto_trust_first = true\non_change = "block"\n'
+
+
+def run() -> Iterator[Row]:
+    """Measure a list of which nothing is hidden, one of which half is, and both plugins together."""
+    for what, toml in (
+        ("the sieve, nothing hidden", _SIEVE.format(allow="*")),
+        ("the sieve, half hidden", _SIEVE.format(allow="read_*")),
+        ("sieve and pins, nothing hidden", _SIEVE.format(allow="*") + _PINS),
+        ("sieve and pins, half hidden", _SIEVE.format(allow="read_*") + _PINS),
+    ):
+        first, times = run_async(lambda toml=toml: _measured(toml))
+        line = f"{what} ({micros(times, 'again') / 1e3:.2f} ms; {first * 1e3:.0f} ms at first)"
+        yield Row(_GROUP, line, ratio(times, "again", "parsing"), bar=0.5, aim=0.1)
+
+
+async def _measured(toml: str) -> Any:
+    encoded = orjson.dumps({"jsonrpc": "2.0", "id": 1, "result": {"tools": [_tool(n) for n in range(TOOLS)]}})
+    async with guard_from(toml, name="bench") as rig:
+        again = _passing(rig, encoded)
+        start = time.perf_counter()
+        hidden = TOOLS - len(again().result["tools"])
+        first = time.perf_counter() - start
+        if hidden != (TOOLS // 2 if "read_" in toml else 0):
+            raise SystemExit(f"{hidden} tools were hidden")
+        candidates = {"again": again, "parsing": lambda: orjson.dumps(orjson.loads(encoded))}
+        return first, rounds(candidates, repeat=15, count=3)
+
+
+def _passing(rig: Rig, encoded: bytes) -> Callable[[], Any]:
+    """Return a function that takes the list through the plugins, as if it had just come."""
+    data, latest = orjson.loads(encoded), rig.session.lists.latest
+    chain, clock = rig.guard.policy.chains.route("tools/list").inward, time.monotonic
+
+    def passing() -> Any:
+        content = Content(encoded, data, "tools/list", latest)
+        message = Message("result", "client", "tools/list", data, 1, len(encoded), content=content)
+        return walk(chain, message, rig.connection, clock() + 3600, clock)
+
+    return passing
+
+
+def _tool(number: int) -> dict[str, Any]:
+    return {
+        "name": f"{('read', 'write')[number % 2]}_thing_{number}",
+        "description": "Reads or writes one thing of many, and says what became of it.",
+        "inputSchema": {"type": "object", "properties": {"path": {"type": "string"}}, "required": ["path"]},
+    }

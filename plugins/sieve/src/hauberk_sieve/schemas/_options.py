@@ -19,5 +19,5 @@ class Schemas(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     """What becomes of a call whose arguments the tool's ``inputSchema`` does not allow, or cannot be checked with."""
     results: Annotated[Effect, _STRICT] = "deny"
     """What becomes of a result that the tool's ``outputSchema`` does not allow, or cannot be checked with."""
-    require: Annotated[bool, Narrow.strictest(True, False)] = False
+    require: Annotated[bool, Narrow.OR] = False
     """Whether a call is refused where no list on this connection showed the tool's schema."""

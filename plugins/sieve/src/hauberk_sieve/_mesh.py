@@ -52,9 +52,16 @@ class Mesh:
     """Unique in a sieve; a reload hands the state of the old mesh to the new one of this word."""
     methods: tuple[str, ...] = ()
     """The methods of the messages that `look` gets: requests, results, errors and notifications, in both directions."""
+    everything: bool = False
+    """Whether `look` gets every message instead, also those of methods that only the configuration knows."""
 
     def __init__(self, setting: Setting) -> None:
         self.setting: Final = setting
+
+    @staticmethod
+    def patient(options: Options) -> bool:  # noqa: ARG004 - for those that are
+        """Whether `settle` has to wait for something, under these options."""
+        return False
 
     def adopt(self, old: Any) -> None:
         """Take over what the mesh of this word knew before a reload."""
@@ -75,6 +82,9 @@ class Mesh:
         Raises:
             Refused: It may not pass.
         """
+
+    async def settle(self, message: Message, connection: Connection) -> Message | None:
+        """Do after every `look`, where a mesh is patient, what has to wait; return and raise as `look` does."""
 
     def judge(self, call: ToolCall, connection: Connection) -> Verdict | None:
         """Return a verdict on a tool call, or None."""

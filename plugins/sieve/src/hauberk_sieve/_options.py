@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Annotated, Final, Literal
 
+import msgspec
+
 from hauberk import config
 from hauberk.config import Narrow
 from hauberk.principal import DOCTOR
@@ -11,6 +13,14 @@ from hauberk_sieve.access._facts import Needs
 from hauberk_sieve.access._patterns import Pattern
 from hauberk_sieve.access._rule import Entry, Rule, Which, read
 from hauberk_sieve.access._rules import POLICY, Default, Rules
+from hauberk_sieve.addresses._options import Addresses
+from hauberk_sieve.asks._options import Asks
+from hauberk_sieve.inner._entries import Entries
+from hauberk_sieve.inner._options import Inner
+from hauberk_sieve.names._options import ALERT, Names
+from hauberk_sieve.schemas._options import Schemas
+from hauberk_sieve.storms._options import Storms
+from hauberk_sieve.who._options import People
 
 PROBED: Final = Pattern(DOCTOR.id, "denied", f"{DOCTOR.id}/denied")
 """The first deny rule of every table: what shows that the rules are live calls this tool (`hauberk.probe`)."""
@@ -37,10 +47,20 @@ class Options(config.Options, frozen=True):
     """Rules, as ``"server/tool"`` or as tables; ``*`` matches any characters, ``/`` included."""
     deny: Annotated[tuple[str | Entry, ...], Narrow.UNION] = ()
     """Rules on what nobody sees or uses."""
+    people: People | None = None
+    """The table `[sieve.people]`."""
+    inner: Annotated[dict[str, str | Inner], Narrow.UNION] = msgspec.field(default_factory=dict)
+    """By the pattern of a tool that calls tools: where their names stand; a path, or a table `[sieve.inner]`."""
+    asks: Asks = Asks()
+    addresses: Addresses = Addresses()
+    storms: Storms = Storms()
+    names: Names = Names()
+    schemas: Schemas = Schemas()
 
     def __post_init__(self) -> None:
         allow = rules("allow", self.allow)
         rules("deny", self.deny)
+        Entries(self.inner)
         if self.otherwise == "allow":
             for place, rule in enumerate(allow):
                 if rule.whom is not None or rule.needs is not None:
@@ -72,3 +92,13 @@ def rules(which: Which, items: tuple[str | Entry, ...]) -> list[Rule]:
         except ValueError as error:
             raise ValueError(f"{which}[{place}]: {error}") from None
     return found
+
+
+SAFE: Final = Options(
+    default="allow",
+    asks=Asks(sampling="alert", elicitation="alert", roots="alert"),
+    addresses=Addresses(act="alert"),
+    names=ALERT,
+    schemas=Schemas(arguments="alert", results="alert"),
+)
+"""What holds without any table: nothing is refused, and what a table would refuse is told."""

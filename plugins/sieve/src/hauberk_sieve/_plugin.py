@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from hauberk.connection import Connection
@@ -13,13 +14,18 @@ from hauberk_sieve import _options
 from hauberk_sieve._mesh import Mesh, Setting
 from hauberk_sieve._seen import Seen
 from hauberk_sieve.access import Access
-from hauberk_sieve.names import Names
+from hauberk_sieve.addresses import Addresses
+from hauberk_sieve.asks import Asks
+from hauberk_sieve.inner import InnerCalls
+from hauberk_sieve.names import Names, Spelled
+from hauberk_sieve.schemas import Schemas
+from hauberk_sieve.storms import Storms
 from hauberk_sieve.who import Who
 
 if TYPE_CHECKING:
     from hauberk.probe import Probe
 
-MESHES: Final[tuple[type[Mesh], ...]] = (Who, Access, Names)
+MESHES: Final[tuple[type[Mesh], ...]] = (Who, Spelled, Access, InnerCalls, Schemas, Asks, Addresses, Storms, Names)
 """In the order in which a message meets them."""
 _LISTS: Final = ("tools/list",)
 
@@ -31,7 +37,16 @@ class Sieve:
     layer = Layer.POLICY
     must_judge = True
     Options = _options.Options
-    safe_default = Options(default="allow")
+    safe_default = _options.SAFE
+
+    def __new__(cls, options: _options.Options, guard: Any) -> Sieve:  # noqa: ARG004, PYI034 - see below
+        """Make a patient one where a mesh has to wait for some server; where none has, no hook need wait."""
+        servers = (None, *guard.config.servers_of(cls.name))
+        if not any(mesh.patient(guard.options_for(cls, server)) for server in servers for mesh in MESHES):
+            return super().__new__(cls)
+        from hauberk_sieve._patient import Patient  # few need it
+
+        return super().__new__(Patient)
 
     def __init__(self, options: _options.Options, guard: Any) -> None:
         self._seen: Final = Seen()
@@ -39,9 +54,10 @@ class Sieve:
         self.meshes: Final = setting.meshes
         for mesh in MESHES:
             setting.meshes[mesh.word] = mesh(setting)
-        seen = {method: tuple(m for m in self.meshes.values() if method in m.methods) for method in self._methods()}
-        self._looks: Final = {method: tuple(mesh.look for mesh in meshes) for method, meshes in seen.items()}
-        self.methods: Final = {"on_send": tuple(self._looks), "on_receive": tuple(self._looks)}
+        self._looks: Final = {method: self._looks_at(method) for method in self._methods()}
+        self._other: Final = self._looks_at("")
+        named = tuple(self._looks)
+        self.methods: Final = {} if self._other else {"on_send": named, "on_receive": named}
         self._judges: Final = tuple(m.judge for m in self.meshes.values() if type(m).judge is not Mesh.judge)
 
     def adopt(self, old: Any) -> None:
@@ -94,10 +110,13 @@ class Sieve:
     def _methods(self) -> dict[str, None]:
         return dict.fromkeys((*_LISTS, *(method for mesh in self.meshes.values() for method in mesh.methods)))
 
+    def _looks_at(self, method: str) -> tuple[Callable[[Message, Connection], Message | None], ...]:
+        return tuple(mesh.look for mesh in self.meshes.values() if mesh.everything or method in mesh.methods)
+
     def _sifted(self, message: Message, connection: Connection) -> Message | None:
         if message.method in _LISTS:
             self._seen.take(message, connection)
         passed = message
-        for look in self._looks.get(message.method, ()):
+        for look in self._looks.get(message.method, self._other):
             passed = look(passed, connection) or passed
         return None if passed is message else passed

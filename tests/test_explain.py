@@ -14,6 +14,9 @@ from tests.prose import DOCS, Place, block, call, like, steps
 
 from hauberk.cli import main
 from hauberk.cli._app import App
+from hauberk.config import Config
+from hauberk_pins._desk import Desk
+from hauberk_pins._items import item
 
 RULES = '[sieve]\ndefault = "deny"\nallow = ["files/read_*"]\n'
 
@@ -94,6 +97,25 @@ def test_call_that_passes_is_explained(host: Host) -> None:
     assert [line.split()[:2] for line in told.out.splitlines()[:2]] == [["pins", "allow"], ["sieve", "allow"]]
     assert "the host gets" not in told.out
     assert told.out.splitlines()[-1].startswith("passes: files/read_file; ")
+
+
+def test_pins_go_by_what_was_seen_last(host: Host) -> None:
+    """Pins compare what a server showed last, and say so; of one that nobody has seen they cannot tell."""
+    host.write(f"[pins]\n{RULES}")
+    unseen = host.explain("files", "read_file")
+    assert (unseen.status, unseen.out.splitlines()[-1].split(";")[0]) == (2, "could not tell: pins.unlisted")
+    desk, tool = Desk(Config.read(host.config)), item("tool", "read_file", {"name": "read_file"})
+    desk.record("files", {tool.key: tool})
+    unpinned = host.explain("files", "read_file")
+    assert (unpinned.status, unpinned.out.split(None, 2)[:2]) == (1, ["pins", "DENY"])
+    assert "pins.unpinned: tool 'read_file' of server 'files' is not pinned, as last seen" in unpinned.out
+    assert "is in no list that the server has sent, as last seen" in host.explain("files", "read_all").out
+    desk.accept(desk.rows(desk.trusted()))
+    pinned = host.explain("files", "read_file")
+    assert (pinned.status, pinned.out.splitlines()[0].split(None, 2)) == (0, ["pins", "allow", "(pins, as last seen)"])
+    changed = item("tool", "read_file", {"name": "read_file", "title": "x"})
+    desk.record("files", {changed.key: changed})
+    assert "is not what was pinned, as last seen" in host.explain("files", "read_file").out
 
 
 def test_plugin_that_is_not_run_is_named(host: Host) -> None:

@@ -32,16 +32,12 @@ def looks(names: Sequence[str], *, digits: bool = True) -> tuple[list[str], list
     text = "\n".join(names)
     if text.isascii() and text.count("\n") == len(names) - 1:  # all at once: lists are long
         draw = skeleton if digits else _counted
-        return draw(text.casefold()).split("\n"), draw(text).casefold().split("\n")
+        return draw(text.casefold()).casefold().split("\n"), draw(text).casefold().split("\n")
     return [_look(name, digits=digits)[0] for name in names], [_look(name, digits=digits)[1] for name in names]
 
 
 def _look(name: str, *, digits: bool) -> tuple[str, str]:
-    return _settled(name, digits=digits), fold(_skeleton(name, digits=digits))
-
-
-def _settled(name: str, *, digits: bool) -> str:
-    return fold(_skeleton(fold(name), digits=digits))
+    return fold(_skeleton(fold(name), digits=digits)), fold(_skeleton(name, digits=digits))
 
 
 def _skeleton(name: str, *, digits: bool) -> str:

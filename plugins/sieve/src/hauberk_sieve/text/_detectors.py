@@ -56,6 +56,13 @@ _ZERO: Final = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u180e\u200b-\u200d\u2
 _JOINERS: Final = "\u200c\u200d"
 _EMOJI: Final = re.compile("[\u00a9\u00ae\u203c-\u3299\ufe0f\u20e3\U0001f000-\U0001faff]")
 
+_EMOJI_CLASS: Final = r"\x{A9}\x{AE}\x{203C}-\x{3299}\x{FE0F}\x{1F000}-\x{1FAFF}"
+_ZERO_NEEDS: Final = (
+    r"[\x{34F}\x{115F}\x{1160}\x{17B4}\x{17B5}\x{180E}\x{200B}\x{200C}\x{2060}-\x{2064}\x{3164}\x{FEFF}\x{FFA0}]"
+    rf"|(?:^|[^{_EMOJI_CLASS}])\x{{200D}}|\x{{200D}}(?:$|[^{_EMOJI_CLASS}])"
+)
+"""A zero-width joiner between emoji is nothing to look at more closely, and the only one of these that is common."""
+
 
 def _zero_width(text: str) -> list[Span]:
     """Find zero-width characters, but a mark of byte order at the start and a joiner that joins something."""
@@ -65,6 +72,8 @@ def _zero_width(text: str) -> list[Span]:
 def _joins(text: str, start: int, end: int) -> bool:
     if text[start:end] == "\ufeff":
         return start == 0
+    if text[start:end] == "\u180e":  # the vowel separator belongs to Mongolian words
+        return "\u1800" <= text[start - 1 : start] <= "\u18af"
     if end - start != 1 or text[start] not in _JOINERS:
         return text[start:end] == "\u200b" and _is_spaceless(text, start)
     before, after = text[start - 1 : start], text[end : end + 1]
@@ -140,11 +149,14 @@ _ESCAPES: Final = (
 DETECTORS: Final[dict[str, Detector]] = {
     "tags": Detector(r"[\x{E0000}-\x{E007F}]", _tags),
     "zero-width": Detector(
-        r"[\x{34F}\x{115F}\x{1160}\x{17B4}\x{17B5}\x{180E}\x{200B}-\x{200D}\x{2060}-\x{2064}\x{3164}\x{FEFF}\x{FFA0}]",
+        _ZERO_NEEDS,
         _zero_width,
     ),
     "bidi": Detector(r"[\x{200E}\x{200F}\x{61C}\x{202A}-\x{202E}\x{2066}-\x{2069}]", _bidi),
-    "selectors": Detector(r"[\x{FE00}-\x{FE0F}\x{E0100}-\x{E01EF}]", _runs(_SELECTORS)),
+    "selectors": Detector(
+        r"[\x{FE00}-\x{FE0F}\x{E0100}-\x{E01EF}]{2}|(?:^|[\x00-\x20A-Za-z])[\x{FE00}-\x{FE0F}\x{E0100}-\x{E01EF}]",
+        _runs(_SELECTORS),
+    ),
     "soft-hyphens": Detector(r"\x{AD}", _runs("(?:\u00ad.?){4,}|\u00ad{2,}")),
     "annotation": Detector(r"[\x{FFF9}-\x{FFFB}\x{FFF0}-\x{FFF8}]", _runs("[\ufff0-\ufffb]+")),
     "private-use": Detector(

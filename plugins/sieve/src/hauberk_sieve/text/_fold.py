@@ -1,13 +1,13 @@
-"""What a text looks like to a reader: compatibility forms and look-alike letters as plain ones, nothing that is hidden.
+"""What a text looks like to a reader: Latin letters in disguise as plain ones, and nothing that is hidden.
 
 The rules:
 
 1. Characters that a renderer may leave out (Default_Ignorable_Code_Point, interlinear annotation) are gone.
-2. Every character is in its compatibility form (NFKC, UAX #15), on its own: so each place of the fold has its place in
-   the text, and time grows with the length.
-3. A Cyrillic or Greek letter that looks like a Latin one is that one, where a word mixes them with Latin letters.
-
-Only what stands in another way than plain is folded: text of one script and in normal form is its own fold.
+2. Every character is in its compatibility form (NFKC, UAX #15), and a Cyrillic or Greek letter that looks like a Latin
+   one is that one; each on its own, so that each place of the fold has its place in the text, and time grows with the
+   length.
+3. A text is folded only if it needs to be: something hidden stands beside ASCII, a letter has a Latin one for its
+   compatibility form, or a look-alike stands beside a Latin letter. All this is one pattern (`NEEDED`).
 """
 
 from __future__ import annotations
@@ -18,55 +18,63 @@ from bisect import bisect_left, bisect_right
 from itertools import accumulate
 from typing import Final
 
-HIDDEN: Final = (
-    r"\x{AD}\x{34F}\x{61C}\x{115F}\x{1160}\x{17B4}\x{17B5}\x{180B}-\x{180F}\x{200B}-\x{200F}\x{202A}-\x{202E}"
-    r"\x{2060}-\x{206F}\x{3164}\x{FE00}-\x{FE0F}\x{FEFF}\x{FFA0}\x{FFF0}-\x{FFFB}\x{1BCA0}-\x{1BCA3}"
-    r"\x{1D173}-\x{1D17A}\x{E0000}-\x{E0FFF}"
+_HIDDEN: Final = (
+    r"\x{AD}\x{34F}\x{61C}\x{115F}\x{1160}\x{17B4}\x{17B5}\x{180B}-\x{180F}\x{200B}\x{200C}\x{200E}\x{200F}"
+    r"\x{202A}-\x{202E}\x{2060}-\x{206F}\x{3164}\x{FE00}-\x{FE0E}\x{FEFF}\x{FFA0}\x{FFF0}-\x{FFFB}"
+    r"\x{1BCA0}-\x{1BCA3}\x{1D173}-\x{1D17A}\x{E0000}-\x{E0FFF}"
 )
-"""A class of RE2: characters that a renderer may leave out."""
+_IN_EMOJI: Final = r"\x{200D}\x{FE0F}"
+"""Hidden too, and common beside ASCII in sequences of emoji."""
+_COMPATIBLE: Final = (
+    r"\x{132}\x{133}\x{13F}\x{140}\x{149}\x{17F}\x{1C4}-\x{1CC}\x{1F1}-\x{1F3}\x{2B0}-\x{2B8}\x{2E1}-\x{2E3}"
+    r"\x{1D2C}-\x{1D65}\x{1D9C}-\x{1DA0}\x{1DBB}\x{1E9A}\x{2071}\x{207F}\x{2090}-\x{209C}\x{20A8}\x{2100}-\x{2115}"
+    r"\x{2117}-\x{2121}\x{2124}-\x{213B}\x{2145}-\x{2149}\x{2160}-\x{217F}\x{249C}-\x{24E9}\x{2C7C}\x{2C7D}\x{3250}"
+    r"\x{32CC}-\x{32CF}\x{3371}-\x{33DF}\x{33FF}\x{A7F2}-\x{A7F4}\x{FB00}-\x{FB06}\x{FF21}-\x{FF5A}\x{107A5}"
+    r"\x{1D400}-\x{1D6A3}\x{1F110}-\x{1F14F}\x{1F16A}-\x{1F16C}\x{1F190}"
+)
+"""What has a Latin letter in its compatibility form, but for ordinals, the numero and the trade mark sign."""
 _LOOK: Final = dict(
     zip(
-        "авеіјкмнорсѕтухһԁԛԝАВЕІЈКМНОРСЅТУХΑΒΕΖΗΙΚΜΝΟΡΤΥΧαοιυνρκхɡıո",
-        "abeijkmhopcstyxhdqwABEIJKMHOPCSTYXABEZHIKMNOPTYXaoiuvpkxgin",
+        "авеіјкмнорсѕтухһԁԛԝАВЕІЈКМНОРСЅТУХΑΒΕΖΗΙΚΜΝΟΡΤΥΧαοιυνρκɡıո",
+        "abeijkmhopcstyxhdqwABEIJKMHOPCSTYXABEZHIKMNOPTYXaoiuvpkgin",
         strict=True,
     )
 )
-MIXED: Final = f"[A-Za-z][{''.join(_LOOK)}]|[{''.join(_LOOK)}][A-Za-z]"
-"""A pattern: Latin letters beside those that look like them."""
-_HIDDEN: Final = re.compile("[" + re.sub(r"\\x\{(\w+)\}", lambda m: rf"\U{int(m[1], 16):08x}", HIDDEN) + "]")
-_MIXED: Final = re.compile(MIXED)
+_LOOKS: Final = "".join(_LOOK)
+NEEDED: Final = "|".join(
+    (
+        f"[{_COMPATIBLE}]",
+        f"[ -~][{_HIDDEN}]|[{_HIDDEN}][ -~]",
+        f"[A-Za-z][{_IN_EMOJI}{_LOOKS}]|[{_IN_EMOJI}{_LOOKS}][A-Za-z]",
+    )
+)
+"""A pattern of RE2 that matches in every text that is to be folded (rule 3); upper and lower case differ in it."""
+_GONE: Final = re.compile(
+    "[" + re.sub(r"\\x\{(\w+)\}", lambda found: rf"\U{int(found[1], 16):08x}", _HIDDEN + _IN_EMOJI) + "]"
+)
+_KEPT: Final = 65_536
 
 
 class _Table(dict[int, str]):
-    """The fold of each character that was met; there are no more than Unicode has, and most texts need few."""
+    """The fold of each character that was met."""
 
     def __missing__(self, code: int) -> str:
         char = chr(code)
-        folded = "" if _HIDDEN.match(char) else unicodedata.normalize("NFKC", char)
+        folded = "" if _GONE.match(char) else unicodedata.normalize("NFKC", char)
         if len(self) < _KEPT:
             self[code] = folded
         return folded
 
 
-_KEPT: Final = 65_536
-_PLAIN: Final = _Table()
-_MERGED: Final = _Table({ord(char): plain for char, plain in _LOOK.items()})
+_FOLDS: Final = _Table({ord(char): plain for char, plain in _LOOK.items()})
 
 
 def fold(text: str) -> str:
-    """Return what the text looks like; the very text if nothing in it needs folding."""
-    if text.isascii():
-        return text
-    if _MIXED.search(text) is not None:
-        return text.translate(_MERGED)
-    if unicodedata.is_normalized("NFKC", text) and _HIDDEN.search(text) is None:
-        return text
-    return text.translate(_PLAIN)
+    """Return what the text looks like."""
+    return text.translate(_FOLDS)
 
 
 def unfolded(text: str, spans: list[tuple[int, int]]) -> list[tuple[int, int]]:
     """Return the places in a text of places in its fold."""
-    table = _MERGED if _MIXED.search(text) is not None else _PLAIN
-    ends = list(accumulate(len(char if char.isascii() else table[ord(char)]) for char in text))
-    starts = [0, *ends]
+    starts = [0, *accumulate(len(_FOLDS[ord(char)]) for char in text)]
     return [(bisect_right(starts, start) - 1, bisect_left(starts, end)) for start, end in spans]

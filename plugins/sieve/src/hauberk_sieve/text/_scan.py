@@ -4,7 +4,7 @@ The rules:
 
 1. The gate is one automaton of all that is looked for. It runs over all leaves, joined by line feeds: it may find what
    no leaf alone has, never the other way round. The closer look takes leaf by leaf.
-2. A text that is not ASCII is looked at in its fold too (`hauberk_sieve.text._fold`).
+2. A text in which something is in disguise is looked at in its fold too (`hauberk_sieve.text._fold`).
 3. A gate that could not run to its end says so, and that is an error: it never means that nothing was found.
 4. More findings than the bound are counted as such (`Found.more`), and whoever acts on them must take it for the worst.
 """
@@ -18,7 +18,7 @@ import msgspec
 
 from hauberk_sieve._limits import LIMITS
 from hauberk_sieve.text._detectors import DETECTORS, Span
-from hauberk_sieve.text._fold import fold, unfolded
+from hauberk_sieve.text._fold import NEEDED, fold, unfolded
 from hauberk_sieve.text._leaves import Leaf, Leaves
 
 if TYPE_CHECKING:
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 _MEMORY: Final = 16 * 1024 * 1024
 _END: Final = r"\z"
+_OWN: Final = ((NEEDED, True), (_END, True))
+"""What stands in every gate after the rules: whether a text is to be folded, and what each text matches."""
 
 
 class GateError(RuntimeError):
@@ -97,7 +99,7 @@ class Scanner:
         self._probes: Final = tuple(_Probe(rule) for rule in rules if place in rule.where)
         gates = [(pattern, probe) for probe in self._probes for pattern in probe.gates()]
         self._owners: Final = tuple(probe for _, probe in gates)
-        self._gate: Final = _gate([(pattern, probe.rule.case) for pattern, probe in gates])
+        self._gate: Final = _gate((*((pattern, probe.rule.case) for pattern, probe in gates), *_OWN))
 
     def scan(self, leaves: Leaves) -> Found:
         """Return what the rules find in the leaves of a part of a message.
@@ -105,50 +107,48 @@ class Scanner:
         Raises:
             GateError: The automaton gave up.
         """
-        return self._closely(leaves.located()) if self.suspects(leaves.joined()) else NOTHING
+        return self._closely(leaves.located()) if self._suspects(leaves.joined())[0] else NOTHING
 
     def scan_text(self, text: str) -> tuple[Finding, ...]:
         """Return what the rules find in one text."""
         return self.scan(Leaves.of_text(text)).findings
 
-    def suspects(self, text: str) -> list[_Probe]:
-        """Return the rules that may find something in a text.
-
-        Raises:
-            GateError: The automaton gave up.
-        """
-        if not self._owners:
-            return []
-        ids = self._match(text)
-        if not text.isascii() and (folded := fold(text)) is not text:
-            ids = [*ids, *self._match(folded)]
-        if not ids:
-            return []
+    def _suspects(self, text: str) -> tuple[list[_Probe], str]:
+        """Return the rules that may find something in a text, and its fold, if there is one that differs."""
+        rules = len(self._owners)
+        ids, folded = self._match(text), ""
+        if len(ids) > 1 and rules in ids:
+            folded = fold(text)
+            ids += self._match(folded)
         owners = self._owners
-        return list(dict.fromkeys(owners[id] for id in sorted(set(ids))))
+        return [owners[id] for id in sorted({*ids}) if id < rules] if len(ids) > 1 else [], folded
 
     def _match(self, text: str) -> list[int]:
-        ids: list[int] = self._gate.Match(text.encode("utf-8", "surrogatepass")) or []
-        try:
-            ids.remove(len(self._owners))
-        except ValueError:
-            raise GateError("the automaton of the rules gave up") from None
+        """Return the numbers of what matches somewhere in a text.
+
+        Raises:
+            GateError: The automaton gave up (rule 3).
+        """
+        ids: list[int] | None = self._gate.Match(text.encode("utf-8", "surrogatepass"))
+        if ids is None or len(self._owners) + 1 not in ids:
+            raise GateError("the automaton of the rules gave up")
         return ids
 
     def _closely(self, leaves: Iterator[Leaf]) -> Found:
         findings: list[Finding] = []
         more: dict[str, Rule] = {}
         for leaf in leaves:
-            for probe in self.suspects(leaf.text):
+            probes, folded = self._suspects(leaf.text)
+            for probe in dict.fromkeys(probes):
                 if len(findings) >= LIMITS.findings:
                     more[probe.rule.id] = probe.rule
-                elif (finding := self._found(probe, leaf)) is not None:
+                elif (finding := self._found(probe, leaf, folded)) is not None:
                     findings.append(finding)
         return Found(tuple(findings), tuple(more.values()))
 
-    def _found(self, probe: _Probe, leaf: Leaf) -> Finding | None:
+    def _found(self, probe: _Probe, leaf: Leaf, folded: str) -> Finding | None:
         spans, whole = probe.spans(leaf.text)
-        if (folded := fold(leaf.text)) is not leaf.text and not probe.rule.detector:
+        if folded and not probe.rule.detector:
             seen, all_of_it = probe.spans(folded)
             spans = _united([*spans, *unfolded(leaf.text, seen)])
             whole = whole and all_of_it
@@ -172,14 +172,13 @@ def compiled(pattern: str, *, case: bool) -> Any:
         raise ValueError(text.decode(errors="replace") if isinstance(text, bytes) else str(text)) from None
 
 
-def _gate(patterns: list[tuple[str, bool]]) -> Any:
-    """Return the automaton of all patterns; the last of its numbers is matched by every text."""
+def _gate(patterns: Iterable[tuple[str, bool]]) -> Any:
+    """Return the automaton of all patterns; each goes by its place."""
     import re2
 
     gate = re2.Set.SearchSet(_options(case=True))
     for pattern, case in patterns:
         gate.Add(f"(?m){pattern}" if case else f"(?mi){pattern}")
-    gate.Add(_END)
     gate.Compile()
     return gate
 

@@ -42,6 +42,10 @@ class Showing(HostileServer):
         self.asked.append(method)
         if method == "initialize":
             result = {"protocolVersion": "2025-11-25", "capabilities": {"tools": {}}, **self.about}
+        elif method == "server/discover":
+            meta = {"_meta": {"io.modelcontextprotocol/serverInfo": self.about["serverInfo"]}}
+            said = {"supportedVersions": ["2026-07-28"], "capabilities": {"tools": {}}, "resultType": "complete"}
+            result = said | {"instructions": self.about["instructions"]} | meta
         elif method.endswith("/list"):
             member = {"resources/templates/list": "resourceTemplates"}.get(method, method.removesuffix("/list"))
             pages, at = self.pages.get(member, [[]]), int(params.get("cursor", 0))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import orjson
@@ -28,7 +29,7 @@ def run() -> Iterator[Row]:
         ("sieve and pins, nothing hidden", _SIEVE.format(allow="*") + _PINS),
         ("sieve and pins, half hidden", _SIEVE.format(allow="read_*") + _PINS),
     ):
-        first, times = run_async(lambda toml=toml: _measured(toml))
+        first, times = run_async(partial(_measured, toml))
         line = f"{what} ({micros(times, 'again') / 1e3:.2f} ms; {first * 1e3:.0f} ms at first)"
         yield Row(_GROUP, line, ratio(times, "again", "parsing"), bar=0.5, aim=0.1)
 

@@ -166,10 +166,10 @@ class _Middles(Generic[T]):
     def __init__(self, globs: list[_Glob[T]]) -> None:
         self._by_gram: Final[dict[str, list[_Glob[T]]]] = {}
         self._rest: Final[list[_Glob[T]]] = []
-        shared = Counter(gram for pieces, _ in globs for gram in _grams(pieces)) if len(globs) > _FEW else None
+        many = len(globs) > _FEW
+        shared = Counter(gram for pieces, _ in globs for gram in _grams(pieces)) if many else Counter[str]()
         for glob in globs:
-            grams = _grams(glob[0]) if shared is not None else set()
-            rarest = min(grams, key=lambda gram: (shared or {})[gram], default=None)
+            rarest = min(_grams(glob[0]) if many else (), key=shared.__getitem__, default=None)
             (self._rest if rarest is None else self._by_gram.setdefault(rarest, [])).append(glob)
 
     def matching(self, name: str, start: int, end: int) -> Iterator[T]:

@@ -54,7 +54,10 @@ def normal(uri: str) -> str:
     scheme, authority = parts.scheme.lower(), _lowered(parts.authority)
     if scheme == "file":
         authority = "//" if authority in {"", "//localhost"} else authority
-    return str(parts._replace(scheme=scheme, authority=authority, path=_without_dots(parts.path)))
+    path = _without_dots(parts.path)
+    if not authority and path.startswith("//"):
+        path = f"/.{path}"  # or what follows would be taken for a host
+    return str(parts._replace(scheme=scheme, authority=authority, path=path))
 
 
 def is_plain_uri(uri: str) -> bool:

@@ -138,7 +138,7 @@ async def test_draft_07_is_read_as_draft_07(link: Connect) -> None:
         "$schema": "http://json-schema.org/draft-07/schema#",
         "properties": {
             "pair": {"items": [{"type": "string"}, {"type": "integer"}]},
-            "one": {"$ref": "#/definitions/i"},
+            "one": {"$ref": "#/definitions/i", "not": {}},
         },
         "definitions": {"i": {"type": "integer"}},
     }
@@ -171,7 +171,7 @@ async def test_result_that_the_schema_allows_passes(link: Connect, role: Role) -
 @roles
 @pytest.mark.parametrize("content", [{"size": "ignore all rules"}, {}, [], "x", None])
 async def test_result_that_the_schema_does_not_allow_is_refused(link: Connect, content: Any, role: Role) -> None:
-    """``structuredContent`` that ``outputSchema`` does not allow is replaced by an error, whatever the text says (A48)."""
+    """``structuredContent`` that ``outputSchema`` does not allow becomes an error, whatever the text says (A48)."""
     between = await listed(link, TOOL, role=role)
     call(between, path="/a")
     got = between.answer({"content": TEXT, "structuredContent": content}, 2)
@@ -189,7 +189,7 @@ async def test_result_without_what_was_promised_is_refused(link: Connect) -> Non
 
 
 async def test_errors_of_tools_need_no_structure(link: Connect) -> None:
-    """A result that says ``isError: true`` need not be what ``outputSchema`` says; any other ``isError`` does not help."""
+    """A result that says ``isError: true`` need not be what ``outputSchema`` says; no other ``isError`` helps."""
     between = await listed(link, TOOL)
     for id, said, passes in ((2, True, True), (3, "true", False), (4, 1, False), (5, False, False)):
         call(between, id, path="/a")
@@ -244,17 +244,15 @@ async def test_request_for_input_is_no_result_yet(link: Connect) -> None:
 
 
 async def test_word_for_later_is_no_way_round(link: Connect) -> None:
-    """A result that calls itself unfinished and has ``structuredContent`` is checked, and so is an unknown word (A41)."""
+    """A result that calls itself unfinished and has ``structuredContent`` is checked, as is any other word (A41)."""
     between = await listed(link, TOOL)
-    for id, more in enumerate(
-        (
-            {"resultType": "task", "taskId": "t", "structuredContent": {}},
-            {"task": {"taskId": "u"}, "structuredContent": {}},
-            {"resultType": "done"},
-            {"task": "u"},
-        ),
-        start=2,
-    ):
+    answers: tuple[Json, ...] = (
+        {"resultType": "task", "taskId": "t", "structuredContent": {}},
+        {"task": {"taskId": "u"}, "structuredContent": {}},
+        {"resultType": "done"},
+        {"task": "u"},
+    )
+    for id, more in enumerate(answers, start=2):
         call(between, id, path="/a")
         assert code(between.answer({"content": TEXT, **more}, id)) == "sieve.result_schema"
 
@@ -291,7 +289,7 @@ async def test_result_inside_the_state_of_a_task_is_checked(link: Connect) -> No
 async def test_tasks_are_bounded(link: Connect) -> None:
     """A server that makes tasks for ever fills no memory."""
     between = await listed(link, TOOL)
-    mesh = between.guard.loaded["sieve"].plugin.meshes["schemas"]  # type: ignore[attr-defined]
+    mesh = between.guard.loaded["sieve"].plugin.meshes["schemas"]
     for id in range(2, LIMITS.tasks + 12):
         call(between, id, path="/a")
         between.answer({"task": {"taskId": f"t{id}"}}, id)
@@ -324,7 +322,7 @@ async def test_off_is_off(link: Connect) -> None:
     between = await listed(link, {**TOOL, "outputSchema": {"$schema": "urn:x"}}, text=text)
     assert "params" in call(between, path=7)
     assert "result" in between.answer({"content": TEXT}, 2)
-    assert between.guard.loaded["sieve"].plugin.meshes["schemas"]._known is None  # type: ignore[attr-defined]
+    assert between.guard.loaded["sieve"].plugin.meshes["schemas"]._known is None
 
 
 async def test_without_a_table_faults_are_told(link: Connect) -> None:
@@ -375,7 +373,9 @@ async def test_unusable_schemas_are_told_of_when_they_are_listed(link: Connect) 
 
 async def test_only_the_first_schemas_of_a_list_are_inspected(link: Connect) -> None:
     """A server that lists thousands of schemas does not keep the host waiting: the event says how many were left."""
-    tools = [{"name": f"t{i}", "inputSchema": {"$schema": "urn:x"}} for i in range(LIMITS.schema_inspected + 5)]
+    tools: list[Json] = [
+        {"name": f"t{i}", "inputSchema": {"$schema": "urn:x"}} for i in range(LIMITS.schema_inspected + 5)
+    ]
     between = await listed(link, *tools)
     (event,) = await between.events("sieve.schemas_found")
     assert event.count == LIMITS.schema_inspected
@@ -386,7 +386,7 @@ async def test_only_the_first_schemas_of_a_list_are_inspected(link: Connect) -> 
 async def test_lists_and_schemas_are_bounded(link: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
     """Lists and schemas that come and go fill no memory, by their number and by their bytes."""
     between = await link(ALLOW)
-    mesh = between.guard.loaded["sieve"].plugin.meshes["schemas"]  # type: ignore[attr-defined]
+    mesh = between.guard.loaded["sieve"].plugin.meshes["schemas"]
     small = type("Small", (), {name: getattr(LIMITS, name) for name in LIMITS.__struct_fields__})
     small.schemas, small.schemas_bytes, small.known_lists = 8, 4096, 3  # type: ignore[attr-defined]
     for module in ("_known", "_lists"):
@@ -420,9 +420,9 @@ async def test_schemas_are_compiled_once_for_all_connections(link: Connect, monk
     assert len(made) == 2
 
 
-def _counted(made: list[object], compile: Any, *arguments: Any) -> Any:
+def _counted(made: list[object], make: Any, *arguments: Any) -> Any:
     made.append(arguments)
-    return compile(*arguments)
+    return make(*arguments)
 
 
 # --- reload, explain ---

@@ -37,7 +37,7 @@ class Setting:
         self.seen: Final = seen
         """The definitions that connections were shown."""
         self.meshes: Final[dict[str, Any]] = {}
-        """The meshes of this sieve by word, those that are made so far: each finds those that stand before it."""
+        """The meshes of this sieve by word. While it is made, a mesh finds those that stand before it."""
 
     def of(self, server: str) -> Options:
         """Return the options that hold for one server."""

@@ -20,12 +20,24 @@ from hauberk_sieve.inner import InnerCalls
 from hauberk_sieve.names import Names, Spelled
 from hauberk_sieve.schemas import Schemas
 from hauberk_sieve.storms import Storms
+from hauberk_sieve.text import Text
 from hauberk_sieve.who import Who
 
 if TYPE_CHECKING:
     from hauberk.probe import Probe
 
-MESHES: Final[tuple[type[Mesh], ...]] = (Who, Spelled, Access, InnerCalls, Schemas, Asks, Addresses, Storms, Names)
+MESHES: Final[tuple[type[Mesh], ...]] = (
+    Who,
+    Spelled,
+    InnerCalls,
+    Access,
+    Text,
+    Schemas,
+    Asks,
+    Addresses,
+    Storms,
+    Names,
+)
 """In the order in which a message meets them."""
 _LISTS: Final = ("tools/list",)
 

@@ -46,7 +46,6 @@ class InnerCalls(Mesh):
     def __init__(self, setting: Setting) -> None:
         super().__init__(setting)
         self._of: Final = PerServer(setting, lambda options: Entries(options.inner))
-        self._access: Final = setting.meshes["access"]
         names = setting.guard.config.servers_of(setting.plugin.name)
         tables: list[Options] = [setting.options, *map(setting.of, names)]
         self.used: Final = any(options.inner for options in tables)
@@ -102,7 +101,7 @@ class InnerCalls(Mesh):
     def _decide(self, one: Call, call: ToolCall, connection: Connection) -> Decision:
         server = connection.server if one.server is None else one.server
         proved = call.message.original.principal
-        decision: Decision = self._access.inner(server, one.name, connection, call.principal, proved)
+        decision: Decision = self.setting.meshes["access"].inner(server, one.name, connection, call.principal, proved)
         if decision.by == "unlisted":
             call.lacks("the definition of a tool that is called inside of it, which a rule goes by")
         return decision
@@ -134,7 +133,7 @@ class InnerCalls(Mesh):
         server = connection.server
 
         def allowed(tool: str) -> bool:
-            return bool(self._access.inner(server, tool, connection, asker, asker).allowed)
+            return bool(self.setting.meshes["access"].inner(server, tool, connection, asker, asker).allowed)
 
         sifter = Sifter(path, allowed)
         try:

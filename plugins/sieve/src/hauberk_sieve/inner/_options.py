@@ -27,21 +27,16 @@ class Inner(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     results: str = ""
     """Where names of tools stand in the results: `tools[].name`; those that may not be called are left out."""
 
-    def __post_init__(self) -> None:
-        if not (self.name or self.results):
-            raise ValueError("says neither name nor results: nothing would be judged")
-        self.calls()
-        if self.results:
-            _path.parse("results", self.results)
-        if self.after and not self.id:
-            raise ValueError("after needs id: nobody knows what a call waits for")
-
     def calls(self) -> _path.Calls | None:
         """Return where the calls stand.
 
         Raises:
             ValueError: A path is malformed, or does not stand beside the name.
         """
+        if not (self.name or self.results):
+            raise ValueError("says neither name nor results: nothing would be judged")
+        if self.after and not self.id:
+            raise ValueError("after needs id: nobody knows what a call waits for")
         if not self.name:
             if beside := next((key for key in ("server", "id", "after") if getattr(self, key)), None):
                 raise ValueError(f"{beside} needs name: it stands beside the name of a tool")

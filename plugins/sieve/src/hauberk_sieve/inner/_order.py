@@ -22,7 +22,7 @@ def check(calls: Sequence[Call]) -> None:
     if len(known) < len(ids):
         raise Malformed("two calls have one id")
     waits = [{nfc(id) for id in call.after} for call in calls]
-    if not known.issuperset(*waits):
+    if not all(waiting <= known for waiting in waits):
         raise Malformed("a call waits for one that is not there")
     left = list(zip(calls, waits, strict=True))
     done: set[str] = set()

@@ -19,6 +19,7 @@ from hauberk import Options
 from hauberk._document import Core, Features, Plugins, ServerOptions
 from hauberk.bounds import Bounds
 from hauberk.plugins import installed, load_class
+from hauberk_sieve.names._options import Names
 
 FIRST_PARTY: Final = tuple(sorted(path.parent.name for path in ROOT.glob("plugins/*/pyproject.toml")))
 """The words of the plugins of this repository."""
@@ -30,6 +31,7 @@ TABLES: Final[dict[str, type[msgspec.Struct]]] = {
     "`[core.bounds]`": Bounds,
     "Every plugin": Options,
     **{f"`[{word}]`": load_class(installed()[word]).Options for word in FIRST_PARTY},
+    "`[sieve.names]`": Names,
 }
 """The headings of the page, and the type of the table under each."""
 HEAD: Final = ("key", "type", "default", "meaning")

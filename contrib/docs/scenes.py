@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from contrib.docs import rings, scenes_pins
+from contrib.docs import rings, scenes_names, scenes_pins
 from contrib.docs.scene import Line, Scene
 from contrib.docs.scene import answer as _answer
 from contrib.docs.scene import call as _call
@@ -133,6 +133,7 @@ _FAILURES: Final = {
 }
 EVENTS: Final = {
     **scenes_pins.EVENTS,
+    **scenes_names.EVENTS,
     "policy.loaded": Scene(()),
     "policy.changed": Scene((), _SIEVE, then='[sieve]\nallow = ["files/*"]\n'),
     "policy.rejected": Scene((), _SIEVE, then="[sieve]\nalow = []\n"),
@@ -165,6 +166,7 @@ REFUSALS: Final[dict[str, Scene]] = {
     **_LIMITS,
     **_FAILURES,
     **scenes_pins.REFUSALS,
+    **scenes_names.REFUSALS,
 }
 
 UNPLAYED_REFUSALS: Final = {
@@ -176,11 +178,10 @@ UNPLAYED_REFUSALS: Final = {
 """Number and severity of those that need a mistake in the core, a broken disk or server, or that nobody reads."""
 UNPLAYED_EVENTS: Final = {
     **scenes_pins.UNPLAYED_EVENTS,
+    **scenes_names.UNPLAYED_EVENTS,
     "policy.untold": ("policy", "warning", "logged", "`why`"),
     "core.events_lost": ("system", "critical", "logged", ""),
     "core.unprobed": ("system", "warning", "logged", ""),
-    "sieve.shadowed": ("policy", "warning", "logged", "`names`, `servers`, `same_definition`"),
-    "sieve.unshared": ("policy", "warning", "logged", "`reason`"),
     "audit.chain_started": ("system", "info", "logged", "`file`"),
     "audit.recovered": ("system", "warning", "logged", "`bytes`, `file`"),
 }

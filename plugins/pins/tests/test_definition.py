@@ -215,7 +215,7 @@ async def test_introduction_is_pinned_in_both_eras(
         await listed(rig)
     trust()
     method, params = _introduction(other)
-    meta = {"_meta": META} if other == "new" else {}
+    meta: Any = {"_meta": META} if other == "new" else {}
     async with guarded(server) as rig:
         reply = await rig.request(method, params)
         assert reply is not None

@@ -56,7 +56,7 @@ for line in sys.stdin:
         result["nextCursor"] = str(at + 1)
     say({{"id": request["id"], "result": result}})
 """
-ALL = {"tools": {}, "prompts": {}, "resources": {}}
+ALL: dict[str, Any] = {"tools": {}, "prompts": {}, "resources": {}}
 INFO = {"name": "shop", "version": "1"}
 SHAKEN = {"protocolVersion": "2025-11-25", "capabilities": ALL, "serverInfo": INFO, "instructions": "Be kind."}
 NEW = {"capabilities": {"tools": {}}, "_meta": {"io.modelcontextprotocol/serverInfo": INFO}}

@@ -154,7 +154,9 @@ class Gate:
                 hint="report it to the author of the server",
             )
         last = not isinstance(sent.get("nextCursor"), str)
-        outcome = self.judge(connection.server).page(self.sight(connection), listing, entries, last=last)
+        outcome = self.judge(connection.server).page(
+            self.sight(connection), listing, entries, message.result_digest, last=last
+        )
         self.writer.wake()
         for event in (*outcome.events, *outcome.once):
             message.note(event)

@@ -47,14 +47,15 @@ class Judge:
 
     # --- lists ---
 
-    def page(self, sight: Sight, listing: Listing, entries: list[Any], *, last: bool) -> Outcome:
+    def page(self, sight: Sight, listing: Listing, entries: list[Any], digest: bytes, *, last: bool) -> Outcome:
         """Decide on one page of a list, as the server sent it."""
-        page, items = sight.page(listing, entries, self._book.version)
-        keys = sight.gathered(listing.kind, page, last=last)
+        page, items = sight.page(listing, entries, digest, self._book.version)
+        pages = sight.gathered(listing.kind, page, last=last)
         if items is None:
             outcome: Outcome = page.outcome
             return outcome
-        outcome = self._decided(page, items, None if keys is None else (listing.kind, keys))
+        keys = frozenset(key for one in pages for key in one.hashes)
+        outcome = self._decided(page, items, (listing.kind, keys) if pages else None)
         page.version, page.outcome = self._book.version, msgspec.structs.replace(outcome, once=())
         return outcome
 

@@ -2,7 +2,7 @@
 
 The rules:
 
-1. A page is known by the SHA-256 of its entries as they came, so one that comes again unchanged costs a hash.
+1. A page is known by the SHA-256 of the result as it came, so one that comes again unchanged costs a hash.
 2. Of two entries with one name, on one page or on two, the last that came counts; on one page, if they differ, neither.
 3. ``list_changed`` makes all items of its kinds stale, at no cost however often it comes (A67); a list makes those
    fresh that it brings. What is not there, or is stale, has to be listed before it is used.
@@ -11,12 +11,10 @@ The rules:
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 import msgspec
-import orjson
 
 from hauberk.refusals import Refused
 from hauberk_pins import _items
@@ -56,7 +54,8 @@ class Sight:
         self._memo: Final[dict[tuple[str, bytes], Page]] = {}
         self._epochs: Final[dict[str, int]] = {}
         self._complete: Final[dict[str, int]] = {}
-        self._parts: Final[dict[str, set[Key]]] = {}
+        self._parts: Final[dict[str, list[Page]]] = {}
+        """The pages of each list that is under way."""
         self.distrusted: Key | None = None
         """What the server said of itself that is not pinned."""
 
@@ -80,24 +79,27 @@ class Sight:
         for kind in _CHANGED[method]:
             self._epochs[kind] = self._epochs.get(kind, 0) + 1
 
-    def page(self, listing: Listing, entries: list[Any], version: object) -> tuple[Page, dict[Key, Item] | None]:
+    def page(
+        self, listing: Listing, entries: list[Any], digest: bytes, version: object
+    ) -> tuple[Page, dict[Key, Item] | None]:
         """Take one page; return it with its items, or with None if that is what was shown of them last.
 
         Args:
             listing: What it lists.
             entries: Its entries, as the server sent them.
+            digest: The SHA-256 of the result that they stand in (`hauberk.message.Message.result_digest`).
             version: Of the pins; what was decided under another is decided again.
 
         Raises:
             Refused: It brings more items than one connection may have, or what JSON does not carry.
         """
-        digest = (listing.kind, hashlib.sha256(orjson.dumps(entries)).digest())
-        page, items = self._memo.get(digest), None
+        known = listing.kind, digest
+        page, items = self._memo.get(known), None
         if page is None or not page.current or page.version is not version:
             page, items = _read(listing, entries, version)
             while len(self._memo) >= LIMITS.memo:
                 del self._memo[next(iter(self._memo))]
-            self._memo[digest] = page
+            self._memo[known] = page
             self._point_to(page)
         page.epoch = self._epochs.get(listing.kind, 0)
         return page, items
@@ -116,16 +118,16 @@ class Sight:
                 hint="report it to the author of the server",
             )
 
-    def gathered(self, kind: str, page: Page, *, last: bool) -> frozenset[Key] | None:
-        """Put pages together; return the keys of all items of a kind with the last page."""
-        parts = self._parts.setdefault(kind, set())
-        parts.update(page.hashes)
-        if last:
-            self._complete[kind] = self._epochs.get(kind, 0)
-            return frozenset(self._parts.pop(kind))
-        if len(parts) > LIMITS.items:
-            parts.clear()
-        return None
+    def gathered(self, kind: str, page: Page, *, last: bool) -> list[Page]:
+        """Put pages together; return all pages of a list with its last one, unless there are too many to keep."""
+        parts = self._parts.setdefault(kind, [])
+        if len(parts) <= LIMITS.pages:
+            parts.append(page)
+        if not last:
+            return []
+        self._complete[kind] = self._epochs.get(kind, 0)
+        del self._parts[kind]
+        return parts if len(parts) <= LIMITS.pages else []
 
 
 def _read(listing: Listing, entries: list[Any], version: object) -> tuple[Page, dict[Key, Item]]:

@@ -79,7 +79,8 @@ class Checker:
             size: Its length as JSON, or more (bytes).
             unsure: Pointers to texts whose content is not known: there only a wrong type is a fault.
         """
-        if not self._is_within(value, size, LIMITS.work_located):
+        is_cheap = self._is_within(value, size, LIMITS.work_located)
+        if not is_cheap or self._work.height * _depth(value) > LIMITS.located_depth:
             return _UNKNOWN
         unknown = frozenset(unsure)
         found = map(_fault, self._validator.iter_errors(value))
@@ -105,6 +106,16 @@ def compiled(schema: Any, dialect: str) -> Any:
         return kinds[dialect](schema, validate_formats=True, offline=True, pattern_options=patterns)
     except (jsonschema_rs.ValidationError, jsonschema_rs.ReferencingError, ValueError):
         raise Unusable("invalid", "it is no valid schema, or has a pattern that cannot be searched for") from None
+
+
+def _depth(value: Any) -> int:
+    """Return how many values stand in one another; the walk goes level by level, as deep as it may be."""
+    level, depth = [value], 0
+    while level:
+        depth += 1
+        holders = [item for item in level if type(item) in {list, dict}]
+        level = [item for holder in holders for item in (holder.values() if type(holder) is dict else holder)]
+    return depth
 
 
 def _fault(error: Any) -> Fault:

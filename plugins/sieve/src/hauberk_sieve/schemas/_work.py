@@ -79,6 +79,8 @@ class Work:
         self._states: Final[dict[frozenset[tuple[int, int]], State]] = {}
         for index in range(len(self._places)):
             self._closure(index, ())
+        self.height: Final = max(self._heights.values())
+        """The longest chain of places that look at one value."""
         self._per_value, self._per_byte = self._explored()
 
     def of_size(self, size: int) -> float:

@@ -322,7 +322,8 @@ def test_content_hash_is_of_the_whole_definition(text: str) -> None:
     """A hash allows exactly the definition that has it, with or without its prefix, in either case (S3.37)."""
     found = rules("deny", [Entry(server="s", tool="*", content_hash=text)], [])
     assert allowed(found, definition=Facts(DEFINITION))
-    for change in ({"description": "e"}, {"x-unknown": [1.5, 2**63]}, {"title": ""}, {"annotations": {}}):
+    changes: list[dict[str, Any]] = [{"description": "e"}, {"x-unknown": [1.5]}, {"title": ""}, {"annotations": {}}]
+    for change in changes:
         decision = found.decide("s", "tool", "x", definition=Facts(DEFINITION | change))
         assert (decision.allowed, decision.by) == (False, "content")
 
@@ -431,8 +432,9 @@ def test_stricter_of_default_and_preset_holds(default: Any, policy: Any, expecte
 
 def test_deny_rules_win_under_every_preset() -> None:
     """An allow list never ignores the deny list: the seed's example is refused under each preset (S3.35)."""
-    for policy in ("read-only", "allowlist", "denylist"):
-        made = Options(tool_policy=policy, allow=("github/*",), deny=("*/execute_shell",)).rules()  # type: ignore[arg-type]
+    policies: list[Any] = ["read-only", "allowlist", "denylist"]
+    for policy in policies:
+        made = Options(tool_policy=policy, allow=("github/*",), deny=("*/execute_shell",)).rules()
         reads = tool(annotations={"readOnlyHint": True})
         assert not made.decide("github", "tool", "execute_shell", definition=reads).allowed
         assert made.decide("github", "tool", "list_issues", definition=reads).allowed

@@ -20,7 +20,17 @@ sys.path.insert(0, str(ROOT))
 from tests.bench.measure import Layout, Row, missed, table  # noqa: E402 - after the path to it
 
 LAYOUT: Final = Layout(58, "6.2f", ".2f", 9)
-GROUPS = ("dispatch", "parsing", "in_process", "proxied", "auditing", "sieve_rules", "sieve_lists", "start_up")
+GROUPS = (
+    "dispatch",
+    "parsing",
+    "in_process",
+    "proxied",
+    "auditing",
+    "sieve_rules",
+    "sieve_lists",
+    "pins_list",
+    "start_up",
+)
 
 
 def main() -> int:

@@ -20,6 +20,7 @@ from hauberk_sieve.inner._options import Inner
 from hauberk_sieve.names._options import ALERT, Names
 from hauberk_sieve.schemas._options import Schemas
 from hauberk_sieve.storms._options import Storms
+from hauberk_sieve.text._options import TextOptions
 from hauberk_sieve.who._options import People
 
 PROBED: Final = Pattern(DOCTOR.id, "denied", f"{DOCTOR.id}/denied")
@@ -56,6 +57,7 @@ class Options(config.Options, frozen=True):
     storms: Storms = Storms()
     names: Names = Names()
     schemas: Schemas = Schemas()
+    text: TextOptions = TextOptions()
 
     def __post_init__(self) -> None:
         allow = rules("allow", self.allow)
@@ -100,5 +102,6 @@ SAFE: Final = Options(
     addresses=Addresses(act="alert"),
     names=ALERT,
     schemas=Schemas(arguments="alert", results="alert"),
+    text=TextOptions(act="alert"),
 )
 """What holds without any table: nothing is refused, and what a table would refuse is told."""

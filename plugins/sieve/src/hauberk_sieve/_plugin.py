@@ -31,12 +31,12 @@ MESHES: Final[tuple[type[Mesh], ...]] = (
     Spelled,
     InnerCalls,
     Access,
-    Text,
     Schemas,
     Asks,
     Addresses,
     Storms,
     Names,
+    Text,
 )
 """In the order in which a message meets them."""
 _LISTS: Final = ("tools/list",)

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 from hauberk.connection import Connection
 from hauberk.message import Message, ToolCall
-from hauberk.methods import METHODS
 from hauberk.verdict import Deny
 from hauberk_sieve._mesh import Mesh, Setting
 from hauberk_sieve._spelling import shown
@@ -32,11 +31,10 @@ class Text(Mesh):
     """Scans every leaf that reaches a model, and hides, cuts or refuses what rules find."""
 
     word = "text"
+    everything = True  # what no revision knows can be read too
 
     def __init__(self, setting: Setting) -> None:
         super().__init__(setting)
-        declared = (method.name for method in setting.guard.config.core.methods)
-        self.methods = tuple(dict.fromkeys((*METHODS, *declared)))
         self.hidden: Final = Hidden()
         self._reader: Reader | None = None
 

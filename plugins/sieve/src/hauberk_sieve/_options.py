@@ -18,6 +18,7 @@ from hauberk_sieve.asks._options import Asks
 from hauberk_sieve.inner._entries import Entries
 from hauberk_sieve.inner._options import Inner
 from hauberk_sieve.names._options import ALERT, Names
+from hauberk_sieve.probing._options import Probing
 from hauberk_sieve.schemas._options import Schemas
 from hauberk_sieve.storms._options import Storms
 from hauberk_sieve.text._options import TextOptions
@@ -52,6 +53,7 @@ class Options(config.Options, frozen=True):
     """The table `[sieve.people]`."""
     inner: Annotated[dict[str, str | Inner], Narrow.UNION] = msgspec.field(default_factory=dict)
     """By the pattern of a tool that calls tools: where their names stand; a path, or a table `[sieve.inner]`."""
+    probing: Probing = Probing()
     asks: Asks = Asks()
     addresses: Addresses = Addresses()
     storms: Storms = Storms()

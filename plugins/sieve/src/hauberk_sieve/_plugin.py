@@ -9,6 +9,7 @@ from hauberk.connection import Connection
 from hauberk.hookspecs import hookimpl
 from hauberk.layers import Layer
 from hauberk.message import Message, ToolCall
+from hauberk.refusals import Refused
 from hauberk.verdict import Allow, Ask, Deny, Verdict
 from hauberk_sieve import _options
 from hauberk_sieve._mesh import Mesh, Setting
@@ -18,6 +19,7 @@ from hauberk_sieve.addresses import Addresses
 from hauberk_sieve.asks import Asks
 from hauberk_sieve.inner import InnerCalls
 from hauberk_sieve.names import Names, Spelled
+from hauberk_sieve.probing import Suspicion
 from hauberk_sieve.schemas import Schemas
 from hauberk_sieve.storms import Storms
 from hauberk_sieve.text import Text
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from hauberk.probe import Probe
 
 MESHES: Final[tuple[type[Mesh], ...]] = (
+    Suspicion,
     Who,
     Spelled,
     InnerCalls,
@@ -70,6 +73,7 @@ class Sieve:
         self._other: Final = self._looks_at("")
         named = tuple(self._looks)
         self.methods: Final = {} if self._other else {"on_send": named, "on_receive": named}
+        self._suspicion: Final = setting.meshes[Suspicion.word]
         self._judges: Final = tuple(m.judge for m in self.meshes.values() if type(m).judge is not Mesh.judge)
 
     def adopt(self, old: Any) -> None:
@@ -110,6 +114,8 @@ class Sieve:
         for judge in self._judges:
             verdict = judge(call, connection)
             if type(verdict) is Deny:
+                if not call.dry:
+                    self._suspicion.refused(call.message, connection)
                 return verdict
             if type(verdict) is Ask or (strictest is None and type(verdict) is Allow):
                 strictest = verdict
@@ -129,6 +135,10 @@ class Sieve:
         if message.method in _LISTS:
             self._seen.take(message, connection)
         passed = message
-        for look in self._looks.get(message.method, self._other):
-            passed = look(passed, connection) or passed
+        try:
+            for look in self._looks.get(message.method, self._other):
+                passed = look(passed, connection) or passed
+        except Refused:
+            self._suspicion.refused(message, connection)
+            raise
         return None if passed is message else passed

@@ -45,6 +45,7 @@ APART: dict[str, list[str]] = {
     "configuration.md": ["toml"],
     "doctor.md": ["console", "python"],
     "explain.md": ["toml", "console"],
+    "names.md": ["toml"],
     "plugins.md": ["python", "toml", "toml", "python", "python"],
     "production.md": ["console"],
     "rejudge.md": ["toml", "console"],

@@ -4,16 +4,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from hauberk import files
+from hauberk import doctor, files
 from hauberk.config import Config
 from hauberk.connection import Role
 from hauberk.event import Event
+from hauberk.guard import Guard
 from hauberk_sieve._limits import LIMITS
-from hauberk_sieve.names import _lists, _mesh
+from hauberk_sieve.names import Spelled, _lists
+from hauberk_sieve.names import _mesh as mesh
 from hauberk_sieve.names._lists import Checks, Listing, by_name
 from hauberk_sieve.names._options import Names
 from hauberk_sieve.names._others import Others, Ranks
@@ -313,6 +317,15 @@ async def test_lookalike_of_another_servers_name_is_refused(link: Connect, name:
     assert use(await server(link, "evil", name, text=STRICT), "tools", name) == "sieve.name"
 
 
+async def test_shadow_has_no_siblings(link: Connect) -> None:
+    """A server that lists another one's name, on this page or one before, gains no right to what is like it."""
+    await server(link, "mail", "send_email")
+    between = await link(STRICT, "evil")
+    assert shown(between, "tools", "send_email", "send_emial", "own", nextCursor="2") == ["own"]
+    between.ask("tools/list", {"cursor": "2"}, 2)
+    assert between.answer(page("tools", "sendemail"), 2)["result"] == {"tools": []}
+
+
 async def test_lookalike_of_a_trusted_name_is_refused(link: Connect) -> None:
     """What is an edit or two from an exact allow rule's name, and stands in for it, is a look-alike (A43)."""
     text = '[sieve]\nallow = ["files/read_file", "files/*"]\n[sieve.names]\nlookalikes = "deny"'
@@ -362,9 +375,53 @@ async def test_known_list_is_told_of_once_and_read_no_more(link: Connect, monkey
         shown(between, "tools", "send_email", "raed_inbox", id=id)
         await between.guard.loaded["sieve"].plugin.meshes["names"].close()
     monkeypatch.setattr(_lists.Listing, "take", None)
-    monkeypatch.setattr(_mesh, "named", None)
+    monkeypatch.setattr(mesh, "named", None)
     assert shown(between, "tools", "send_email", "raed_inbox", id=7) == ["send_email", "raed_inbox"]
     assert sorted(event.code for event in await told(between)) == ["sieve.names", "sieve.shadowed"]
+
+
+async def test_configuration_of_the_page_does_what_it_says(link: Connect) -> None:
+    """The example on the page of names keeps a name for its owner and refuses the others (A43, A44)."""
+    page = (Path(__file__).parents[3] / "docs" / "names.md").read_text(encoding="utf-8")
+    text = page.split("```toml\n")[1].split("```")[0]
+    await server(link, "mail", "send_email", text=text)
+    files = await link(text, "files")
+    assert shown(files, "tools", "send_email", "send_emial", "admin_x", "read") == ["read"]
+    mail = await link(text, "mail")
+    assert use(mail, "tools", "send_email") == ""
+
+
+# --- what the doctor is shown ---
+
+
+PROBES = {"refuses_misleading_name", "tells_misleading_name", "hides_twins"}
+
+
+async def states(guard: Guard) -> dict[str, str]:
+    """Return what became of the probes of names."""
+    report = await doctor.run(guard)
+    found = {one.name.removeprefix("sieve."): one.state for one in report.findings if one.plugin == "sieve"}
+    return {name: state for name, state in found.items() if name in PROBES}
+
+
+@pytest.mark.parametrize(
+    ("text", "without", "probes"),
+    [
+        ("", Spelled, {"tells_misleading_name"}),
+        ("[sieve]", Spelled, {"refuses_misleading_name"}),
+        (OPEN, Spelled, {"refuses_misleading_name", "hides_twins"}),
+        (OPEN, mesh.Names, {"refuses_misleading_name", "hides_twins"}),
+    ],
+)
+async def test_probe_falls_with_its_mesh(
+    load: Callable[[str], Guard], monkeypatch: pytest.MonkeyPatch, text: str, without: type, probes: set[str]
+) -> None:
+    """Each table's probes of names hold, and those of a mesh fall with it (X.1)."""
+    assert await states(load(text)) == dict.fromkeys(probes, "ok")
+    for method in ("look", "judge"):
+        monkeypatch.setattr(without, method, lambda *_: None)
+    fell = {name for name, state in (await states(load(text))).items() if state != "ok"}
+    assert fell == {name for name in probes if ("twins" in name) == (without is mesh.Names)}
 
 
 # --- who a server says it is ---

@@ -47,11 +47,12 @@ class Checks:
         found = {
             name: finding for name in held if others and (finding := self._shadow(others, server, name, held[name]))
         }
+        own = listed - found.keys()
         budget, uncompared = [LIMITS.near_counts], 0
         for name in fit:
             if name in found and found[name].denies(self.options):
                 continue
-            finding = self._near(server, name, others, listed, budget)
+            finding = self._near(server, name, others, own, budget)
             if finding is not None and (name not in found or finding.denies(self.options)):
                 found[name] = finding
             uncompared += budget[0] <= 0
@@ -67,16 +68,14 @@ class Checks:
             return Finding("shadows", f"no name looks like one of server '{whose}'")
         return Finding("shadows", f"a name that server '{whose}' has is that server's")
 
-    def _near(
-        self, server: str, name: str, others: Others | None, listed: set[str], budget: list[int]
-    ) -> Finding | None:
+    def _near(self, server: str, name: str, others: Others | None, own: set[str], budget: list[int]) -> Finding | None:
         if self.trusted.names(server, name):
             return None
         if budget[0] <= 0:
             return Finding("lookalikes", "a list has no more names that look alike than can be compared")
         folded = fold(name)
         for like in self.trusted.near(folded, budget):
-            if like not in listed:
+            if like not in own:
                 return Finding(
                     "lookalikes", f"no name is an edit or two from '{shown(like)}', which a rule allows", settled=True
                 )
@@ -84,7 +83,7 @@ class Checks:
             return None
         had_it = others.had(server, name)
         for rival, like in others.near(server, folded, budget):
-            if like not in listed and not self.ranks.keeps(name, server, (rival,), had_it=had_it):
+            if like not in own and not self.ranks.keeps(name, server, (rival,), had_it=had_it):
                 whose = f"'{shown(like)}' of server '{shown(rival)}'"
                 return Finding("lookalikes", f"no name is an edit or two from {whose}", settled=True)
         return None
@@ -145,7 +144,8 @@ class Listing:
             more: Whether another page follows.
         """
         names, single = list(entries), not self._definitions
-        outcome = checks.compared(server, names, others, {*names, *self._definitions})
+        shadows = {name for name, finding in self._gathered.items() if finding.why == "shadows"}
+        outcome = checks.compared(server, names, others, {*names, *self._definitions} - shadows)
         found = dict(outcome.found)
         for name, finding in self._alike(entries, is_whole=single and not more).items():
             settled = finding.settled and checks.trusted.names(server, name)

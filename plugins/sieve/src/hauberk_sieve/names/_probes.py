@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from hauberk.event import Event
 from hauberk.probe import SERVER, Probe, call, client, request, result, server
 from hauberk_sieve._mesh import Setting
 
@@ -10,9 +13,17 @@ _TWINS = ("probed_twin", "Probed_Twin")
 
 
 def spelling(setting: Setting) -> list[Probe]:
-    """Return the probe of a call whose name has a hidden character."""
+    """Return the probe of a name that has a hidden character."""
     if setting.of(SERVER).names.spelling != "deny":
-        return []
+        tools = {"tools": [{"name": _HIDDEN, "inputSchema": {"type": "object"}}]}
+        return [
+            Probe(
+                "sieve.tells_misleading_name",
+                "a tool whose name has a hidden character is told of when it is listed",
+                (client(request("tools/list")), server(result(tools))),
+                check=_told,
+            )
+        ]
     return [
         Probe(
             "sieve.refuses_misleading_name",
@@ -23,9 +34,14 @@ def spelling(setting: Setting) -> list[Probe]:
     ]
 
 
+def _told(events: Sequence[Event]) -> str | None:
+    return None if any(event.code == "sieve.names" for event in events) else "there is no event of it"
+
+
 def twins(setting: Setting) -> list[Probe]:
-    """Return the probe of a list with two names that look the same."""
-    if setting.of(SERVER).names.twins != "deny":
+    """Return the probe of a list with two names that look the same; where rules hide both it would show nothing."""
+    options = setting.of(SERVER)
+    if options.names.twins != "deny" or options.otherwise != "allow":
         return []
     tools = {"tools": [{"name": name, "inputSchema": {"type": "object"}} for name in _TWINS]}
     return [

@@ -1,8 +1,8 @@
 """What a guard makes of one item: it is sent through a whole one, and what comes out is compared with what went in.
 
-Each item meets a connection of its own, a day after the one before it, so that none is judged by another. The guard is
-loaded with the sieve as it is installed, with its own defaults, but for two: tools that no rule names may be seen, and
-servers may ask, else the packs would not be asked about anything.
+Each item meets a connection of its own, minutes after the one before it, so that none is judged by another. The guard
+is loaded with the sieve as it is installed, with its own defaults, but for two: tools that no rule names may be seen,
+and servers may ask, else the packs would not be asked about anything.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from tests.efficacy.corpus import LISTS, Era, Item
 from hauberk.event import Event
 from hauberk.methods import REVISION_KEY
 from hauberk.testing import Clock, Port, Rig, answer, guard_from, notification, request
+from hauberk.ways import Way
+from hauberk_sieve.text import BUILTIN
 
 POLICY: Final = """
 [sieve]
@@ -27,7 +29,8 @@ sampling = "allow"
 elicitation = "allow"
 """
 SERVER: Final = "corpus"
-DAY: Final = 86_400.0
+APART: Final = 300.0
+"""Seconds between two items."""
 _TOKEN: Final = "corpus"
 _TOOL: Final = {"name": "fetch", "description": "Fetches.", "inputSchema": {"type": "object"}}
 _PARAMS: Final[dict[str, dict[str, Any]]] = {
@@ -52,7 +55,7 @@ class Outcome(msgspec.Struct, frozen=True):
     rules: frozenset[str]
     """The rules of packs that found something."""
     codes: frozenset[str]
-    """The codes of the sieve's events, and of a refusal."""
+    """The codes of the sieve's events, refusals among them."""
 
     @property
     def packs(self) -> frozenset[str]:
@@ -72,13 +75,15 @@ class Player:
         return {era: await self._once(item, era) for era in item.eras}
 
     async def _once(self, item: Item, era: Era) -> Outcome:
-        self._clock.turn(DAY)
+        self._clock.turn(APART)
         rig = await connected(self._rig)
         await greet(rig, era)
         if item.method in {"tools/call", "tools/list"}:
             await shown(rig, [_TOOL], era)
+        await rig.settle()
         rig.recorder.events.clear()
         came = await _came(rig, item, era)
+        await rig.settle()
         outcome = _outcome(item, came, rig.recorder.events)
         await rig.session.close()
         return outcome
@@ -125,12 +130,19 @@ async def ask(rig: Rig, method: str, params: dict[str, Any], era: Era, **members
         if "result" in members:
             members = {"result": {"resultType": "complete", **members["result"]}}
     before, number = len(rig.client.raw), len(rig.server.raw) + 1
-    await rig.send(rig.from_client, request(method, params, id=number))
-    await rig.send(
+    await _sent(rig, rig.from_client, request(method, params, id=number))
+    await _sent(
+        rig,
         rig.from_server,
         {**answer(None, id=number), **members} if "result" in members else {"jsonrpc": "2.0", "id": number, **members},
     )
     return next((one for one in rig.replies[before:] if one.get("id") == number and "method" not in one), None)
+
+
+async def _sent(rig: Rig, way: Way, data: dict[str, Any]) -> None:
+    """Let one message come in, and wait until none waits; not for what is recorded of it."""
+    rig.post(way, data)
+    await rig.session.quiet()
 
 
 async def _came(rig: Rig, item: Item, era: Era) -> Any:
@@ -161,9 +173,9 @@ async def _told(rig: Rig, item: Item, era: Era) -> Any:
     params: dict[str, Any] = {**_PARAMS["tools/call"], "_meta": {"progressToken": _TOKEN}}
     if era == "2026-07-28":
         params["_meta"][REVISION_KEY] = era
-    await rig.send(rig.from_client, request("tools/call", params, id="running"))
+    await _sent(rig, rig.from_client, request("tools/call", params, id="running"))
     before = len(rig.client.raw)
-    await rig.send(rig.from_server, notification(item.method, item.object))
+    await _sent(rig, rig.from_server, notification(item.method, item.object))
     return next((one["params"] for one in rig.replies[before:] if one.get("method") == item.method), None)
 
 
@@ -175,7 +187,7 @@ async def _asked(rig: Rig, item: Item, era: Era) -> Any:
         asked = reply.get("result", {}).get("inputRequests", {}).get("ask")
         return asked and asked["params"]
     before = len(rig.client.raw)
-    await rig.send(rig.from_server, request(item.method, item.object, id="asking"))
+    await _sent(rig, rig.from_server, request(item.method, item.object, id="asking"))
     return next((one["params"] for one in rig.replies[before:] if one.get("method") == item.method), None)
 
 
@@ -194,21 +206,19 @@ def _without(result: dict[str, Any] | None, sent: dict[str, Any]) -> dict[str, A
 def _outcome(item: Item, came: Any, events: Iterable[Event]) -> Outcome:
     told = [event for event in events if event.code.startswith("sieve.") and tells(event)]
     rules = {one["rule"] for event in told for one in event.details.get("findings", ())}
-    rules |= {event.rule for event in told if event.code == "sieve.text" and event.rule}
-    codes = {event.code for event in told}
+    rules |= {event.rule for event in told if event.rule.partition(".")[0] in BUILTIN}
     if came is None:
         verdict: Verdict = "denied"
-        codes |= {event.code for event in events if event.category == "refusal"}
     elif came != item.object:
         verdict = "redacted"
     else:
         verdict = "flagged" if told else "passed"
-    return Outcome(verdict, frozenset(rules), frozenset(codes))
+    return Outcome(verdict, frozenset(rules), frozenset(event.code for event in told))
 
 
 def tells(event: Event) -> bool:
-    """Whether an event says that something was found; one of the text may say only what was not inspected."""
-    return event.code != "sieve.text" or event.category == "refusal" or bool(event.details.get("findings"))
+    """Whether an event says that something was found; one of a scan may say only what was not inspected."""
+    return "inspected" not in event.details or bool(event.details["findings"])
 
 
 def mildest(outcomes: Iterable[Outcome]) -> Outcome:

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import msgspec
 from tests.efficacy.corpus import ERAS, Era, Server
-from tests.efficacy.playing import DAY, POLICY, Verdict, ask, connected, greet, shown, tells
+from tests.efficacy.playing import APART, POLICY, Verdict, ask, connected, greet, shown, tells
 
 from hauberk.event import Event
 from hauberk.testing import Clock, Rig, guard_from
@@ -46,11 +46,13 @@ async def whole(servers: dict[str, Server]) -> Whole:
         for era in ERAS:
             rigs = {name: await connected(rig, name) for name in servers}
             for name, server in servers.items():
-                clock.turn(DAY)
+                clock.turn(APART)
                 await greet(rigs[name], era)
                 await _listed(rigs[name], name, server, era, verdicts)
+                await rig.guard.loaded["sieve"].plugin.meshes["names"].close()  # then the other servers know
                 await _called(rigs[name], name, server, era, verdicts)
             for one in rigs.values():
+                await one.settle()
                 await one.session.close()
         told = [(event.code, name) for event in rig.recorder.events if tells(event) for name in _about(event)]
     for _, name in told:
@@ -83,7 +85,7 @@ async def _listed(rig: Rig, name: str, server: Server, era: Era, verdicts: dict[
 
 async def _called(rig: Rig, name: str, server: Server, era: Era, verdicts: dict[str, Verdict]) -> None:
     for tool in server.tools:
-        rig.clock.turn(DAY)
+        rig.clock.turn(APART)
         schema = tool["inputSchema"]
         params = {"name": tool["name"], "arguments": sample(schema, schema)}
         reply = await ask(rig, "tools/call", params, era, error=ANSWER)

@@ -12,6 +12,7 @@ The rules:
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import Final
@@ -19,6 +20,7 @@ from typing import Final
 from hauberk_sieve._spelling import fold
 from hauberk_sieve.names._confusables import ASCII, skeleton
 
+_ODD: Final = re.compile(r"[^\n -~]|^ | $", re.MULTILINE).search
 _COUNTED: Final = tuple((chr(char), text) for char, text in ASCII.items() if chr(char) not in "01")
 
 
@@ -30,7 +32,7 @@ def looks(names: Sequence[str], *, digits: bool = True) -> tuple[list[str], list
         digits: Whether a digit may be taken for a letter.
     """
     text = "\n".join(names)
-    if text.isascii() and text.count("\n") == len(names) - 1:  # all at once: lists are long
+    if text.count("\n") == len(names) - 1 and _ODD(text) is None:  # all at once: lists are long
         draw = skeleton if digits else _counted
         return draw(text.casefold()).casefold().split("\n"), draw(text).casefold().split("\n")
     return [_look(name, digits=digits)[0] for name in names], [_look(name, digits=digits)[1] for name in names]

@@ -204,7 +204,8 @@ async def test_questions_of_a_connection_are_counted() -> None:
     """A flood of questions is refused, and is over a minute later; another kind is counted with them (A59)."""
     clock = Clock()
     async with guard_from(f"{OPEN}per_minute = 3", clock=clock) as rig:
-        asked = [await ask(rig, question, id) for id, question in enumerate([SAMPLING, FORM, ROOTS, SAMPLING, FORM])]
+        questions: list[tuple[str, Json]] = [SAMPLING, FORM, ROOTS, SAMPLING, FORM]
+        asked = [await ask(rig, question, id) for id, question in enumerate(questions)]
         assert [found is not None for found in asked] == [True, True, True, False, False]
         assert rig.reached[-1]["error"]["code"] == -32005
         clock.turn(61)

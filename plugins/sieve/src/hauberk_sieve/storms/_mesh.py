@@ -118,8 +118,7 @@ class Storms(Mesh):
         )
 
     def _arm(self, connection: Connection, state: _State) -> None:
-        every = self.tables[connection.server].every
-        due = state.pace.next(every)
+        due = state.pace.next()
         if due is None or connection in self._timers or self.setting.options.mode != "enforce":
             return
         wait = max(0.0, due - self.setting.guard.clock())

@@ -11,7 +11,6 @@ The rules:
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Hashable
 from math import inf
 from typing import Any, Final, Literal
@@ -24,10 +23,11 @@ Answer = Literal["pass", "hold", "drop"]
 class Pace:
     """The news of one connection."""
 
-    __slots__ = ("_held", "_passed")
+    __slots__ = ("_held", "_until")
 
     def __init__(self) -> None:
-        self._passed: Final[OrderedDict[Hashable, float]] = OrderedDict()
+        self._until: Final[dict[Hashable, float]] = {}
+        """When news of a kind may pass again (monotonic seconds)."""
         self._held: Final[dict[Hashable, Any]] = {}
 
     def take(self, kind: Hashable, news: Any, now: float, every: float) -> Answer:
@@ -39,29 +39,29 @@ class Pace:
             now: Monotonic seconds.
             every: How far apart two of a kind are (seconds).
         """
-        self._forget(now - every)
-        if kind in self._passed:
+        self._forget(now)
+        if kind in self._until:
             self._held[kind] = news
             return "hold"
-        if len(self._passed) >= LIMITS.streams:
+        if len(self._until) >= LIMITS.streams:
             return "drop"
-        self._passed[kind] = now
+        self._until[kind] = now + every
         self._held.pop(kind, None)  # it is late, and this is later
         return "pass"
 
     def due(self, now: float, every: float) -> list[Any]:
         """Return the news that was held long enough; it passes now."""
-        self._forget(now - every)
-        kinds = [kind for kind in self._held if kind not in self._passed]
-        self._passed.update(dict.fromkeys(kinds, now))
+        self._forget(now)
+        kinds = [kind for kind in self._held if kind not in self._until]
+        self._until.update(dict.fromkeys(kinds, now + every))
         return [self._held.pop(kind) for kind in kinds]
 
-    def next(self, every: float) -> float | None:
+    def next(self) -> float | None:
         """Return when something is due next (monotonic seconds), or None."""
-        return min((self._passed.get(kind, -inf) + every for kind in self._held), default=None)
+        return min((self._until.get(kind, -inf) for kind in self._held), default=None)
 
-    def _forget(self, before: float) -> None:
-        """Forget what passed long ago, unless something is held since: that is due."""
-        passed = self._passed
-        while passed and next(iter(passed.values())) <= before:
-            passed.popitem(last=False)
+    def _forget(self, now: float) -> None:
+        """Forget what passed long ago; what is held since is due."""
+        until = self._until
+        while until and until[first := next(iter(until))] <= now:
+            del until[first]

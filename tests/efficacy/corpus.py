@@ -12,7 +12,7 @@ FOLDER: Final = Path(__file__).with_name("corpus")
 Kind = Literal["tool", "prompt", "resource", "template", "hello", "result", "error", "notification", "ask"]
 Era = Literal["2025-11-25", "2026-07-28"]
 ERAS: Final[tuple[Era, ...]] = ("2025-11-25", "2026-07-28")
-LISTS: Final = {
+LISTS: Final[dict[Kind, tuple[str, str]]] = {
     "tool": ("tools/list", "tools"),
     "prompt": ("prompts/list", "prompts"),
     "resource": ("resources/list", "resources"),

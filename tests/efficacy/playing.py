@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager
 from typing import Any, Final, Literal
 
 import msgspec
-from tests.efficacy.corpus import LISTS, Era, Item
+from tests.efficacy.corpus import LISTS, Era, Item, Kind
 
 from hauberk.event import Event
 from hauberk.methods import REVISION_KEY
@@ -114,7 +114,7 @@ async def greet(rig: Rig, era: Era, **hello: Any) -> dict[str, Any] | None:
     return await ask(rig, "initialize", told, era, result={"protocolVersion": era, "capabilities": {}, **info, **hello})
 
 
-async def shown(rig: Rig, items: list[dict[str, Any]], era: Era, kind: str = "tool") -> list[dict[str, Any]] | None:
+async def shown(rig: Rig, items: list[dict[str, Any]], era: Era, kind: Kind = "tool") -> list[dict[str, Any]] | None:
     """Let the server list items of a kind; return those that come, or None where the list is refused."""
     method, member = LISTS[kind]
     reply = await ask(rig, method, {}, era, result={member: items})

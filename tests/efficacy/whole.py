@@ -7,7 +7,7 @@ from collections import Counter
 from typing import Any, Final
 
 import msgspec
-from tests.efficacy.corpus import ERAS, Era, Server
+from tests.efficacy.corpus import ERAS, LISTS, Era, Kind, Server
 from tests.efficacy.playing import APART, POLICY, Verdict, ask, connected, greet, shown, tells
 
 from hauberk.event import Event
@@ -23,6 +23,9 @@ _FORMATS: Final = {
 _TEXTS: Final = ("x", "AB", "AB-1")
 ANSWER: Final = {"code": -32000, "message": "not in this test"}
 """What each call is answered: a result might have to keep to an ``outputSchema``."""
+_KINDS: Final[dict[str, Kind]] = {method: kind for kind, (method, _) in LISTS.items()}
+_PLACE: Final = re.compile(r"/result/\w+/(\d+)(?:/|$)")
+"""Where in a list something was found."""
 _DEPTH: Final = 8
 
 
@@ -54,7 +57,7 @@ async def whole(servers: dict[str, Server]) -> Whole:
             for one in rigs.values():
                 await one.settle()
                 await one.session.close()
-        told = [(event.code, name) for event in rig.recorder.events if tells(event) for name in _about(event)]
+        told = [(event.code, name) for event in rig.recorder.events if tells(event) for name in _about(event, servers)]
     for _, name in told:
         verdicts.setdefault(name, "flagged")
     codes = Counter(code for code, _ in sorted(set(told)))
@@ -66,13 +69,19 @@ def _size(server: Server) -> int:
     return sum(len(items) for items in server.listed().values())
 
 
-def _about(event: Event) -> list[str]:
+def _about(event: Event, servers: dict[str, Server]) -> list[str]:
     """Return the items that an event of the sieve is about, or the server where it names none."""
     if not event.code.startswith("sieve."):
         return []
-    names = event.details.get("names") or ([event.tool] if event.tool else [])
-    kind = event.method.removesuffix("s/list") if event.method.endswith("s/list") else "tool"
+    kind = _KINDS.get(event.method, "tool")
+    items = servers[event.server].listed().get(kind, [])
+    names = [items[int(found[1])]["name"] for found in map(_PLACE.match, _places(event)) if found]
+    names += event.details.get("names") or ([event.tool] if event.tool else [])
     return [f"{event.server}: {kind} {name}" for name in names] or [f"{event.server}: server"]
+
+
+def _places(event: Event) -> list[str]:
+    return [finding["at"] for finding in event.details.get("findings", ())]
 
 
 async def _listed(rig: Rig, name: str, server: Server, era: Era, verdicts: dict[str, Verdict]) -> None:

@@ -97,15 +97,19 @@ def create_private(path: Path) -> int:
     return fd
 
 
-def append_private(path: Path) -> int:
+def append_private(path: Path, *, in_place: bool = False) -> int:
     """Open a private file to read it and to append to it, making it with mode 0600 if it is missing.
+
+    Args:
+        path: The file.
+        in_place: Whether it is written where the descriptor stands, instead of at its end.
 
     Raises:
         ConfigError: The file or its directory breaks a rule of this module.
         OSError: The directory could not be synced after the file was made.
     """
     _check_directory_of(path)
-    flags = os.O_RDWR | os.O_APPEND
+    flags = os.O_RDWR | (0 if in_place else os.O_APPEND)
     if os.path.lexists(path) or (fd := _create(path, flags)) is None:
         fd, directory = _open(path, flags)
         return _checked(fd, path, directory)

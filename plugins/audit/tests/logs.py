@@ -9,7 +9,7 @@ from typing import Final
 from hauberk.event import Event
 from hauberk_audit._chain import GENESIS, Chain
 from hauberk_audit._entry import render
-from hauberk_audit._verify import Walk
+from hauberk_audit._walk import Walk
 
 KEY: Final = bytes(range(7, 250, 8)) + b"\xfe"
 OTHER_KEY: Final = bytes(range(3, 250, 8)) + b"\xfd"

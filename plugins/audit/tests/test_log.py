@@ -23,6 +23,7 @@ from hauberk_audit._bounds import BOUNDS
 from hauberk_audit._chain import FORMAT, Chain
 from hauberk_audit._entry import render
 from hauberk_audit._log import Disk, Log
+from hauberk_audit._paths import state_path
 
 
 def body(number: int) -> bytes:
@@ -112,10 +113,11 @@ def test_only_the_end_is_read(path: Path) -> None:
 def test_torn_line_is_set_aside_at_every_byte(path: Path) -> None:
     """Wherever a crash cut the last line, it is moved to a file beside, whole, and the chain goes on (S3.3, A20)."""
     append(path, 2)
-    whole = path.read_bytes()
+    whole, state = path.read_bytes(), state_path(path).read_bytes()
     last = chain(1, after=whole.splitlines()[-1])[0]
     for size in range(1, len(last) + 1):
         path.write_bytes(whole + last[:size])
+        state_path(path).write_bytes(state)
         with closing(open_log(path)) as log:
             assert log.torn is not None
             assert log.torn.size == size
@@ -141,7 +143,7 @@ def test_nothing_is_torn_after_a_clean_stop(path: Path) -> None:
     append(path)
     with closing(open_log(path)) as log:
         assert log.torn is None
-    assert [name.name for name in path.parent.iterdir()] == ["audit.jsonl"]
+    assert sorted(name.name for name in path.parent.iterdir()) == ["audit.jsonl", "audit.jsonl.chain"]
 
 
 def test_crash_between_quarantine_and_cut_loses_nothing(path: Path) -> None:
@@ -180,9 +182,9 @@ def test_log_that_cannot_go_on_is_refused_and_left(path: Path, tail: bytes, reas
         open_log(path)
     assert caught.value.hint is not None
     assert "hauberk audit verify" in caught.value.hint
-    assert f"mv {path}" in caught.value.hint
+    assert f"hauberk audit chain reset {path}" in caught.value.hint
     assert path.read_bytes() == content
-    assert [name.name for name in path.parent.iterdir()] == ["audit.jsonl"]
+    assert sorted(name.name for name in path.parent.iterdir()) == ["audit.jsonl", "audit.jsonl.chain"]
 
 
 def test_torn_bytes_that_are_no_line_are_refused(path: Path) -> None:

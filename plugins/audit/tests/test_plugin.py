@@ -225,7 +225,7 @@ async def test_required_entries_are_on_the_disk(
 def on_disk(monkeypatch: pytest.MonkeyPatch, disk: Disk) -> None:
     """Let logs be opened on this disk."""
     opened = Log.open
-    monkeypatch.setattr(Log, "open", lambda path, chain, *, sync: opened(path, chain, sync=sync, disk=disk))
+    monkeypatch.setattr(Log, "open", lambda *args, **more: opened(*args, **more, disk=disk))
 
 
 async def recorded(guard: Guard, code: str) -> None:

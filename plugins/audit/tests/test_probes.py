@@ -63,7 +63,7 @@ def unchained(monkeypatch: pytest.MonkeyPatch) -> None:
 def other_key(monkeypatch: pytest.MonkeyPatch) -> None:
     chain = Chain(bytes(range(3, 250, 8)) + b"\xfd")
     opened = Log.open
-    monkeypatch.setattr(Log, "open", lambda path, _, *, sync: opened(path, chain, sync=sync))
+    monkeypatch.setattr(Log, "open", lambda path, _, **more: opened(path, chain, **more))
 
 
 @pytest.mark.parametrize("spoil", [unchained, other_key])

@@ -48,7 +48,7 @@ async def test_one_chain_over_reloads(load: Load, state: Path, texts: tuple[str,
         await retired()
         guard.emit(Event(code="a.last"))
     found = codes(state / "audit" / "audit.jsonl")
-    assert files(state) == ["audit.jsonl"]
+    assert files(state) == ["audit.jsonl", "audit.jsonl.chain"]
     assert verify([state / "audit"], keys.load_key(state / "audit.key")).status == 0
     assert sorted(code for code in found if code.startswith("a.")) == ["a.last", *(f"a.n{n}" for n in range(10))]
     assert found.count("policy.changed") == 10

@@ -27,6 +27,7 @@ from hauberk import keys
 FORMAT: Final = b'{"format":"hauberk-audit/1",'
 """How every line begins."""
 PURPOSE: Final = "audit-chain"
+STATE: Final = "audit-state"
 
 _HASH: Final = b',"entry_hash":"hmac-sha256:'
 _END: Final = b'"}}'
@@ -60,7 +61,7 @@ class Entry(NamedTuple):
 class Chain:
     """Makes and checks the entries of one key. It holds no position, and does no I/O."""
 
-    __slots__ = ("_inner", "_outer", "key_id")
+    __slots__ = ("_inner", "_outer", "key_id", "state_key")
 
     def __init__(self, key: bytes) -> None:
         """Take the key of a key file (32 bytes); what signs is derived from it."""
@@ -69,6 +70,8 @@ class Chain:
         self._inner: Final = hashlib.sha256(bytes(byte ^ 0x36 for byte in derived))
         self._outer: Final = hashlib.sha256(bytes(byte ^ 0x5C for byte in derived))
         self.key_id: Final = keys.key_id(key).encode()
+        self.state_key: Final = keys.derive(key, STATE)
+        """What signs the state beside a log."""
 
     def seal(self, body: bytes, sequence: int, prev_hash: bytes) -> tuple[bytes, bytes]:
         """Return a line with its LF, and its hash.

@@ -6,19 +6,21 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Final
 
 import click
 import msgspec
 
 from hauberk import keys
-from hauberk.cli.options import HELP, configured, printing
-from hauberk.config import Config
+from hauberk.cli.options import HELP, printing
 from hauberk.refusals import HauberkError
 from hauberk_audit import _options
+from hauberk_audit._chain_commands import chain
 from hauberk_audit._entry import visible
 from hauberk_audit._paths import log_set
-from hauberk_audit._verify import Break, Report, verify
+from hauberk_audit._places import keyed, places
+from hauberk_audit._verify import Report, verify
+from hauberk_audit._walk import Break
 
 _UNANCHORED: Final = "the end of the log is not anchored: entries that were cut off from its end are not missed"
 _VERIFY_EPILOG: Final = """\b
@@ -29,18 +31,6 @@ Examples:
 
 Exit status: 0 each entry is in its place, 1 something was changed, 2 there is nothing to verify, or it cannot be read.
 """
-F = TypeVar("F", bound=Callable[..., Any])
-
-
-def _keyed(function: F) -> F:
-    """Give a command the options that say which log and which key."""
-    key = click.option(
-        "--key-file",
-        metavar="FILE",
-        type=click.Path(path_type=Path),
-        help="Key of the log [default: from the configuration].",
-    )
-    return key(configured(function))
 
 
 @click.group("audit", context_settings=HELP)
@@ -50,7 +40,7 @@ def audit() -> None:
 
 @audit.command("verify", epilog=_VERIFY_EPILOG, context_settings=HELP)
 @click.argument("paths", nargs=-1, type=click.Path(path_type=Path), metavar="[PATH]...")
-@_keyed
+@keyed
 @printing
 @click.pass_context
 def verify_command(
@@ -67,10 +57,8 @@ def verify_command(
 
     PATH is a log, with its numbered siblings, or a directory of logs; without it, the log of the configuration.
     """
-    if not paths or key_file is None:
-        log, key_of_log = _places(config, host)
-        paths, key_file = paths or (log,), key_file or key_of_log
-    report = _verified(paths, keys.load_key(key_file))
+    log, key = places(config, host, paths[0] if paths else None, key_file)
+    report = _verified(paths or (log,), keys.load_key(key))
     if as_json:
         found = msgspec.structs.asdict(report) | {"entries": report.entries, "status": report.status}
         click.echo(msgspec.json.format(msgspec.json.encode(found)).decode())
@@ -79,23 +67,17 @@ def verify_command(
     ctx.exit(report.status)
 
 
+audit.add_command(chain)
+
+
 @audit.command("init", context_settings=HELP)
-@_keyed
+@keyed
 def init_command(*, key_file: Path | None, config: Path | None, host: str) -> None:
     """Make the key of the log, where there is none."""
-    path = key_file or _places(config, host)[1]
+    path = places(config, host, key=key_file)[1]
     key = _options.make_key(path)
     click.echo(f"made key {keys.key_id(key)}: {visible(str(path))}")
     click.echo("hint: keep a copy where this host cannot write; without the key nobody can verify the log")
-
-
-def _places(config: Path | None, host: str) -> tuple[Path, Path]:
-    """Return where the configuration has the log and its key."""
-    settings = Config.read(config, host=host)
-    for warning in settings.warnings:
-        click.echo(f"hauberk: warning: {warning}", err=True)
-    options = settings.options("audit", _options.Options)
-    return _options.log_path(options, settings), _options.key_path(options, settings)
 
 
 def _verified(paths: tuple[Path, ...], key: bytes) -> Report:

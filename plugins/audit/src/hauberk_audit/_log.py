@@ -2,28 +2,35 @@
 
 The rules:
 
-1. The file is private (`hauberk.files`) and locked from open to close. A log that another writer holds is left to it:
-   the next number is taken (``audit.1.jsonl``, …), which is a chain of its own.
+1. The files are private (`hauberk.files`), and the state beside the log is locked from open to close. A log that
+   another writer holds is left to it: the next number is taken (``audit.1.jsonl``, …), which is a chain of its own.
 2. An entry is written whole or not at all. What part of it reached the file before an error is cut off again, so the
    next entry goes on where the chain stands. If that fails too, nothing more is written until the log is opened anew.
-3. At open the chain goes on from the last line, which must be signed with the key at hand. A last line without LF was
-   never acknowledged: it is moved to a file beside, and the caller records that.
-4. What can be none of this is never overwritten and never skipped: the log does not open.
+3. At open the chain goes on from where it stands (`hauberk_audit._resume`). What the last run left of a line is moved
+   to a file beside, and the caller records that.
+4. The state is written after the entries that it is about, and on the disk no earlier.
+5. A file that is full is closed before the next entry (`hauberk_audit._rotation`); a step of that which fails is taken
+   again before the next entry, or by the next run.
 """
 
 from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple, NoReturn, Self, final
+
+from msgspec.structs import replace
 
 from hauberk import advisory, files
 from hauberk.refusals import PluginError
 from hauberk_audit._bounds import BOUNDS
 from hauberk_audit._chain import GENESIS, Chain
-from hauberk_audit._paths import quarantine, sibling
+from hauberk_audit._paths import closed, quarantine, sibling, state_path
+from hauberk_audit._resume import Resumed, resume
+from hauberk_audit._rotation import CLOSED, CONTINUED, Rotator
+from hauberk_audit._state import Fault, State
 
 
 class Disk(NamedTuple):
@@ -32,14 +39,6 @@ class Disk(NamedTuple):
     write: Callable[[int, bytes], int] = os.write
     truncate: Callable[[int, int], None] = os.ftruncate
     sync: Callable[[int], None] = getattr(os, "fdatasync", os.fsync)
-
-
-class _Position(NamedTuple):
-    """Where the chain stands: the last entry's number and hash, and the size of the file (bytes)."""
-
-    sequence: int
-    hash: bytes
-    size: int
 
 
 class Torn(NamedTuple):
@@ -55,22 +54,57 @@ class Torn(NamedTuple):
 class Log:
     """One log, open and locked. Make it by `open`."""
 
-    __slots__ = ("_at", "_chain", "_disk", "_failed", "_fd", "path", "sync", "torn")
+    __slots__ = (
+        "_at",
+        "_chain",
+        "_disk",
+        "_ended",
+        "_failed",
+        "_fd",
+        "_rotator",
+        "_size",
+        "_state",
+        "closed",
+        "crashed",
+        "fault",
+        "path",
+        "sync",
+        "torn",
+    )
 
-    def __init__(self, path: Path, fd: int, chain: Chain, *, sync: bool, disk: Disk) -> None:
+    def __init__(
+        self, path: Path, fd: int, chain: Chain, state: State, *, sync: bool, disk: Disk, rotator: Rotator | None
+    ) -> None:
         self.path: Final = path
         self.torn: Torn | None = None
-        self._fd = fd
-        self._chain: Final = chain
         self.sync = sync
         """Whether an entry is on the disk when `append` returns."""
+        self.closed: list[Path] = []
+        """Files that were closed since it was opened."""
+        self._fd = fd
+        self._chain: Final = chain
         self._disk: Final = disk
+        self._state: Final = state
+        self._rotator: Final = rotator
         self._failed: OSError | None = None
-        self._at = _Position(0, GENESIS, 0)
-        self._resume()
+        found = resume(path, fd, chain, state.at, state.fault)
+        self.crashed: Final = state.at.running
+        """Whether the last run did not close it."""
+        self.fault: Final[Fault] = state.fault if found.at.sequence else ""
+        """Whether its state was not there, or could not be believed."""
+        self._at, self._size, self._ended = found.at, found.size, found.ended
+        self._begin(found)
 
     @classmethod
-    def open(cls, path: Path, chain: Chain, *, sync: bool, disk: Disk = Disk()) -> Self:  # noqa: B008 - immutable
+    def open(
+        cls,
+        path: Path,
+        chain: Chain,
+        *,
+        sync: bool,
+        disk: Disk = Disk(),  # noqa: B008 - immutable
+        rotator: Rotator | None = None,
+    ) -> Self:
         """Open the log, or the first sibling of it that no other writer holds, and go on with its chain.
 
         Args:
@@ -78,9 +112,10 @@ class Log:
             chain: The key.
             sync: Whether an entry is on the disk when `append` returns.
             disk: What writes.
+            rotator: When a file is closed, and what is said of it; without it never.
 
         Raises:
-            ConfigError: The file is not private, or its directory cannot hold a private file.
+            ConfigError: A file is not private, or its directory cannot hold a private file.
             PluginError: All siblings are held, or the chain cannot go on from what is there.
             OSError: The disk failed.
         """
@@ -88,18 +123,30 @@ class Log:
             files.private_dir(path.parent)
         for number in range(BOUNDS.siblings + 1):
             candidate = sibling(path, number)
-            fd = files.append_private(candidate)
+            state = State.take(state_path(candidate), chain.state_key)
+            if state is None:
+                continue
             try:
-                if advisory.take(fd):
-                    return cls(candidate, fd, chain, sync=sync, disk=disk)
+                return cls._opened(candidate, chain, state, sync=sync, disk=disk, rotator=rotator)
             except BaseException:
-                os.close(fd)
+                state.close()
                 raise
-            os.close(fd)
         raise PluginError(
             f"cannot open audit log {str(path)!r}: it and its {BOUNDS.siblings} siblings are held by other processes",
             hint="end those that are no longer needed, or give this host a path of its own in [audit]",
         )
+
+    @classmethod
+    def _opened(
+        cls, path: Path, chain: Chain, state: State, *, sync: bool, disk: Disk, rotator: Rotator | None
+    ) -> Self:
+        fd = files.append_private(path)
+        try:
+            _hold(path, fd)
+            return cls(path, fd, chain, state, sync=sync, disk=disk, rotator=rotator)
+        except BaseException:
+            os.close(fd)
+            raise
 
     @property
     def usable(self) -> bool:
@@ -123,7 +170,45 @@ class Log:
         """Write some entries at once, or none of them, as `append`."""
         if self._failed is not None:
             self._cannot_write(self._failed)
-        sequence, digest, size = self._at
+        try:
+            first = self._turn()
+            self._add([*first, *bodies])
+            if self.sync:
+                self._keep()
+        except OSError as error:
+            self._cannot_write(error)
+
+    def flush(self) -> None:
+        """Bring what was written to the disk.
+
+        Raises:
+            OSError: The disk failed.
+        """
+        if self._fd >= 0:
+            self._disk.sync(self._fd)
+            self._keep()
+
+    def close(self) -> None:
+        """Bring what was written to the disk, and let go of the log.
+
+        Raises:
+            OSError: The disk failed.
+        """
+        if self._fd < 0:
+            return
+        fd, self._fd = self._fd, -1
+        broken, self._failed = self._failed, OSError(errno.EBADF, "it is closed")
+        try:
+            self._disk.sync(fd)
+            if broken is None:
+                self._state.write(self._at)
+        finally:
+            os.close(fd)
+            self._state.close()
+
+    def _add(self, bodies: Sequence[bytes]) -> None:
+        """Write entries; if that fails none of them stays."""
+        sequence, digest = self._at.sequence, self._at.hash.encode() or GENESIS
         lines = []
         for body in bodies:
             sequence += 1
@@ -135,37 +220,51 @@ class Log:
             self._write(data)
             if self.sync:
                 self._disk.sync(self._fd)
-            self._at = _Position(sequence, digest, size + len(data))
-        except OSError as error:
-            self._undo()
-            self._cannot_write(error)
         except BaseException:  # an interrupt must not leave half a line, or a line that the chain does not know of
             self._undo()
             raise
+        self._at, self._size = replace(self._at, sequence=sequence, hash=digest.decode()), self._size + len(data)
 
-    def flush(self) -> None:
-        """Bring what was written to the disk.
+    def _keep(self) -> None:
+        self._state.write(replace(self._at, running=True))
 
-        Raises:
-            OSError: The disk failed.
-        """
-        if self._fd >= 0:
+    # --- files that are full ---
+
+    def _turn(self) -> list[bytes]:
+        """Close a file that is full; return what begins the next one."""
+        if self._rotator is None:
+            return []
+        now = self._rotator.now()
+        if not self._ended and (reason := self._rotator.rotation.due(self._at, self._size, now)):
+            entries = self._at.sequence - self._at.first + 2
+            details = {"file": closed(self.path, self._at.file).name, "entries": entries, "reason": reason}
+            self._add([self._rotator.say(CLOSED, details)])
             self._disk.sync(self._fd)
+            self._ended = True
+        if self._ended:
+            self._next(now)
+        if self._size or not self._at.sequence:
+            return []
+        before = closed(self.path, self._at.file - 1).name
+        details = {"file": before, "sequence": self._at.sequence, "hash": self._at.hash}
+        return [self._rotator.say(CONTINUED, details)]
 
-    def close(self) -> None:
-        """Bring what was written to the disk, and let go of the log.
-
-        Raises:
-            OSError: The disk failed.
-        """
-        if self._fd < 0:
-            return
-        fd, self._fd = self._fd, -1
-        self._failed = OSError(errno.EBADF, "it is closed")
+    def _next(self, now: float) -> None:
+        """Give the file that was closed its number, and begin the next one."""
+        name = closed(self.path, self._at.file)
+        if not os.path.lexists(name):
+            self.path.rename(name)
+            files.sync_directory(self.path.parent)
+        fd = files.append_private(self.path)
         try:
-            self._disk.sync(fd)
-        finally:
+            _hold(self.path, fd)
+        except BaseException:
             os.close(fd)
+            raise
+        os.close(self._fd)
+        self._fd, self._size, self._ended = fd, 0, False
+        self.closed.append(name)
+        self._at = replace(self._at, file=self._at.file + 1, began=now, first=self._at.sequence + 1)
 
     def _write(self, data: bytes) -> None:
         done = 0
@@ -177,7 +276,7 @@ class Log:
 
     def _undo(self) -> None:
         try:
-            self._disk.truncate(self._fd, self._at.size)
+            self._disk.truncate(self._fd, self._size)
         except OSError as error:
             self._failed = error
 
@@ -190,56 +289,32 @@ class Log:
 
     # --- at open ---
 
-    def _resume(self) -> None:
-        size = os.fstat(self._fd).st_size
-        tail = _read_from(self._fd, max(0, size - 2 * BOUNDS.line))
-        end = tail.rfind(b"\n") + 1
-        start = tail.rfind(b"\n", 0, max(0, end - 1)) + 1
-        torn = tail[end:]
-        if len(torn) > BOUNDS.line or (start == 0 and len(tail) < size):
-            self._refuse(f"its last line is longer than {BOUNDS.line} bytes")
-        if end:
-            self._continue(tail[start : end - 1], size - len(torn))
-        if torn:
-            self._set_aside(torn)
+    def _begin(self, found: Resumed) -> None:
+        """Set aside what the last run left of a line, and say that the log is written."""
+        if found.torn:
+            path = quarantine(self.path)
+            files.write_new(path, found.torn)  # before the log is cut: a crash between the two loses nothing
+            self._disk.truncate(self._fd, self._size)
+            self._disk.sync(self._fd)
+            self.torn = Torn(len(found.torn), path)
+        if not self._at.began and self._rotator is not None:
+            self._at = replace(self._at, began=self._rotator.now())
+        self._keep()
 
-    def _continue(self, line: bytes, size: int) -> None:
-        entry = self._chain.read(line)
-        if entry is None:
-            self._refuse("its last line is no entry")
-        if entry.key_id != self._chain.key_id:
-            self._refuse(f"it was written with key {entry.key_id.decode()}, and this is {self._chain.key_id.decode()}")
-        if not entry.signed:
-            self._refuse("its last entry was changed")
-        self._at = _Position(entry.sequence, entry.hash, size)
 
-    def _set_aside(self, torn: bytes) -> None:
-        path = quarantine(self.path)
-        files.write_new(path, torn)  # before the log is cut: a crash between the two loses nothing
-        self._disk.truncate(self._fd, self._at.size)
-        self._disk.sync(self._fd)
-        self.torn = Torn(len(torn), path)
+def _hold(path: Path, fd: int) -> None:
+    """Lock a file of the log as well: its state may have been taken away from under another writer.
 
-    def _refuse(self, reason: str) -> NoReturn:
-        import shlex  # only for an error
-
-        name = shlex.quote(str(self.path))
+    Raises:
+        PluginError: Another writer holds it.
+    """
+    if not advisory.take(fd):
         raise PluginError(
-            f"cannot continue audit log {str(self.path)!r}: {reason}",
-            hint=f"see hauberk audit verify {name}; name its key in [audit] key_file, or keep it and begin a new one: "
-            f"mv {name} {shlex.quote(f'{self.path}.old')}",
+            f"cannot open audit log {str(path)!r}: another process writes it, and its state file was taken away",
+            hint="end that process",
         )
 
 
 def _check_size(lines: Iterable[bytes]) -> None:
     if max(map(len, lines), default=0) > BOUNDS.line:
         raise OSError(errno.EFBIG, f"an entry has at most {BOUNDS.line} bytes")
-
-
-def _read_from(fd: int, offset: int) -> bytes:
-    """Return what a file holds from an offset on."""
-    os.lseek(fd, offset, os.SEEK_SET)
-    chunks = []
-    while chunk := os.read(fd, BOUNDS.chunk):
-        chunks.append(chunk)
-    return b"".join(chunks)

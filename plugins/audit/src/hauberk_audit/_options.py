@@ -8,6 +8,7 @@ from typing import Annotated, Final, Literal
 
 from hauberk import config, files, keys
 from hauberk.refusals import ConfigError
+from hauberk_audit._rotation import Rotation
 from hauberk_audit._writer import Durability
 
 Required = bool | Literal["both"]
@@ -31,6 +32,8 @@ class Options(config.Options, frozen=True, kw_only=True):
     """When an entry is on the disk: ``"group"`` before its message goes on, all that wait with one write; ``"event"``
     the same, each with a write of its own; ``"interval"`` within 0.1 s. It is ``"group"`` where the log is required.
     """
+    rotation: Rotation = Rotation()
+    """When a file of the log is closed, and the next one begun."""
 
 
 def log_path(options: Options, settings: config.Config) -> Path:

@@ -15,6 +15,8 @@ from hauberk_audit import _options
 from hauberk_audit._chain import Chain
 from hauberk_audit._entry import render
 from hauberk_audit._log import Log
+from hauberk_audit._opened import opened
+from hauberk_audit._rotation import Rotator
 from hauberk_audit._writer import Durability, Writer
 
 if TYPE_CHECKING:
@@ -45,6 +47,7 @@ class Audit:
         self.durability: Final[Durability] = options.durability or ("group" if self.required else "interval")
         self.quick: Final = not self.required and self.durability != "event"
         """Events are only put aside for the thread that writes."""
+        self._rotation: Final = options.rotation
         self._guard: Final = guard
         self._writer: Writer | None = None
         self._failing = False
@@ -65,12 +68,11 @@ class Audit:
         if self._writer is not None:
             return
         key = _options.key_for(self.key_file, self.path, production=self._guard.config.production)
-        log = Log.open(self.path, Chain(key), sync=True)
-        if not log.sequence:
-            self._note(log, "audit.chain_started", {"file": log.path.name})
-        if log.torn is not None:
-            self._note(log, "audit.recovered", {"bytes": log.torn.size, "file": log.torn.path.name}, "warning")
-        self._writer = Writer(log).share(self.durability)
+        rotator = Rotator(self._rotation, self._guard.now, self._said)
+        log = Log.open(self.path, Chain(key), sync=True, rotator=rotator)
+        for code, details, severity in opened(log):
+            log.append(self._said(code, details, severity))
+        self._writer = Writer(log, compress=self._rotation.compress).share(self.durability)
 
     async def close(self) -> None:
         """Bring the log to the disk and let go of it."""
@@ -132,12 +134,13 @@ class Audit:
             logger.error("%s", error)
         self._failing = True
 
-    def _note(self, log: Log, code: str, details: dict[str, Any], severity: Severity = "info") -> None:
+    def _said(self, code: str, details: dict[str, Any], severity: Severity = "info") -> bytes:
+        """Return an entry of the log's own."""
         g = self._guard
         event = Event(
             code=code, id=g.next_id(), time=g.now(), category="system", severity=severity, host=g.host, details=details
         )
-        log.append(render(event))
+        return render(event)
 
     @staticmethod
     def commands() -> click.Group:

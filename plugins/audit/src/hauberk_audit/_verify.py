@@ -1,194 +1,36 @@
-"""Walk logs and report each place where one is not what its writer wrote.
+"""Read logs, and report each place where one is not what its writer wrote.
 
 The rules:
 
-1. A log is whole if each line is signed, has the number after the line before it, and names that line's hash, from
-   number 1 and 64 zeros on. Whatever else there is, is a break. There is nothing that is skipped.
-2. A line is read once, and memory does not grow with the log. Lines in a row that are wrong in one way are one break.
-3. What was cut from the end cannot be missed: nothing says how long the log was. A log without any line is reported as
-   nothing to verify, never as whole.
-
-The kinds of breaks:
-
-- ``edited``: the line is not what was signed. ``inserted``: the same, and the chain is whole without it.
-- ``unsigned``: it has no integrity. ``not_json``: it is no JSON. ``wrong_key``: it names another key.
-- ``gap``: entries before it are missing. ``reordered``: it is one of those that were missing before.
-- ``duplicated``: an entry of its number stands before it. ``restarted``: it begins a new chain.
-- ``forked``: it has the right number and follows another entry.
-- ``torn``: the last line has no LF.
-- ``missing``: the log is gone, and a sibling with a higher number is there. ``copied``: two logs are one chain.
+1. A log is its closed files, the oldest first, and the one that is written: one chain through all of them
+   (`hauberk_audit._walk`), and none is missing.
+2. A log that ends before the state beside it says lost its end. Without that state, or if both were put back to an
+   older pair, what was cut from the end cannot be missed: nothing else says how long the log was.
+3. A log without any line is reported as nothing to verify, never as whole.
 """
 
 from __future__ import annotations
 
+import gzip
 import os
 import stat
-from collections import deque
+import zlib
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any, Final, Literal, final
+from typing import Final, final
 
 import msgspec
-import orjson
 
 from hauberk.refusals import ConfigError
 from hauberk_audit._bounds import BOUNDS
-from hauberk_audit._chain import GENESIS, Chain, Entry
-from hauberk_audit._paths import log_set
+from hauberk_audit._chain import Chain
+from hauberk_audit._paths import closed, closed_files, log_set, state_path
+from hauberk_audit._state import Position, seen
+from hauberk_audit._walk import Break, Walk
 
-Kind = Literal[
-    "edited",
-    "inserted",
-    "unsigned",
-    "not_json",
-    "wrong_key",
-    "gap",
-    "reordered",
-    "duplicated",
-    "restarted",
-    "forked",
-    "torn",
-    "missing",
-    "copied",
-]
-
-_MEMORY: Final = 1024
-"""Gaps, and runs of wrong lines, that a walk remembers."""
 _RETRIES: Final = 3
 _FLAGS: Final[int] = sum(getattr(os, flag, 0) for flag in ("O_RDONLY", "O_NONBLOCK", "O_CLOEXEC", "O_BINARY"))
-
-
-class Break(msgspec.Struct, frozen=True):
-    """One place where a log is not whole."""
-
-    kind: Kind
-    line: int
-    """From 1; 0 where it is the log as a whole."""
-    detail: str
-    sequence: int = 0
-    """The number that the line names, or that it should have; 0 where none is known."""
-    lines: int = 1
-    """How many lines in a row."""
-    file: str = ""
-
-
-@final
-class Walk:
-    """One log, line by line; it does no I/O."""
-
-    def __init__(self, chain: Chain) -> None:
-        self.entries = 0
-        """Lines that are signed."""
-        self.line = 0
-        """Lines read."""
-        self.first = b""
-        """The hash of the first signed line."""
-        self._chain: Final = chain
-        self._next = 1
-        self._hash = GENESIS
-        self._wrong: list[Break] = []
-        self._wrong_lines = 0
-        self._gaps: Final[deque[range]] = deque(maxlen=_MEMORY)
-        self._aside: tuple[int, int, bytes] | None = None
-        """Line, number and hash of an entry out of its place."""
-
-    def feed(self, lines: Iterable[bytes]) -> Iterator[Break]:
-        """Take lines without their LF, and yield breaks as they become clear."""
-        follow = self._chain.follow
-        for line in lines:
-            self.line += 1
-            digest = follow(line, self._next, self._hash)
-            if digest is None:
-                yield from self._out_of_place(line)
-            else:
-                if self._wrong:
-                    yield from self._flush(inserted=True)
-                self.entries += 1
-                self._next += 1
-                self._hash = digest
-                if not self.first:
-                    self.first = digest
-
-    def finish(self, *, torn: bool = False) -> Iterator[Break]:
-        """Yield what is left to say at the end, where a line without LF may stand."""
-        yield from self._flush()
-        if torn:
-            yield Break(
-                "torn", self.line + 1, "it has no end: its writer was stopped in the middle of it, or it was cut"
-            )
-
-    @property
-    def sequence(self) -> int:
-        """The number of the last entry in its place."""
-        return self._next - 1
-
-    def _out_of_place(self, line: bytes) -> Iterator[Break]:
-        entry = self._chain.read(line)
-        if entry is None:
-            yield from self._note_wrong(*_malformed(line), 0)
-        elif entry.key_id != self._chain.key_id:
-            detail = f"it names key {entry.key_id.decode()}, and this is {self._chain.key_id.decode()}"
-            yield from self._note_wrong("wrong_key", detail, entry.sequence)
-        elif not entry.signed:
-            yield from self._note_wrong("edited", "it is not what was signed", entry.sequence)
-        else:
-            self.entries += 1
-            yield from self._place(entry)
-
-    def _note_wrong(self, kind: Kind, detail: str, sequence: int) -> Iterator[Break]:
-        """Hold back a wrong line: the next entry tells whether it stands in for another one."""
-        self._wrong_lines += 1
-        last = self._wrong[-1] if self._wrong else None
-        if last is not None and (last.kind, last.detail, last.line + last.lines) == (kind, detail, self.line):
-            self._wrong[-1] = msgspec.structs.replace(last, lines=last.lines + 1)
-            return
-        if len(self._wrong) >= _MEMORY:
-            yield self._wrong.pop(0)
-        self._wrong.append(Break(kind, self.line, detail, sequence))
-
-    def _flush(self, *, inserted: bool = False) -> Iterator[Break]:
-        for wrong in self._wrong:
-            if inserted and wrong.kind == "edited":
-                detail = "it is not signed, and the entries around it follow one another"
-                yield msgspec.structs.replace(wrong, kind="inserted", detail=detail)
-            else:
-                yield wrong
-        self._wrong.clear()
-        self._wrong_lines = 0
-
-    def _place(self, entry: Entry) -> Iterator[Break]:
-        """Say what is wrong with the place of a signed entry, and go on from it."""
-        wrong = self._wrong_lines
-        linked = (entry.sequence, entry.prev_hash) == (self._next, self._hash)
-        yield from self._flush(inserted=linked)
-        if not linked and self._aside != (self.line - 1, entry.sequence - 1, entry.prev_hash):
-            found = self._misplaced(entry, wrong)
-            if found is not None:
-                yield Break(found[0], self.line, found[1], entry.sequence)
-        if linked or entry.sequence >= self._next or _begins(entry):
-            self._next, self._hash = entry.sequence + 1, entry.hash
-        self._aside = (self.line, entry.sequence, entry.hash)
-        self.first = self.first or entry.hash
-
-    def _misplaced(self, entry: Entry, wrong: int) -> tuple[Kind, str] | None:
-        """Return what is wrong, if wrong lines before the entry do not say it already."""
-        sequence = entry.sequence
-        missing = sequence - self._next
-        if _begins(entry):
-            self._gaps.clear()
-            return "restarted", f"a new chain begins here, after entry {self._next - 1}"
-        if missing > 0:
-            self._gaps.append(range(self._next, sequence))
-            if missing <= wrong:
-                return None
-            which = f"{self._next} to {sequence - 1}" if missing > 1 else f"{self._next}"
-            count = f" ({missing - wrong} of them)" if wrong else ""
-            return "gap", f"{'entries' if missing > 1 else 'entry'} {which}{count} should stand before it"
-        if missing == 0:
-            return "forked", "it follows another entry than the one before it"
-        if any(sequence in gap for gap in self._gaps):
-            return "reordered", f"it stands after entry {self._next - 1}"
-        return "duplicated", f"an entry of this number stands before it, and so does entry {self._next - 1}"
+_MISSING: Final = (Break("missing", 0, "it is gone, and a log with a higher number is there"),)
 
 
 class Checked(msgspec.Struct, frozen=True):
@@ -223,7 +65,7 @@ class Report(msgspec.Struct):
     @property
     def empty(self) -> list[str]:
         """The logs without any line."""
-        return [log.file for log in self.logs if not log.lines and not log.breaks]
+        return [log.file for log in self.logs if not log.lines and not log.breaks and not log.last]
 
     @property
     def status(self) -> int:
@@ -249,31 +91,70 @@ def verify(paths: Iterable[Path], key: bytes, *, progress: Callable[[int], None]
     report = Report(chain.key_id.decode())
     begun: dict[bytes, Path] = {}
     for path in dict.fromkeys(log for name in paths for log in log_set(name)):
-        walk = Walk(chain)
-        before = report.broken
-        for found in _breaks(path, walk, begun, progress):
-            report.broken += 1
-            if len(report.breaks) < BOUNDS.breaks:
-                report.breaks.append(msgspec.structs.replace(found, file=str(path)))
-        report.logs.append(Checked(str(path), walk.entries, walk.line, walk.sequence, report.broken - before))
+        _verify_log(path, Walk(chain), report, begun, progress)
     return report
 
 
-def _breaks(
-    path: Path, walk: Walk, begun: dict[bytes, Path], progress: Callable[[int], None] | None
-) -> Iterator[Break]:
-    if not os.path.lexists(path):
-        yield Break("missing", 0, "it is gone, and a log with a higher number is there")
-        return
-    lines = _Lines(_open(path), progress)
+def _verify_log(
+    path: Path,
+    walk: Walk,
+    report: Report,
+    begun: dict[bytes, Path],
+    progress: Callable[[int], None] | None,
+) -> None:
+    """Read the files of one log, and add what is wrong with them to the report."""
+    state, fault = seen(state_path(path), walk.state_key)  # first: a log that is being written is never behind it
+    files = _files_of(path)
+    for place, name in enumerate(files):
+        before, entries, walk.lines = report.broken, walk.entries, 0
+        last = place == len(files) - 1
+        if os.path.lexists(name):
+            found: Iterable[Break] = _breaks(name, walk, progress, last=last)
+        else:
+            found = () if last and place and state.sequence == walk.sequence else _MISSING
+        for one in found:
+            _add(report, one, name)
+        if place == 0 and (twin := begun.setdefault(walk.first, path) if walk.first else path) != path:
+            _add(report, Break("copied", 1, f"it begins as {str(twin)!r} does", 1), name)
+        if last and not fault:
+            for one in _behind(walk, state):
+                _add(report, one, name)
+        report.logs.append(
+            Checked(str(name), walk.entries - entries, walk.lines, walk.sequence, report.broken - before)
+        )
+
+
+def _add(report: Report, found: Break, path: Path) -> None:
+    report.broken += 1
+    if len(report.breaks) < BOUNDS.breaks:
+        report.breaks.append(msgspec.structs.replace(found, file=str(path)))
+
+
+def _files_of(path: Path) -> list[Path]:
+    """Return the files of a log, the oldest first, those that are missing among them included."""
+    there = closed_files(path)
+    return [*(there.get(number, closed(path, number)) for number in range(1, max(there, default=0) + 1)), path]
+
+
+def _behind(walk: Walk, state: Position) -> Iterator[Break]:
+    """Yield what a log lost since its state was written."""
+    if state.sequence > walk.sequence:
+        which = f"entries {walk.sequence + 1} to {state.sequence} are gone from its end"
+        yield Break("truncated", 0, f"{which}, as the state beside it says", state.sequence)
+
+
+def _breaks(path: Path, walk: Walk, progress: Callable[[int], None] | None, *, last: bool) -> Iterator[Break]:
+    lines = _Lines(_open(path), progress, packed=path.suffix == ".gz")
     try:
         yield from walk.feed(lines)
+        walk.lines = walk.line
         yield from walk.finish(torn=bool(lines.rest))
+        if not last:
+            yield from walk.turn()
+    except (EOFError, zlib.error, gzip.BadGzipFile):
+        yield Break("edited", walk.line + 1, "what follows cannot be decompressed")
     finally:
-        os.close(lines.fd)
-    twin = begun.setdefault(walk.first, path) if walk.first else path
-    if twin != path:
-        yield Break("copied", 1, f"it begins as {str(twin)!r} does", 1)
+        lines.close()
 
 
 def _open(path: Path) -> int:
@@ -291,45 +172,34 @@ def _open(path: Path) -> int:
 class _Lines:
     """The lines of a file without their LF, in bounded memory. ``rest`` is what stands after the last LF."""
 
-    def __init__(self, fd: int, progress: Callable[[int], None] | None) -> None:
-        self.fd: Final = fd
+    def __init__(self, fd: int, progress: Callable[[int], None] | None, *, packed: bool) -> None:
         self.rest = b""
+        self._raw: Final = os.fdopen(fd, "rb", buffering=0)
+        self._file: Final = gzip.GzipFile(fileobj=self._raw) if packed else self._raw
         self._progress: Final = progress
 
     def __iter__(self) -> Iterator[bytes]:
+        read = 0
         for chunk in self._chunks():
             *lines, self.rest = (self.rest + chunk).split(b"\n")
             yield from lines
             # No entry is as long as what is kept here, so what is dropped from a longer line cannot make it one.
             self.rest = self.rest[: BOUNDS.line + 1]
             if self._progress is not None:
-                self._progress(len(chunk))
+                self._progress(self._raw.tell() - read)
+                read = self._raw.tell()
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._raw.close()
 
     def _chunks(self) -> Iterator[bytes]:
         ends = 0
         while ends < _RETRIES:
-            chunk = os.read(self.fd, BOUNDS.chunk)
+            chunk = self._file.read(BOUNDS.chunk)
             if chunk:
                 yield chunk
             elif self.rest:  # a line that a writer is in the middle of is there in full a moment later
                 ends += 1
             else:
                 return
-
-
-def _begins(entry: Entry) -> bool:
-    return entry.sequence == 1 and entry.prev_hash == GENESIS
-
-
-def _malformed(line: bytes) -> tuple[Kind, str]:
-    """Return what a line is that does not end as an entry does."""
-    if len(line) > BOUNDS.line:
-        return "not_json", f"it is longer than {BOUNDS.line} bytes"
-    try:
-        value: Any = orjson.loads(line)
-    except orjson.JSONDecodeError:
-        return "not_json", "it is no JSON"
-    integrity = value.get("integrity") if isinstance(value, dict) else None
-    if isinstance(integrity, dict) and "entry_hash" in integrity:
-        return "edited", "it is not what was signed"
-    return "unsigned", "it has no integrity"

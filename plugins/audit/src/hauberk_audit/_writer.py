@@ -24,6 +24,7 @@ from hauberk.refusals import PluginError
 from hauberk_audit._bounds import BOUNDS
 from hauberk_audit._entry import render
 from hauberk_audit._log import Log
+from hauberk_audit._packing import Packer
 
 Durability = Literal["event", "group", "interval"]
 
@@ -41,8 +42,15 @@ class _Waiter(NamedTuple):
 class Writer:
     """The one writer of one log; several plugins of one host may share it over a reload."""
 
-    def __init__(self, log: Log) -> None:
+    def __init__(self, log: Log, *, compress: bool = False) -> None:
+        """Take a log that is open.
+
+        Args:
+            log: The log.
+            compress: Whether files of it that are closed are compressed.
+        """
         self.log: Final = log
+        self._packer: Final = Packer(compress=compress)
         self._state: Final = threading.Condition()
         self._disk: Final = threading.Lock()
         """Held while the log is written; never taken while ``_state`` is held by the thread."""
@@ -170,6 +178,7 @@ class Writer:
         self.flush()  # what was given before stands before it
         with self._disk:
             self.log.extend([render(event)])
+        self._tidy()
 
     # --- the thread ---
 
@@ -203,7 +212,14 @@ class Writer:
         except BaseException as error:  # noqa: BLE001 - whoever waits must be told, and the thread must not end
             return PluginError(f"audit log {str(self.log.path)!r} failed ({type(error).__name__})")
         self._dirty = not self.log.sync
+        self._tidy()
         return None
+
+    def _tidy(self) -> None:
+        """Compress files that were closed, beside whoever writes."""
+        closed, self.log.closed = self.log.closed, []
+        for path in closed:
+            self._packer.pack(path)
 
     def _sync(self) -> None:
         self._dirty = False
@@ -238,6 +254,7 @@ class Writer:
             self._closing = True
             self._state.notify_all()
         self._thread.join()
+        self._packer.close()
         self.log.close()
 
 

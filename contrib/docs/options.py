@@ -19,7 +19,10 @@ from hauberk import Options
 from hauberk._document import Core, Features, Plugins, ServerOptions
 from hauberk.bounds import Bounds
 from hauberk.plugins import installed, load_class
+from hauberk_sieve.inner._options import Inner
 from hauberk_sieve.names._options import Names
+from hauberk_sieve.probing._options import Probing
+from hauberk_sieve.who._options import People
 
 FIRST_PARTY: Final = tuple(sorted(path.parent.name for path in ROOT.glob("plugins/*/pyproject.toml")))
 """The words of the plugins of this repository."""
@@ -32,6 +35,9 @@ TABLES: Final[dict[str, type[msgspec.Struct]]] = {
     "Every plugin": Options,
     **{f"`[{word}]`": load_class(installed()[word]).Options for word in FIRST_PARTY},
     "`[sieve.names]`": Names,
+    "`[sieve.people]`": People,
+    "`[sieve.inner]`": Inner,
+    "`[sieve.probing]`": Probing,
 }
 """The headings of the page, and the type of the table under each."""
 HEAD: Final = ("key", "type", "default", "meaning")

@@ -16,7 +16,7 @@ from hauberk_sieve.who._register import Register
 from hauberk_sieve.who._watch import Watch
 
 TTL = 300.0
-TOLD = ["people_loaded"]
+TOLD = ["sieve.people_loaded"]
 
 
 class Source:
@@ -76,7 +76,7 @@ def test_change_holds_at_once(case: Case) -> None:
     assert case.now() == "v0"
     case.source.put("v1")
     assert case.now() == "v1"
-    assert case.told[-1] == ("people_loaded", {"version": "v1", "people": 0, "before": "v0"})
+    assert case.told[-1] == ("sieve.people_loaded", {"version": "v1", "people": 0, "before": "v0"})
 
 
 def test_unchanged_source_is_not_read_again(case: Case) -> None:
@@ -106,7 +106,7 @@ def test_last_copy_holds_for_its_time(case: Case, how: str) -> None:
     assert case.now() == "v0"
     case.clock.turn(1)
     assert case.now() is None
-    assert case.words == [*TOLD, "people_unreadable", "people_expired"]
+    assert case.words == [*TOLD, "sieve.people_unreadable", "sieve.people_expired"]
 
 
 @pytest.mark.parametrize("how", ["is_gone", "is_broken"])
@@ -126,7 +126,7 @@ def test_time_counts_from_when_the_source_was_seen_last(case: Case) -> None:
     case.clock.turn(TTL)
     case.source.is_gone = True
     assert case.now() is None
-    assert case.words == [*TOLD, "people_expired"]
+    assert case.words == [*TOLD, "sieve.people_expired"]
 
 
 def test_seeing_the_source_unchanged_counts_as_reading_it(case: Case) -> None:
@@ -147,7 +147,7 @@ def test_recovery_is_told_once(case: Case) -> None:
     case.source.is_gone = False
     case.source.put("v1")
     assert [case.now(), case.now()] == ["v1", "v1"]
-    assert case.words == [*TOLD, "people_expired", "people_loaded", "people_readable"]
+    assert case.words == [*TOLD, "sieve.people_expired", "sieve.people_loaded", "sieve.people_readable"]
 
 
 def test_source_that_comes_back_as_it_was_is_known(case: Case) -> None:
@@ -157,7 +157,7 @@ def test_source_that_comes_back_as_it_was_is_known(case: Case) -> None:
     case.source.is_gone = False
     assert case.now() == "v0"
     assert case.source.reads == 1
-    assert case.words == [*TOLD, "people_unreadable", "people_readable"]
+    assert case.words == [*TOLD, "sieve.people_unreadable", "sieve.people_readable"]
 
 
 def test_broken_source_is_not_read_at_each_decision(case: Case) -> None:
@@ -238,14 +238,14 @@ class Staleness(RuleBasedStateMachine):
 
     @invariant()
     def states_are_told_in_turn(self) -> None:
-        words = [word for word in self.case.words if word != "people_loaded"]
-        for before, after in zip(["people_readable", *words], words, strict=False):
+        words = [word for word in self.case.words if word != "sieve.people_loaded"]
+        for before, after in zip(["sieve.people_readable", *words], words, strict=False):
             assert (before, after) in {
-                ("people_readable", "people_unreadable"),
-                ("people_readable", "people_expired"),
-                ("people_unreadable", "people_expired"),
-                ("people_unreadable", "people_readable"),
-                ("people_expired", "people_readable"),
+                ("sieve.people_readable", "sieve.people_unreadable"),
+                ("sieve.people_readable", "sieve.people_expired"),
+                ("sieve.people_unreadable", "sieve.people_expired"),
+                ("sieve.people_unreadable", "sieve.people_readable"),
+                ("sieve.people_expired", "sieve.people_readable"),
             }
 
 

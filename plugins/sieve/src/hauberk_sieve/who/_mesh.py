@@ -44,10 +44,10 @@ _LISTS: Final = {
     "resources/templates/list": "resourceTemplates",
 }
 _SEVERITY: Final[dict[Told, Severity]] = {
-    "people_loaded": "info",
-    "people_unreadable": "warning",
-    "people_expired": "critical",
-    "people_readable": "info",
+    "sieve.people_loaded": "info",
+    "sieve.people_unreadable": "warning",
+    "sieve.people_expired": "critical",
+    "sieve.people_readable": "info",
 }
 
 
@@ -155,7 +155,5 @@ class Who(Mesh):
         return watch
 
     def _tell(self, what: Told, details: dict[str, Any]) -> None:
-        event = Event(
-            code=f"sieve.{what}", category="system", severity=_SEVERITY[what], plugin="sieve", details=details
-        )
+        event = Event(code=what, category="system", severity=_SEVERITY[what], plugin="sieve", details=details)
         self.setting.guard.emit(event)

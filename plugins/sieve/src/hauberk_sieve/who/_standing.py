@@ -33,9 +33,15 @@ REASONS: Final[dict[Reason, str]] = {
     "user_disabled": "this account is switched off",
     "people_stale": "nobody knows any more who may do what",
 }
-"""Why somebody is refused, the first that applies is told; the code of the refusal is ``sieve.`` and the reason."""
+"""Why somebody is refused; the first that applies is told."""
 
 
+_CODES: Final[dict[Reason, str]] = {
+    "suspended": "sieve.suspended",
+    "not_subscribed": "sieve.not_subscribed",
+    "user_disabled": "sieve.user_disabled",
+    "people_stale": "sieve.people_stale",
+}
 _HINTS: Final[dict[Reason, str]] = {
     "suspended": "set status in the file of [sieve.people]",
     "not_subscribed": "set subscribed in the file of [sieve.people]",
@@ -53,7 +59,7 @@ class Refusal(NamedTuple):
     @property
     def code(self) -> str:
         """Return the code of the refusal."""
-        return f"sieve.{self.reason}"
+        return _CODES[self.reason]
 
     def deny(self) -> Deny:
         """Return the verdict on each call."""

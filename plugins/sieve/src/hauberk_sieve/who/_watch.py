@@ -23,7 +23,7 @@ from hauberk_sieve._limits import LIMITS
 from hauberk_sieve.who._register import Register
 
 State = Literal["unread", "fresh", "held", "expired"]
-Told = Literal["people_loaded", "people_unreadable", "people_expired", "people_readable"]
+Told = Literal["sieve.people_loaded", "sieve.people_unreadable", "sieve.people_expired", "sieve.people_readable"]
 Tell = Callable[[Told, dict[str, Any]], None]
 
 
@@ -130,25 +130,25 @@ class Watch:
         self._mark, self._read_at, self._seen, self._failed = mark, now, now, None
         if before is None or before.version != register.version:
             old = {} if before is None else {"before": before.version}
-            self._tell("people_loaded", {"version": register.version, "people": len(register), **old})
+            self._tell("sieve.people_loaded", {"version": register.version, "people": len(register), **old})
         if self.state != "fresh":
             self._regained()
 
     def _regained(self) -> None:
         before, self.state, self._failed = self.state, "fresh", None
         if before != "unread":
-            self._tell("people_readable", {})
+            self._tell("sieve.people_readable", {})
 
     def _lost(self, why: str, now: float) -> Register | None:
         """Say what holds while the source is down."""
         if self.state == "expired" or (held := self._register) is None or now - self._seen >= self._ttl:
             if self.state != "expired":
                 self.state = "expired"
-                self._tell("people_expired", {"why": why} if why else {})
+                self._tell("sieve.people_expired", {"why": why} if why else {})
             return None
         if self.state != "held":
             self.state = "held"
-            self._tell("people_unreadable", {"why": why, "holds": round(self._ttl - (now - self._seen), 3)})
+            self._tell("sieve.people_unreadable", {"why": why, "holds": round(self._ttl - (now - self._seen), 3)})
         return held
 
 

@@ -75,7 +75,7 @@ async def test_a_name_that_takes_for_ever_to_normalize_costs_nothing(name: str) 
         assert (await listed(r, {"tools": [{**EVIL, "name": name}, GOOD]}))["result"]["tools"] == [GOOD]
         await r.call(name, id=2)
         assert time.process_time() - begun < 1.0
-        assert r.error()["data"]["code"] == "sieve.denied"
+        assert r.error()["data"]["code"] == "sieve.name"
         assert [message["method"] for message in r.reached] == ["tools/list"]
 
 

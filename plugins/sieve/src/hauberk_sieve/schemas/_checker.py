@@ -120,6 +120,4 @@ def _depth(value: Any) -> int:
 
 def _fault(error: Any) -> Fault:
     keyword = error.kind.name
-    if keyword == _FALSE:  # a schema that is ``false``: what is meant is the keyword that it stands at
-        keyword = next((part for part in reversed(error.schema_path) if type(part) is str), "")
-    return Fault(pointer(error.instance_path), keyword)
+    return Fault(pointer(error.instance_path), "false" if keyword == _FALSE else keyword)

@@ -92,6 +92,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """Work that checking one value may make (units of about 15 ns)."""
     work_located: float = 10_000
     """Work beyond which a fault is told without its place (units; finding it takes up to a thousand times as long)."""
+    located_depth: int = 1024
+    """Depth of a value times the longest chain, beyond which likewise: finding the place takes a stack (schemas)."""
     work_states: int = 16_384
     """States of the estimate of one schema's work (states)."""
     work_steps: int = 500_000

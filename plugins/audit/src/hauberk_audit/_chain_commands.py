@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final, get_args
 
@@ -113,8 +114,8 @@ def _line(found: Status) -> str:
     return click.style(f"{name}: {', '.join(words)}", fg="yellow" if found.state else "green")
 
 
-def _say(code: str, details: dict[str, Any]) -> bytes:
+def _say(code: str, details: dict[str, Any], now: Callable[[], float] = time.time) -> bytes:
     """Return an entry of this command."""
     return render(
-        Event(code=code, id=id_source()(), time=time.time(), category="system", severity="warning", details=details)
+        Event(code=code, id=id_source()(), time=now(), category="system", severity="warning", details=details)
     )

@@ -18,9 +18,9 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Final, Literal, TypeVar, final
+from typing import Any, Final, TypeVar, final
 
 from hauberk import files
 from hauberk._document import (
@@ -37,6 +37,7 @@ from hauberk._document import (
     ServerOptions,
     legacy,
 )
+from hauberk._homes import check_home, check_state, is_missing, user_dir
 from hauberk._options import MASK, SECRET, Narrow, Options, echo, merge, plain, quoted, suggestion
 from hauberk.refusals import ConfigError
 
@@ -58,6 +59,7 @@ class Config:
         "_cache",
         "_decoder",
         "_document",
+        "_home",
         "_profile_default",
         "_tables",
         "base",
@@ -85,11 +87,13 @@ class Config:
         self.version: Final = f"sha256:{hashlib.sha256(data).hexdigest()}"
         self.warnings: tuple[str, ...] = ()
         self._profile_default: Final[Profile] = profile_default
+        self._home: Path | None = None
         self._document: Final = Document(data, name, resolve=self.resolve, profile_default=profile_default)
         self._decoder: Final = self._document.decoder
         self._tables: Final = self._document.tables
         self._cache: Final[dict[tuple[str, type[Options], str | None], Options]] = {}
         self._check_host()
+        self._check_home()
 
     @classmethod
     def read(cls, path: Path | None, *, host: str = "default", profile_default: Profile = "development") -> Config:
@@ -102,7 +106,7 @@ class Config:
         """
         if path is None:
             path = default_path()
-            if _is_missing(path):
+            if is_missing(path):
                 return cls(b"", name=_DEFAULTS, host=host, base=path.parent, profile_default=profile_default)
         path = Path(os.path.abspath(path))  # noqa: PTH100  # Path.resolve would follow the link that is to be refused
         data, fault = files.read_judged(path)
@@ -189,8 +193,15 @@ class Config:
 
     @property
     def state_dir(self) -> Path:
-        """The directory of pins, logs and locks; it is made by who needs it (`hauberk.files.private_dir`)."""
-        return self.core.state_dir or _user_dir("state")
+        """The directory of pins, logs and locks; it is made by who needs it (`hauberk.files.private_dir`).
+
+        Raises:
+            ConfigError: The environment would move it, and the profile is production (X.5, S3.43).
+        """
+        found = self.core.state_dir or user_dir("state")
+        if self.core.state_dir is None and self.production:
+            check_state(self.name, found, os.environ)
+        return found
 
     def server(self, name: str) -> ServerOptions | None:
         """Return how the server is reached, or None if the file does not name it."""
@@ -212,7 +223,7 @@ class Config:
             ConfigError: The path is relative and the configuration is no file.
         """
         if str(path).startswith("~"):
-            path = self._home(path)
+            path = self._home = self._expanded(path)
         if path.is_absolute():
             return path
         if self.base is None:
@@ -321,6 +332,7 @@ class Config:
                 ) from None
             last = place
         options: T = self._decoder.decode(str(last), merged, kind)
+        self._check_home()
         return options
 
     def _levels(self, word: str, server: str | None) -> Iterator[Place]:
@@ -343,7 +355,12 @@ class Config:
         values = {key: value for key, value in table.items() if key != _OVERRIDE}
         self._decoder.check(str(place), values, kind, hint=lambda key: legacy((place.word, key)))
 
-    def _home(self, path: Path) -> Path:
+    def _check_home(self) -> None:
+        """In production no variable moves what the file calls ``~``."""
+        if self._home is not None and self.production:
+            check_home(self.name, self._home, os.environ)
+
+    def _expanded(self, path: Path) -> Path:
         try:
             return path.expanduser()
         except RuntimeError:
@@ -374,27 +391,4 @@ class Config:
 
 def default_path() -> Path:
     """Return where the user's own configuration is looked for."""
-    return _user_dir("config") / FILE_NAME
-
-
-def _user_dir(kind: Literal["config", "state"]) -> Path:
-    import platformdirs  # importing it takes longer than reading the file, and often it is not needed
-
-    find: Callable[..., Path] = getattr(platformdirs, f"user_{kind}_path")
-    path = find("hauberk", appauthor=False)
-    if not path.is_absolute():  # a relative one would lie in the working directory, which may be a cloned repository
-        raise ConfigError(
-            f"the user's {kind} directory {str(path)!r} is not absolute", hint=f"unset XDG_{kind.upper()}_HOME"
-        )
-    return path
-
-
-def _is_missing(path: Path) -> bool:
-    """Whether there is no file. One that cannot be looked at is not missing: its rules must not be left out."""
-    try:
-        path.lstat()
-    except FileNotFoundError:
-        return True
-    except OSError as exc:
-        raise ConfigError(f"cannot read {str(path)!r}: {(exc.strerror or '').lower()}") from exc
-    return False
+    return user_dir("config") / FILE_NAME

@@ -24,7 +24,7 @@ from hauberk.lock import Lock, Package
 from hauberk.plugins import installed
 from hauberk.refusals import ConfigError, PluginError
 
-TOML = "profile = 'production'\n[plugins]\nrequire = ['ring']\n"
+TOML = "profile = 'production'\n[core]\nstate_dir = 'state'\n[plugins]\nrequire = ['ring']\n"
 
 
 class Site:

@@ -99,9 +99,13 @@ async def test_names_that_the_schema_does_not_have_are_not_told(link: Connect) -
 async def test_last_definition_counts(link: Connect) -> None:
     """The schema is that of the definition that was listed last on this connection."""
     between = await listed(link, TOOL)
-    between.listed({"tools": [{**TOOL, "inputSchema": {"type": "object", "required": ["other"]}}]}, 2)
-    assert code(call(between, 3, path="/a")) == "sieve.arguments"
-    assert "params" in call(between, 4, other=1)
+    assert "params" in call(between, 2, path="/a")
+    assert "params" in call(between, 3, path="/a")
+    between.listed({"tools": [{**TOOL, "inputSchema": {"type": "object", "required": ["other"]}}]}, 4)
+    assert code(call(between, 5, path="/a")) == "sieve.arguments"
+    assert "params" in call(between, 6, other=1)
+    between.listed({"tools": []}, 7)
+    assert "params" in call(between, 8, path="/a")
 
 
 async def test_tool_that_was_not_listed_is_not_judged_by_schema(link: Connect) -> None:

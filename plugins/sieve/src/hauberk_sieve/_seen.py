@@ -38,10 +38,13 @@ class Seen:
 
     def __init__(self) -> None:
         self._shown: Final[WeakKeyDictionary[Connection, _Shown]] = WeakKeyDictionary()
+        self.changes = 0
+        """How often anything changed: while it stays, so does what `tool` answers."""
 
     def adopt(self, old: Seen) -> None:
         """Take over what connections were shown before a reload."""
         self._shown.update(old._shown)
+        self.changes += 1
 
     def take(self, message: Message, connection: Connection) -> None:
         """Keep the definitions of one page of ``tools/list``."""
@@ -52,6 +55,7 @@ class Seen:
         tools, cursor, begins = result.get("tools"), result.get("nextCursor"), not shown.gathering
         if begins and shown.whole and shown.whole == message.result_digest:
             return
+        self.changes += 1
         for tool in tools if isinstance(tools, list) else ():
             name = tool.get("name") if isinstance(tool, dict) else None
             if isinstance(name, str) and len(shown.gathering) < LIMITS.seen_tools:

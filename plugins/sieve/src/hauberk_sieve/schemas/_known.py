@@ -39,7 +39,7 @@ class Reason:
 class Ready:
     """One definition of a tool, with its schemas ready."""
 
-    __slots__ = ("arguments", "definition", "headers", "result")
+    __slots__ = ("arguments", "definition", "headers", "plain", "result")
 
     def __init__(self, definition: dict[str, Any], known: Known) -> None:
         self.definition = definition
@@ -47,6 +47,9 @@ class Ready:
         """None where the definition has none."""
         self.result: Checker | Reason | None = known.schema(definition, "outputSchema")
         self.headers: tuple[Path, ...] | Reason = headers(definition)
+        is_plain = not self.headers and type(self.result) is not Reason
+        self.plain: Final = self.arguments if is_plain and type(self.arguments) is Checker else None
+        """What its calls are checked with, where there is nothing to them but their arguments."""
 
 
 class Known:

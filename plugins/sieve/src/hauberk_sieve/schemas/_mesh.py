@@ -14,8 +14,9 @@ The rules:
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, ref
 
 from hauberk.connection import Connection
 from hauberk.event import Event
@@ -25,16 +26,32 @@ from hauberk.verdict import Deny
 from hauberk_sieve._limits import LIMITS
 from hauberk_sieve._mesh import Mesh, PerServer, Setting
 from hauberk_sieve._spelling import shown
-from hauberk_sieve.schemas._calls import UNUSABLE, Finding, of_call, of_result
 
 if TYPE_CHECKING:
     from hauberk.probe import Probe
+    from hauberk_sieve.schemas._calls import Finding
+    from hauberk_sieve.schemas._checker import Checker
     from hauberk_sieve.schemas._known import Known
     from hauberk_sieve.schemas._lists import Found, Lists
     from hauberk_sieve.schemas._options import Schemas as Table
 
 _OF_TASKS: Final = ("tasks/get", "tasks/result", "notifications/tasks")
 _INLINED: Final = ("tasks/get", "notifications/tasks")
+
+
+class _Last:
+    """Tools that were called on the connection that spoke last, until any list changes."""
+
+    __slots__ = ("changes", "connection", "plain")
+
+    def __init__(self, connection: Connection | None, changes: int) -> None:
+        self.connection: Callable[[], Connection | None] = _nobody if connection is None else ref(connection)
+        self.changes = changes
+        self.plain: dict[str, Checker] = {}
+
+
+def _nobody() -> None:
+    return None
 
 
 class Schemas(Mesh):
@@ -46,6 +63,8 @@ class Schemas(Mesh):
     def __init__(self, setting: Setting) -> None:
         super().__init__(setting)
         self.tables: Final[PerServer[Table]] = PerServer(setting, lambda options: options.schemas)
+        self._seen: Final = setting.seen
+        self._last = _Last(None, -1)
         self._known: Known | None = None
         self._lists: Lists | None = None
         self._tasks: Final[WeakKeyDictionary[Connection, dict[str, str]]] = WeakKeyDictionary()
@@ -58,14 +77,29 @@ class Schemas(Mesh):
 
     def judge(self, call: ToolCall, connection: Connection) -> Deny | None:
         """Refuse arguments that the tool's schema does not allow."""
+        last = self._last
+        if last.changes == self._seen.changes and last.connection() is connection:
+            checker = last.plain.get(call.name)
+            if checker is not None and not call.holds_secrets:
+                arguments = call.arguments
+                if len(call.frozen) <= checker.most and checker.is_valid(arguments):
+                    return None
+        return self._judged(call, connection)
+
+    def _judged(self, call: ToolCall, connection: Connection) -> Deny | None:
         table = self.tables[connection.server]
         if table.arguments == "off":
             return None
-        tool = self.setting.seen.tool(call.name, connection)
+        tool = self._seen.tool(call.name, connection)
         if tool is None or "inputSchema" not in tool:
             return self._unknown(call, table)
-        finding = of_call(self._ready().tool(tool), call, results=table.results != "off")
+        from hauberk_sieve.schemas._calls import of_call  # the start does not wait for it
+
+        ready = self._ready().tool(tool)
+        finding = of_call(ready, call, results=table.results != "off")
         if finding is None:
+            if ready.plain is not None:
+                self._remember(call.name, connection, ready.plain)
             return None
         if table.arguments == "alert":
             call.note(_event(finding, call.name))
@@ -96,6 +130,13 @@ class Schemas(Mesh):
             self._known = Known()
         return self._known
 
+    def _remember(self, name: str, connection: Connection, checker: Checker) -> None:
+        """Know the tool at once the next time."""
+        last = self._last
+        if last.connection() is not connection or last.changes != self._seen.changes or len(last.plain) >= LIMITS.plain:
+            last = self._last = _Last(connection, self._seen.changes)
+        last.plain[name] = checker
+
     def _unknown(self, call: ToolCall, table: Table) -> Deny | None:
         call.lacks("the schema of the tool, which a list shows")
         if not table.require:
@@ -125,9 +166,11 @@ class Schemas(Mesh):
 
     def _result(self, message: Message, connection: Connection, table: Table) -> None:
         name, result = self._of(message, connection)
-        tool = self.setting.seen.tool(name, connection) if name and result is not None else None
+        tool = self._seen.tool(name, connection) if name and result is not None else None
         if tool is None or "outputSchema" not in tool:
             return
+        from hauberk_sieve.schemas._calls import of_result  # the start does not wait for it
+
         finding = of_result(self._ready().tool(tool), result or {}, message.original.size)
         if finding is None:
             return
@@ -181,5 +224,5 @@ def _event(finding: Finding, tool: str) -> Event:
         plugin="sieve",
         tool=shown(tool),
         rule=finding.rule,
-        details={"would_refuse": finding.code, "unusable": finding.code == UNUSABLE},
+        details={"would_refuse": finding.code},
     )

@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import re
+import sys
 from collections import Counter
+from pathlib import Path
 
 import msgspec
 import pytest
-from tests.efficacy import corpus, playing, published, tally, whole
+from tests.efficacy import capture, corpus, playing, published, tally, whole
+from tests.prose import DOCS, EXAMPLES, README, ROOT
 
 from hauberk_sieve.text import BUILTIN
 
+pytestmark = pytest.mark.timeout(600)  # the corpus is played once, on whatever machine
 WRITTEN = ("attacks", "held_out", "benign")
+SHARE = re.compile(
+    r"(?i)\b(?:catch|caught|detect|flag|miss|false positive)[^.|]{0,80}?\d ?%"
+    r"|\d ?%[^.|]{0,80}?(?:caught|detected|flagged|missed)"
+)
+"""How much is caught, in words."""
 LICENCES = {"MIT", "Apache-2.0", "MIT OR Apache-2.0"}
 
 
@@ -34,6 +44,16 @@ def test_record_is_what_the_code_gives(done: tally.Run) -> None:
 def test_page_shows_the_record() -> None:
     """The page shows the tables of the record, and no other figure of it."""
     assert published.TABLE.findall(published.PAGE.read_text("utf-8")) == [published.shown()]
+
+
+def test_no_other_page_says_how_much_is_caught() -> None:
+    """No page but this one, and nothing on this one but the tables, says how much is caught or flagged."""
+    found = {}
+    for page in (README, *DOCS.rglob("*.md"), *ROOT.glob("plugins/*/README.md"), *ROOT.glob("changelog.d/*.md")):
+        text = published.TABLE.sub("", page.read_text("utf-8")) if page == published.PAGE else page.read_text("utf-8")
+        if hits := SHARE.findall(" ".join(text.split())):
+            found[page.name] = hits
+    assert found == {}
 
 
 def test_real_definitions_pass(done: tally.Run) -> None:
@@ -91,6 +111,15 @@ def test_each_server_has_a_licence_that_lets_it_be_here() -> None:
         assert f" {server.version} " in line
         assert f" {server.licence.replace(' OR ', ' and ')} " in line
         assert "Copyright" in line
+
+
+def test_file_of_a_server_is_as_it_is_captured(tmp_path: Path) -> None:
+    """What a server says is kept as it said it, an item a line, and reading a file and writing it changes nothing."""
+    command = [sys.executable, str(EXAMPLES / "notes_server.py"), str(tmp_path)]
+    server = capture.captured("notes", "1", "Apache-2.0", command)
+    assert {"read_note", "list_notes"} <= {tool["name"] for tool in server.tools}
+    for name, kept in corpus.servers().items():
+        assert (corpus.FOLDER / "servers" / f"{name}.json").read_text("utf-8") == capture.text_of(kept)
 
 
 def test_whatever_is_worse_is_named() -> None:

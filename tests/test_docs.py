@@ -41,6 +41,8 @@ FOLLOWED = (
 )
 """Pages whose steps are followed, from the first to the last."""
 APART: dict[str, list[str]] = {
+    "asks.md": ["toml"],
+    "access.md": ["toml"],
     "benchmarks.md": ["sh", "text", "sh", "text", "sh", "sh", "sh"],
     "configuration.md": ["toml"],
     "doctor.md": ["console", "python"],

@@ -19,6 +19,10 @@ from hauberk import Options
 from hauberk._document import Core, Features, Plugins, ServerOptions
 from hauberk.bounds import Bounds
 from hauberk.plugins import installed, load_class
+from hauberk_audit._rotation import Rotation
+from hauberk_sieve.access._rule import Entry
+from hauberk_sieve.addresses._options import Addresses
+from hauberk_sieve.asks._options import Asks
 from hauberk_sieve.inner._options import Inner
 from hauberk_sieve.names._options import Names
 from hauberk_sieve.probing._options import Probing
@@ -34,6 +38,8 @@ TABLES: Final[dict[str, type[msgspec.Struct]]] = {
     "`[core.bounds]`": Bounds,
     "Every plugin": Options,
     **{f"`[{word}]`": load_class(installed()[word]).Options for word in FIRST_PARTY},
+    "`[audit.rotation]`": Rotation,
+    "`[sieve.allow]`": Entry,
     "`[sieve.names]`": Names,
     "`[sieve.people]`": People,
     "`[sieve.inner]`": Inner,

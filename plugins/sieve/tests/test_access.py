@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import re
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -20,8 +22,12 @@ from hauberk.message import Message
 from hauberk.principal import Principal
 from hauberk_sieve import Sieve
 from hauberk_sieve._limits import LIMITS
+from hauberk_sieve._options import Options
+from hauberk_sieve.access._facts import Facts
 from hauberk_sieve.access._mesh import Access
+from hauberk_sieve.access._rule import Kind
 from hauberk_sieve.access._rules import Rules
+from hauberk_sieve.access._whom import NOBODY, Asker
 
 if TYPE_CHECKING:
     from plugins.sieve.tests.conftest import Connect
@@ -602,3 +608,27 @@ def test_every_method_that_shows_or_uses_is_seen() -> None:
     expected = {*LISTS, *(method for method, _ in HIDDEN), "notifications/resources/updated", "tools/call"}
     assert expected <= set(Access.methods)
     assert "sieve" in plugins.installed()
+
+
+def test_page_of_the_rules_means_what_it_says() -> None:
+    """The rules of the documentation load, and decide as the page says of them."""
+    page = (Path(__file__).parents[3] / "docs" / "access.md").read_text(encoding="utf-8")
+    (text,) = re.findall(r"(?ms)^```toml\n(.*?)^```$", page)
+    rules = Config.from_toml(text).options("sieve", Options).rules()
+    agent = Asker(id="ann", roles=frozenset({"agent"}), all_groups=frozenset({"trainee"}))
+    plain, runs = Facts({"annotations": {"readOnlyHint": True}}), Facts({"inputSchema": {"properties": {"cmd": {}}}})
+    asked: list[tuple[str, Kind, str, Asker, Facts, bool]] = [
+        ("files", "tool", "read_a", NOBODY, plain, True),
+        ("files", "tool", "read_a", NOBODY, runs, False),
+        ("files", "tool", "execute_shell", NOBODY, plain, False),
+        ("files", "prompt", "summary", NOBODY, plain, True),
+        ("files", "resource", "file:///srv/notes/a", NOBODY, plain, True),
+        ("files", "resource", "file:///srv/notes/private/a", NOBODY, plain, False),
+        ("files", "resource", "file:///srv/notes/private%2Fa", NOBODY, plain, False),
+        ("tickets", "tool", "list", NOBODY, plain, False),
+        ("tickets", "tool", "list", agent, plain, True),
+        ("tickets", "tool", "close", agent, Facts({}), False),
+        ("deploy", "tool", "release", agent, plain, False),
+    ]
+    decided = [(*one[:3], rules.decide(*one[:5]).allowed) for one in asked]
+    assert decided == [(*one[:3], one[5]) for one in asked]

@@ -97,12 +97,27 @@ def test_private_file_that_was_cut_off_or_changed_stops_the_start(place: Path, d
     assert opened(place).trusted == LOCK
 
 
+def link(path: Path) -> None:
+    path.rename(path.with_name("real"))
+    path.symlink_to("real")
+
+
+def become_a_directory(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+def become_a_pipe(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)
+
+
 LOCK_HARMS: Final[dict[str, Callable[[Path], object]]] = {
     "others may write": lambda path: path.chmod(0o666),
     "the group may write": lambda path: path.chmod(0o664),
-    "a link": lambda path: (path.rename(path.with_name("real")), path.symlink_to("real")),
-    "a directory": lambda path: (path.unlink(), path.mkdir()),
-    "a pipe": lambda path: (path.unlink(), os.mkfifo(path)),
+    "a link": link,
+    "a directory": become_a_directory,
+    "a pipe": become_a_pipe,
     "not UTF-8": lambda path: path.write_bytes(TEXT.replace(b"read", b"re\xffd")),
     "another line end": lambda path: path.write_bytes(TEXT.replace(b"\n", b"\r\n")),
     "a mark of the byte order": lambda path: path.write_bytes(b"\xef\xbb\xbf" + TEXT),
@@ -123,7 +138,7 @@ def test_harmed_lock_stops_the_start(tmp_path: Path, harm: Callable[[Path], obje
 PRIVATE_HARMS: Final[dict[str, Callable[[Path], object]]] = {
     "others may read": lambda path: path.chmod(0o604),
     "the group may read": lambda path: path.chmod(0o640),
-    "a link": lambda path: (path.rename(path.with_name("real")), path.symlink_to("real")),
+    "a link": link,
     "empty": lambda path: path.write_bytes(b""),
     "no head": lambda path: path.write_bytes(path.read_bytes().split(b"\n", 1)[1]),
     "of another kind": lambda path: path.write_bytes(path.read_bytes().replace(b" trusted ", b" seen ", 1)),

@@ -60,5 +60,5 @@ def lapsed(suppress: Suppress) -> Event:
         severity="warning",
         plugin="sieve",
         rule=suppress.rule,
-        details={"server": suppress.server, "until": suppress.until.isoformat()},
+        details={"server": suppress.server, "until": suppress.until.isoformat(), "reason": suppress.reason},
     )

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _ROUNDS: Final = 4
 _MEANING: Final = frozenset(
     {
-        *("$anchor", "$dynamicRef", "$id", "$ref", "$schema", "blob", "code", "const", "cursor", "data", "default"),
+        *("$anchor", "$dynamicRef", "$id", "$ref", "$schema", "blob", "code", "const", "cursor", "default"),
         *(
             "elicitationId",
             "enum",

@@ -169,6 +169,12 @@ def test_register_takes_little_room() -> None:
     assert size < 1_500_000
 
 
+def test_people_who_have_the_same_share_it() -> None:
+    """However many people have the same, it is kept once (S1.10)."""
+    register = read(b'[person.a]\nroles = ["x"]\n[person.b]\nroles = ["x"]\n[tenant.t.person.c]\nroles = ["x"]')
+    assert register.find(of("a")) is register.find(of("b")) is register.find(of("c", "t"))
+
+
 def test_version_is_the_hash_of_the_file() -> None:
     """Two files have one version only if they are one to the byte."""
     assert read(b"").version == "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"

@@ -135,13 +135,13 @@ class Watch:
             self._regained()
 
     def _regained(self) -> None:
-        before, self.state, self._failed = self.state, "fresh", None
+        before, self.state = self.state, "fresh"
         if before != "unread":
             self._tell("sieve.people_readable", {})
 
     def _lost(self, why: str, now: float) -> Register | None:
         """Say what holds while the source is down."""
-        if self.state == "expired" or (held := self._register) is None or now - self._seen >= self._ttl:
+        if (held := self._register) is None or now - self._seen >= self._ttl:
             if self.state != "expired":
                 self.state = "expired"
                 self._tell("sieve.people_expired", {"why": why} if why else {})

@@ -173,6 +173,14 @@ async def test_server_is_not_asked_to_fetch_what_none_may(method: str) -> None:
         assert len(rig.reached) == 1
 
 
+@pytest.mark.parametrize("odd", [["text"], {"text": 1}, None, 7])
+async def test_content_of_an_odd_type_is_looked_at(odd: Any) -> None:
+    """What is of no type that there is may be a link all the same (A61)."""
+    async with guard_from(TABLE) as rig:
+        got = await answered(rig, "tools/call", {"content": [{"type": odd, "uri": METADATA}, 7]}, CALL)
+        assert got["result"]["content"] == [GONE_LINK, 7]
+
+
 async def test_link_in_front_of_a_server_is_taken_out() -> None:
     """A guard in front of a server takes out the same links (A61)."""
     async with guard_from(TABLE, role="server") as rig:

@@ -13,7 +13,7 @@ from hauberk_sieve._mesh import Mesh, PerServer, Setting
 from hauberk_sieve._spelling import shown
 from hauberk_sieve.addresses import _resolve
 from hauberk_sieve.addresses._options import is_patient, origins
-from hauberk_sieve.addresses._places import METHODS, Found, Sift, asked
+from hauberk_sieve.addresses._places import METHODS, Found, Sift, asked, is_plain
 from hauberk_sieve.addresses._policy import Policy, Use
 from hauberk_sieve.addresses._url import PORTS, Unreadable, Url, read, scheme_of
 
@@ -52,6 +52,8 @@ class Addresses(Mesh):
 
     def look(self, message: Message, connection: Connection) -> Message | None:
         """Take out links from what comes to the client; refuse what the client asks for."""
+        if is_plain(message):
+            return None
         stance = self.stances[connection.server]
         policy = stance.asking if message.method == "elicitation/create" else stance.policy
         sift = Sift(policy.fault)

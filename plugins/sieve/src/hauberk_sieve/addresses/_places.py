@@ -28,7 +28,7 @@ READS: Final = ("resources/read", "resources/subscribe")
 """Requests whose URI the server may fetch."""
 _CALLS: Final = frozenset(("tools/call", "tasks/result", "tasks/get"))
 _HELLOS: Final = frozenset(("initialize", "server/discover"))
-_PLAIN: Final = frozenset(("text", "image", "audio"))
+_PLAIN: Final = ("text", "image", "audio")
 _INFO: Final = "io.modelcontextprotocol/serverInfo"
 METHODS: Final = (
     *LISTS,
@@ -99,12 +99,7 @@ class Sift:
         return self._member(result, "result", self._called) if "result" in result else result
 
     def _content(self, items: list[Any]) -> list[Any]:
-        for item in items:
-            if type(item) is dict and item.get("type") not in _PLAIN:
-                break
-        else:
-            return items
-        return _mapped(items, self._block)
+        return items if _all_plain(items) else _mapped(items, self._block)
 
     def _block(self, block: Any) -> Any:
         if type(block) is not dict:
@@ -134,7 +129,7 @@ class Sift:
 
     def _listed(self, result: dict[str, Any], member: str, key: str) -> dict[str, Any]:
         entries = result.get(member)
-        if type(entries) is not list:
+        if type(entries) is not list or not (key or any(type(entry) is dict and "icons" in entry for entry in entries)):
             return result
         kept = [self._icons(entry) for entry in entries if not key or self._names(entry, key)]
         same = len(kept) == len(entries) and all(map(_is, kept, entries))
@@ -167,6 +162,23 @@ class Sift:
             return holder
         kept = sift(value)
         return holder if kept is value else {**holder, key: kept}
+
+
+def is_plain(message: Message) -> bool:
+    """Whether a message is the call of a tool, or an answer of texts and images: most are, and hold no URI."""
+    if message.method != "tools/call":
+        return False
+    if message.kind == "result":
+        content = message.data["result"].get("content")
+        return type(content) is list and _all_plain(content)
+    return True
+
+
+def _all_plain(items: list[Any]) -> bool:
+    for item in items:  # noqa: SIM110 - a generator costs more than the loop, and most messages come here
+        if type(item) is dict and item.get("type") not in _PLAIN:
+            return False
+    return True
 
 
 def _is(one: Any, other: Any) -> bool:

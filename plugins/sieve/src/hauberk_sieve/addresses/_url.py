@@ -106,7 +106,9 @@ def _placed(scheme: str, place: str) -> Url:
 
 def _address(host: str) -> Address | None:
     try:
-        return IPv6Address(host[1:-1]) if host.startswith("[") else IPv4Address(host)
+        if host.startswith("["):
+            return IPv6Address(host[1:-1])
+        return IPv4Address(host) if host[-1].isdigit() else None
     except AddressValueError:
         return None
 

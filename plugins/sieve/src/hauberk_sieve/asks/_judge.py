@@ -24,7 +24,7 @@ ELICITATION: Final = "elicitation/create"
 ROOTS: Final = "roots/list"
 QUESTIONS: Final = (SAMPLING, ELICITATION, ROOTS)
 _WIDTH: Final = ("none", "thisServer", "allServers")
-_TOOLED: Final = frozenset(("tool_use", "tool_result"))
+_TOOLED: Final = ("tool_use", "tool_result")
 
 
 class Judge:

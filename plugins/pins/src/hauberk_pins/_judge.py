@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from hauberk_pins._compare import Change
 
 UNLISTED: Final = "pins.unlisted"
+_UNRECORDED: Final = "pins.unrecorded"
 _PLUGIN: Final = "pins"
 
 
@@ -57,6 +58,8 @@ class Judge:
         keys = frozenset(key for one in pages for key in one.hashes)
         outcome = self._decided(page, items, (listing.kind, keys) if pages else None)
         page.version, page.outcome = self._book.version, msgspec.structs.replace(outcome, once=())
+        if any(event.code == _UNRECORDED for event in outcome.once):
+            page.version = None  # try again the next time
         return outcome
 
     def _decided(self, page: Page, items: Mapping[Key, Item], whole: Whole) -> Outcome:
@@ -89,7 +92,7 @@ class Judge:
             self._book.see(self._server, items.values(), whole=whole, first=first)
         except (ConfigError, OSError) as error:
             reason = error.message if isinstance(error, ConfigError) else (error.strerror or "").lower()
-            return [self._event("pins.unrecorded", "warning", "logged", 1, {"reason": reason})]
+            return [self._event(_UNRECORDED, "warning", "logged", 1, {"reason": reason})]
         if not first or self._book.is_fixed(self._server):
             return []
         return [self._event("pins.first_sight", "info", "logged", len(first), {"items": _names(first)})]

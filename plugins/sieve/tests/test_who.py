@@ -245,6 +245,30 @@ async def test_each_version_of_the_file_is_recorded(people: People, served: Any)
     assert second.details == {"version": second.details["version"], "people": 1, "before": first.details["version"]}
 
 
+HELLO = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "c", "version": "1"}}
+WELCOME = {
+    "protocolVersion": "2025-11-25",
+    "capabilities": {"tools": {}, "prompts": {}},
+    "serverInfo": {"name": "s", "version": "1"},
+}
+
+
+async def test_clients_are_told_that_their_lists_are_others(people: People, served: Any) -> None:
+    """When the file changes, each client that has lists is told that they may be others (S1.2)."""
+    link = await served()
+    link.ask("initialize", HELLO)
+    link.answer(WELCOME)
+    link.call("read", id=2)
+    people.set("active")
+    link.call("read", id=3)
+    mesh = link.guard.loaded["sieve"].plugin.meshes["who"]
+    await mesh.close()
+    told = [data["method"] for data in link.client.got if "method" in data]
+    assert told == ["notifications/tools/list_changed", "notifications/prompts/list_changed"]
+    link.call("read", id=4)
+    assert mesh._telling == set()
+
+
 @pytest.mark.parametrize(
     ("harm", "words"),
     [

@@ -6,10 +6,12 @@ The rules:
    answers a server; what was on its way to it when it was suspended is refused as well. A list is empty (S1.7).
 2. What a connection itself needs passes: its handshake, ``ping``, and the word that a request is given up.
 3. No role is above this: nothing here asks for one.
+4. When what is known of people is another, clients are told that their lists may be others too (S1.2).
 """
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any, Final
 
 from hauberk.connection import Connection
@@ -60,6 +62,7 @@ class Who(Mesh):
         super().__init__(setting)
         self._watches: Final[dict[People, Watch]] = {}
         self._of: Final = PerServer(setting, self._watched)
+        self._telling: Final[set[asyncio.Task[None]]] = set()
         self.everything = any(people is not None for people in self._tables())
 
     def open(self) -> None:
@@ -71,6 +74,10 @@ class Who(Mesh):
         for people in self._tables():
             if people is not None:
                 self._watch(people).open()
+
+    async def close(self) -> None:
+        """Tell clients what is still to be told."""
+        await asyncio.gather(*self._telling)
 
     def standing(self, principal: Principal, server: str = "", *, proved: Principal | None = None) -> Standing:
         """Return how a principal stands now. Ask once for each message: the file is looked at each time.
@@ -157,3 +164,11 @@ class Who(Mesh):
     def _tell(self, what: Told, details: dict[str, Any]) -> None:
         event = Event(code=what, category="system", severity=_SEVERITY[what], plugin="sieve", details=details)
         self.setting.guard.emit(event)
+        if what in ("sieve.people_expired", "sieve.people_readable") or "before" in details:
+            task = asyncio.get_running_loop().create_task(self._tell_clients())
+            self._telling.add(task)
+            task.add_done_callback(self._telling.discard)
+
+    async def _tell_clients(self) -> None:
+        for session in self.setting.guard.guard.sessions:
+            await session.lists.changed()

@@ -82,6 +82,10 @@ def _say(text: str, value: object, *, as_json: bool) -> None:
         click.echo(text)
 
 
+def _is_terminal() -> bool:
+    return sys.stdin.isatty()
+
+
 def _agreed(expected: str, given: str | None, *, yes: bool) -> None:
     """Go on if somebody has looked and says so.
 
@@ -94,7 +98,7 @@ def _agreed(expected: str, given: str | None, *, yes: bool) -> None:
         if given is None:
             raise HauberkError("--yes needs the hash of what is trusted", hint=f"--hash {expected}, after a review")
         return
-    if not sys.stdin.isatty():
+    if not _is_terminal():
         raise HauberkError("there is nobody to ask", hint=f"--yes --hash {expected}, after a review")
     click.echo(f"hash: {expected}", err=True)
     click.confirm("Trust this?", abort=True, err=True)

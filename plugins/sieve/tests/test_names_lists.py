@@ -207,7 +207,12 @@ def test_pages_are_remembered_up_to_a_bound(monkeypatch: pytest.MonkeyPatch) -> 
     assert listing.take("s", by_name([("a1", {}), ("b2", {})]), None, by, more=True).found == {}
     found = listing.take("s", by_name([("c3", {}), ("d4", {})]), None, by, more=True).found
     assert list(found) == ["d4"]
-    assert len(listing._definitions) == 3
+    listing.take("s", by_name([(f"x{number}y", {}) for number in range(9)]), None, by, more=False)
+    kept = [name for name in ("a1", "b2", "c3", "d4", "x0y", "never") if listing.refused(name) is None]
+    assert kept == ["a1", "b2", "c3"]
+    assert listing._refused == {}
+    listing.take("s", by_name([("d4", {})]), None, by, more=False)
+    assert listing.refused("d4") is None
 
 
 @pytest.mark.parametrize("name", ["a" + "\u0301" * 4000, "x" * 4096])
@@ -227,6 +232,13 @@ async def test_reload_goes_on_refusing(link: Connect) -> None:
     await between.guard.reload(Config.from_toml("[sieve]\nallow = ['files/read', 'files/*']"))
     assert use(between, "tools", "read", 10) == ""
     assert use(between, "tools", "Read", 11) == "sieve.name"
+
+
+async def test_exact_rule_of_another_server_settles_nothing(link: Connect) -> None:
+    """A name is written out for the server of the rule, and for no other."""
+    between = await link('[sieve]\nallow = ["mail/mcp__read", "fil*/mcp__list", "files/*"]')
+    assert use(between, "tools", "mcp__read") == "sieve.name"
+    assert use(between, "tools", "mcp__list", 10) == ""
 
 
 # --- beside other servers ---
@@ -300,9 +312,7 @@ async def test_list_is_refused_where_nobody_knows_what_others_show(link: Connect
     between = await link(STRICT)
     between.ask("tools/list")
     assert between.answer(page("tools", "read"))["error"]["data"]["code"] == "sieve.name"
-    got = between.call("read", 2)
-    assert got is not None
-    assert "error" in got
+    assert use(between, "tools", "read", 2) == "sieve.name"
 
 
 @pytest.mark.parametrize("name", ["send_emial", "sendemail", "send_e_mail", "5end_email"])

@@ -105,8 +105,8 @@ class Listing:
     """The list of one kind that one connection is shown."""
 
     def __init__(self) -> None:
-        self.refused: Mapping[str, Finding] = {}
-        """What was found in the whole list that came last, and in the pages since."""
+        self._refused: Mapping[str, Finding] = {}
+        self._within: frozenset[str] | None = None
         self.told: Outcome | None = None
         """What was told of last."""
         self.digest = b""
@@ -119,6 +119,12 @@ class Listing:
     def again(self) -> None:
         """Begin a list anew: the client asks for its first page."""
         self._gathered, self._definitions, self._twins = {}, {}, Twins()
+
+    def refused(self, name: str) -> Finding | None:
+        """Return what was found of a name in the whole list that came last, or in the pages since."""
+        if self._within is not None and name not in self._within:
+            return Finding("twins", _TOO_MANY)
+        return self._refused.get(name)
 
     def is_quiet(self, digest: bytes, others: Others | None, checks: Checks) -> bool:
         """Whether this result came last, beside the same others, and all that it held was told and hid nothing."""
@@ -138,35 +144,42 @@ class Listing:
 
         Args:
             server: Who shows them.
-            entries: The definitions by name; of one name that has two, a list of both.
+            entries: The definitions by name (`by_name`).
             others: What all servers show, if that counts here.
             checks: What names are compared with.
             more: Whether another page follows.
         """
-        names, single = list(entries), not self._definitions
+        names, single, whole = list(entries), not self._definitions, not more
+        room = LIMITS.seen_tools - len(self._definitions.keys() - entries.keys())
+        fit, over = names[:room], names[room:]
         shadows = {name for name, finding in self._gathered.items() if finding.why == "shadows"}
-        outcome = checks.compared(server, names, others, {*names, *self._definitions} - shadows)
+        outcome = checks.compared(server, fit, others, {*fit, *self._definitions} - shadows)
         found = dict(outcome.found)
-        for name, finding in self._alike(entries, is_whole=single and not more).items():
+        for name, finding in self._alike(fit, entries, is_whole=single and whole).items():
             settled = finding.settled and checks.trusted.names(server, name)
             if not settled and (name not in found or not found[name].denies(checks.options)):
                 found[name] = finding
-        outcome = outcome._replace(found=found)
         self._gathered.update(found)
-        self.refused = {**self.refused, **self._gathered} if more else self._gathered
-        if not more:
+        self._refused = self._gathered if whole else {**self._refused, **self._gathered}
+        if over:
+            found |= dict.fromkeys(over, Finding("twins", _TOO_MANY))
+            self._within = frozenset((*self._definitions, *fit))
+        elif whole:
+            self._within = None
+        outcome = outcome._replace(found=found)
+        if whole:
             self.again()
         doubles = any(type(entry) is _Doubled for entry in entries.values())
-        self._last = (names, others, checks, outcome) if single and not more and not doubles else None
+        self._last = (names, others, checks, outcome) if single and whole and not doubles else None
         return outcome
 
-    def _alike(self, entries: Mapping[str, Any], *, is_whole: bool) -> dict[str, Finding]:
-        room = LIMITS.seen_tools - len(self._definitions)
-        found = {name: Finding("twins", _TOO_MANY) for name in list(entries)[max(0, room) :]}
-        fit = [name for name in entries if name not in found and unfit(name) is None]
-        for name, other in self._twins.add(fit).items():
-            found[name] = Finding("twins", f"no name looks like '{shown(other)}' of the same list", settled=True)
-        for name in fit:
+    def _alike(self, names: Sequence[str], entries: Mapping[str, Any], *, is_whole: bool) -> dict[str, Finding]:
+        fit = [name for name in names if unfit(name) is None]
+        found = {
+            name: Finding("twins", f"no name looks like '{shown(other)}' of the same list", settled=True)
+            for name, other in self._twins.add(fit).items()
+        }
+        for name in names:
             entry = entries[name]
             before = entry if is_whole else self._definitions.setdefault(name, entry)
             if type(entry) is _Doubled or (before is not entry and before != entry):

@@ -136,7 +136,7 @@ class Names(Mesh):
         """Return why a name is refused: for the list that it was on, or, of shadows, for itself."""
         options = self._options[connection.server]
         state = self._states.get(connection)
-        finding = state[kind].refused.get(name) if state is not None and kind in state else None
+        finding = state[kind].refused(name) if state is not None and kind in state else None
         if finding is not None and finding.denies(options):
             checks = self._checks_of(kind, connection.server)
             return None if finding.settled and checks.trusted.names(connection.server, name) else finding

@@ -142,6 +142,25 @@ def test_whatever_is_worse_is_named() -> None:
     assert tally.worse(old, old) == []
 
 
+def test_worse_run_is_published_only_where_it_is_meant(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run that is worse than the record takes its place only where the command says that it is meant."""
+    old = published.record()
+    missed = msgspec.structs.replace(old.total.attacks, caught=0)
+    made = msgspec.structs.replace(old, total=msgspec.structs.replace(old.total, attacks=missed))
+    for name in ("RECORD", "MADE", "PAGE"):
+        monkeypatch.setattr(published, name, tmp_path / name)
+    published.RECORD.write_bytes(msgspec.json.encode(old))
+    published.MADE.write_bytes(msgspec.json.encode(made))
+    published.PAGE.write_text("```text\n```\n", "utf-8")
+    monkeypatch.setattr(sys, "argv", ["published"])
+    assert published.main() == 1
+    assert published.record() == old
+    monkeypatch.setattr(sys, "argv", ["published", "--worse"])
+    assert published.main() == 0
+    assert published.record() == made
+    assert published.TABLE.findall(published.PAGE.read_text("utf-8")) == [published.shown()]
+
+
 async def test_each_kind_of_outcome_is_seen() -> None:
     """What passes, what is cut, what is hidden and what is refused are told apart."""
     found = {}

@@ -251,6 +251,17 @@ async def test_links_show_nothing_that_is_hidden(link: Connect, role: Role) -> N
     assert [event.count for event in await between.events("sieve.hidden")] == [4, 4, 1]
 
 
+async def test_links_of_a_task_that_ended_are_links(link: Connect) -> None:
+    """What a task brought is judged where it stands, in the answer or inside of it (A41)."""
+    between = await link(RULES + '[sieve.addresses]\nact = "alert"\n')
+    content = [{"type": "text", "text": "t"}, {"type": "resource_link", "uri": "file:///etc/passwd", "name": "n"}]
+    between.ask("tasks/result", {"taskId": "t"}, 1)
+    assert between.answer({"content": copy.deepcopy(content)}, 1)["result"]["content"] == content[:1]
+    between.ask("tasks/get", {"taskId": "t"}, 2)
+    got = between.answer({"status": "completed", "content": [], "result": {"content": copy.deepcopy(content)}}, 2)
+    assert got["result"]["result"]["content"] == content[:1]
+
+
 async def test_result_without_links_is_left_alone(link: Connect) -> None:
     """A result that shows nothing hidden passes as the very same message."""
     between = await link(RULES)

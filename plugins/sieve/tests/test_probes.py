@@ -23,8 +23,12 @@ async def states(guard: Guard) -> dict[str, str]:
     return {name: state for name, state in found.items() if name in ACCESS}
 
 
-ACCESS = ("refuses_denied_call", "hides_denied_tool", "refuses_unlisted_call")
-LISTS = {"refuses_denied_call": "ok", "hides_denied_tool": "ok"}
+REFUSED = ("refuses_denied_call", "refuses_denied_prompt", "refuses_denied_resource")
+HIDDEN = ("hides_denied_tool", "hides_denied_prompt", "hides_denied_resource", "hides_denied_template")
+UNLISTED = ("refuses_unlisted_call", "refuses_unlisted_prompt", "refuses_unlisted_resource")
+ACCESS = (*REFUSED, *HIDDEN, *UNLISTED)
+LISTS = dict.fromkeys((*REFUSED, *HIDDEN), "ok")
+ALL = LISTS | dict.fromkeys(UNLISTED, "ok")
 
 
 @pytest.mark.parametrize(
@@ -32,9 +36,11 @@ LISTS = {"refuses_denied_call": "ok", "hides_denied_tool": "ok"}
     [
         ("", LISTS),
         ('[sieve]\ndefault = "allow"', LISTS),
-        ('[sieve]\nallow = ["files/*"]', LISTS | {"refuses_unlisted_call": "ok"}),
-        ('[sieve]\nallow = ["*"]', LISTS),
-        (f'[sieve]\nallow = ["{SERVER}/*"]', LISTS),
+        ('[sieve]\nallow = ["files/*"]', ALL),
+        ('[sieve]\ntool_policy = "read-only"\nallow = ["files/*"]', ALL),
+        ('[sieve]\nallow = ["*"]', LISTS | dict.fromkeys(UNLISTED[1:], "ok")),
+        (f'[sieve]\nallow = ["{SERVER}/*"]', LISTS | dict.fromkeys(UNLISTED[1:], "ok")),
+        ('[sieve]\nallow = [{ server = "*", tool = "*", prompt = "*", resource = "*" }]', LISTS),
     ],
 )
 async def test_probes_hold_for_every_table(load: Load, text: str, found: dict[str, str]) -> None:
@@ -59,15 +65,15 @@ async def test_sieve_that_allows_everything_is_found(load: Load, monkeypatch: py
     """With its judging switched off each probe of a call gets through, and hiding still holds (X.1)."""
     monkeypatch.setattr(Sieve, "on_tool_call", hookimpl(lambda self, call, connection: Allow("off")))
     found = await states(load(f'[sieve]\ndefault = "{default}"'))
-    assert found.pop("hides_denied_tool") == "ok"
-    assert set(found.values()) == {"not_stopped"}
+    calls = {name for name in found if name.endswith("_call")}
+    assert found == dict.fromkeys(found, "ok") | dict.fromkeys(calls, "not_stopped")
 
 
 @pytest.mark.parametrize("hook", ["on_send", "on_receive"])
 async def test_sieve_that_hides_nothing_is_found(load: Load, monkeypatch: pytest.MonkeyPatch, hook: str) -> None:
-    """With hiding switched off, on either side, the tool comes out (X.1)."""
+    """With its hooks on messages switched off, on either side, all but calls gets through (X.1)."""
     monkeypatch.setattr(Sieve, hook, hookimpl(lambda self, message, connection: None))
-    assert await states(load("")) == LISTS | {"hides_denied_tool": "not_stopped"}
+    assert await states(load("")) == dict.fromkeys(LISTS, "not_stopped") | {"refuses_denied_call": "ok"}
 
 
 async def test_rules_that_decide_nothing_are_found(load: Load, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -149,7 +149,8 @@ class Access(Mesh):
 
     def _unlinked(self, message: Message, connection: Connection) -> Message | None:
         result = message.result or {}
-        gone: list[str] = []
+        if _uses.is_plain_text(result):
+            return None
 
         def judge(uri: str) -> Decision:
             principal, proved = self._client(message, connection)

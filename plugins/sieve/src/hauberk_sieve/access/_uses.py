@@ -31,6 +31,8 @@ _MEMBERS: Final[dict[str, tuple[Kind, str]]] = {
     "resources/subscribe": ("resource", "uri"),
     UPDATED: ("resource", "uri"),
 }
+_HOLDERS: Final = frozenset({"contents", "messages", "result"})
+"""Where links stand beside ``content``."""
 _FILTER: Final = "notifications"
 _SUBSCRIPTIONS: Final = "resourceSubscriptions"
 
@@ -86,6 +88,14 @@ def subscriptions(params: dict[str, Any]) -> list[str]:
 def with_subscriptions(params: dict[str, Any], uris: list[str]) -> dict[str, Any]:
     """Return the parameters of a stream about these resources only."""
     return {**params, _FILTER: {**params[_FILTER], _SUBSCRIPTIONS: uris}}
+
+
+def is_plain_text(result: dict[str, Any]) -> bool:
+    """Whether a result is text at first sight, as most are."""
+    items = result.get("content")
+    if type(items) is not list or not _HOLDERS.isdisjoint(result):
+        return False
+    return all(type(item) is dict and item.get("type") == "text" for item in items)
 
 
 def without_links(result: dict[str, Any], judge: Judge) -> tuple[dict[str, Any], list[str]]:

@@ -327,6 +327,36 @@ async def test_calls_that_wait_share_a_list(guarded: Guarded, trust: Trust) -> N
         assert server.asked == ["tools/list", *["tools/call"] * 20]
 
 
+async def test_first_read_of_a_template_waits_for_both_lists(guarded: Guarded, trust: Trust) -> None:
+    """The guard asks for resources and templates at once, whatever it has just listed, and the first read passes."""
+    server = Showing(READ, resources=[[RESOURCE]], resourceTemplates=[[TEMPLATE]])
+    await pinned(guarded, trust, server)
+    async with guarded(server) as rig:
+        await rig.call("read")
+        server.asked.clear()
+        reply = await rig.request("resources/read", {"uri": "note:///7"})
+        assert reply is not None
+        assert "result" in reply
+        assert sorted(server.asked) == ["resources/list", "resources/read", "resources/templates/list"]
+        assert server.asked[-1] == "resources/read"
+        await rig.request("resources/read", {"uri": "file:///etc/shadow"})
+        rig.assert_refused("pins.unpinned")
+
+
+async def test_own_list_takes_all_pages_at_once(guarded: Guarded, trust: Trust) -> None:
+    """A tool on page seven may be called at once: the pages of one list follow each other without a pause (A46)."""
+    server = Showing(tools=[[tool(f"t{page}")] for page in range(7)])
+    async with guarded(server) as rig:
+        for page in range(7):
+            await listed(rig, cursor=str(page))
+    trust()
+    server.asked.clear()
+    async with guarded(server) as rig:
+        await rig.call("t6")
+        assert len(server.called("t6")) == 1
+        assert server.asked == [*["tools/list"] * 7, "tools/call"]
+
+
 async def test_own_list_says_what_the_revision_wants(guarded: Guarded, trust: Trust) -> None:
     """The guard's own list carries the protocol's ``_meta`` of the call that waits, and no other."""
     server = Showing(READ)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import click
-import jsonschema
+import jsonschema  # type: ignore[import-untyped]
 import pytest
 from click.shell_completion import ShellComplete
 from click.testing import CliRunner, Result

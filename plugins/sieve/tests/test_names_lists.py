@@ -369,6 +369,14 @@ def test_spent_budget_refuses_the_rest() -> None:
     assert all(finding.denies(strict.options) for finding in outcome.found.values())
 
 
+def test_own_names_spend_no_budget() -> None:
+    """A server with hundreds of names that are alike is compared with what others show, and not with itself."""
+    names = [f"{'a' * 20}{chr(97 + place // 26)}{chr(97 + place % 26)}" for place in range(400)]
+    others = Others({"s": dict.fromkeys(names, "d"), "o": {"b" * 20: "d"}})
+    outcome = checks().compared("s", [*names, "b" * 18 + "c"], others, set())
+    assert (outcome.uncompared, list(outcome.found)) == (0, ["b" * 18 + "c"])
+
+
 def test_ranks_agree_whoever_asks() -> None:
     """Of two servers that were seen with a name exactly one keeps it."""
     ranks = Ranks({"x": "c"}, ["b", "a"])

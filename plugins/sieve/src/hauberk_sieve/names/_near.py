@@ -80,13 +80,19 @@ class Near:
             for pair in _pairs(name):
                 self._pairs[pair] = self._pairs.get(pair, 0) | bit
 
-    def find(self, name: str, budget: list[int]) -> list[str]:
+    def bits(self, names: Iterable[str]) -> int:
+        """Return names as one number, with a bit for each."""
+        wanted = frozenset(names)
+        return sum(1 << place for place, name in enumerate(self.names) if name in wanted)
+
+    def find(self, name: str, budget: list[int], without: int = 0) -> list[str]:
         """Return the names that are near this one.
 
         Args:
             name: A folded name.
             budget: One number: for how many names edits may still be counted. It is used up, and when it is spent
                 nothing is found.
+            without: Names that are left out, as `bits` gives them.
         """
         most = reach(name)
         if not most or not self.names:
@@ -94,6 +100,7 @@ class Near:
         left = 0
         for length in range(len(name) - most, len(name) + most + 1):
             left |= self._lengths.get(length, 0)
+        left &= ~without
         if left:
             left &= ~self._lacking(name, _PER_EDIT * most)
         found = []

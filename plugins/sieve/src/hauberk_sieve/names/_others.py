@@ -68,6 +68,7 @@ class Others:
                 if reach(name):
                     self._folds.setdefault(fold(name), []).append((server, name))
         self._near: Final = Near(self._folds)
+        self._own: Final[dict[str, int]] = {}
 
     def had(self, server: str, name: str) -> bool:
         """Whether a server was seen with a name."""
@@ -90,7 +91,10 @@ class Others:
 
     def near(self, server: str, folded: str, budget: list[int]) -> Iterator[tuple[str, str]]:
         """Yield whose names are a mistake away from this one, and which."""
-        for found in self._near.find(folded, budget):
+        if (own := self._own.get(server)) is None and server in self.shown:
+            only = (name for name, held in self._folds.items() if all(holder == server for holder, _ in held))
+            own = self._own[server] = self._near.bits(only)
+        for found in self._near.find(folded, budget, own or 0):
             for holder, name in self._folds[found]:
                 if holder != server:
                     yield holder, name

@@ -26,6 +26,7 @@ from hauberk_sieve.asks._options import Asks
 from hauberk_sieve.inner._options import Inner
 from hauberk_sieve.names._options import Names
 from hauberk_sieve.probing._options import Probing
+from hauberk_sieve.text._options import Suppress, TextOptions
 from hauberk_sieve.who._options import People
 
 FIRST_PARTY: Final = tuple(sorted(path.parent.name for path in ROOT.glob("plugins/*/pyproject.toml")))
@@ -44,6 +45,8 @@ TABLES: Final[dict[str, type[msgspec.Struct]]] = {
     "`[sieve.people]`": People,
     "`[sieve.inner]`": Inner,
     "`[sieve.probing]`": Probing,
+    "`[sieve.text]`": TextOptions,
+    "`[sieve.text.suppress]`": Suppress,
 }
 """The headings of the page, and the type of the table under each."""
 HEAD: Final = ("key", "type", "default", "meaning")

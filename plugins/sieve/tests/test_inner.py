@@ -10,6 +10,7 @@ import pytest
 from hauberk import doctor
 from hauberk.principal import Principal
 from hauberk.refusals import ConfigError
+from hauberk_sieve._limits import LIMITS
 from hauberk_sieve.inner import InnerCalls
 from hauberk_sieve.inner._path import Malformed, parse
 from hauberk_sieve.inner._results import Sifter
@@ -111,6 +112,16 @@ async def test_inner_tool_belongs_to_the_server_that_is_named(link: Any, module:
     """Where the entry says where the server stands, the pair of server and tool is judged (S1.11)."""
     _, answer = await tried(link, OTHER, {"tool": tool} | ({} if module is None else {"module": module}))
     assert code(answer) == expected
+
+
+async def test_name_of_a_server_is_bounded(link: Any) -> None:
+    """Names of servers that a caller makes up are not kept however long they are."""
+    linked, answer = await tried(link, OTHER, {"tool": "read", "module": "x" * 100_000})
+    assert code(answer) == "sieve.inner_malformed"
+    for number in range(600):
+        linked.ask("tools/call", {"name": "call", "arguments": {"tool": "t", "module": f"m{number}"}}, id=number + 2)
+    meshes = linked.guard.loaded["sieve"].plugin.meshes
+    assert max(len(meshes["inner"]._of), len(meshes["access"].rules)) <= LIMITS.servers
 
 
 @pytest.mark.parametrize("table", ["gateway", "github"])
@@ -275,6 +286,16 @@ async def test_result_that_cannot_be_told_is_refused(link: Any, content: Any) ->
     _, got = await shown(link, {"content": content})
     assert code(got) == "sieve.inner_malformed"
     assert "delete" not in json.dumps(got)
+
+
+async def test_long_name_does_not_escape_the_sifting(link: Any) -> None:
+    """A name that looks like the meta-tool's, too long to be remembered until the result comes, is refused."""
+    text = LISTED.replace("[sieve]", '[sieve]\nnames = { spelling = "alert" }').replace('"gateway/*"', '"*"')
+    linked = await link(text.replace("allow =", 'default = "allow"\nallow ='), "gateway")
+    assert code(linked.call("\u200b" * 300 + "schema")) == "sieve.inner_malformed"
+    assert code(linked.call("\u200bschema", id=2)) == "passed"
+    got = linked.answer({"content": [text_of(listing(["read", "delete"]))]}, id=2)
+    assert json.loads(got["result"]["content"][0]["text"]) == listing(["read"])
 
 
 async def test_result_of_another_tool_is_not_sifted(link: Any) -> None:

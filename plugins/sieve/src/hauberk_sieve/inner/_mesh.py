@@ -17,13 +17,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 from hauberk.connection import Connection
 from hauberk.event import Event
+from hauberk.judgement import SHOWN
 from hauberk.message import Message, ToolCall
 from hauberk.probe import SERVER
 from hauberk.refusals import Refused
 from hauberk.verdict import Deny
 from hauberk_sieve._limits import LIMITS
 from hauberk_sieve._mesh import Mesh, PerServer, Setting
-from hauberk_sieve._spelling import shown
+from hauberk_sieve._spelling import shown, unfit
 from hauberk_sieve.inner import _order
 from hauberk_sieve.inner._entries import Entries, Entry
 from hauberk_sieve.inner._path import Call, Calls, Malformed, Path
@@ -57,6 +58,8 @@ class InnerCalls(Mesh):
         if not self.used:
             return None
         for entry in self._of[connection.server].of(connection.server, call.name):
+            if entry.results is not None and len(call.name) > SHOWN:  # an exchange remembers no more of it
+                return _malformed(entry, call.name, connection.server, "its name is too long to know its result by")
             denied = None if entry.calls is None else self._judged(entry, entry.calls, call, connection)
             if denied is not None:
                 return denied
@@ -109,6 +112,8 @@ class InnerCalls(Mesh):
     def _check_names(self, found: Iterable[Call], connection: Connection) -> None:
         for one in found:
             server = connection.server if one.server is None else one.server
+            if unfit(server) is not None:  # what is kept by the name of a server is bounded by their number
+                raise Malformed("the name of a server is too long to be compared")
             if _TEMPLATE.intersection(one.name + server):
                 raise Malformed("a name is a template, and would be filled in after it was judged")
             tables = (self._of[server], self._of[connection.server])

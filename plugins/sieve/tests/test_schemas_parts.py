@@ -71,7 +71,7 @@ def test_faults_are_told_without_names_that_a_peer_chose(fault: Fault, told: str
     ],
 )
 def test_states_of_patterns_are_counted(text: str, states: int, loose: int) -> None:
-    """States are places, times the bounds of the repetitions around them; before the first that varies they are firm."""
+    """States are places, times the bounds of the repetitions around them; before the first that varies they hold."""
     assert (measured(text).states, measured(text).loose) == (states, loose)
 
 

@@ -29,7 +29,10 @@ def probes(guard: Any, plugin: Any) -> list[Probe]:
     if not options.rules().decide(SERVER, "tool", _TOOL).allowed:
         return found  # its calls do not come so far that arguments could be checked
     if table.arguments == "deny":
-        found += [_refuses("arguments", _NUMBER, "sieve.arguments"), _refuses("unusable", _ELSEWHERE, _UNUSABLE)]
+        found += [
+            _refuses("bad_arguments", _NUMBER, "sieve.arguments", "that its tool's inputSchema does not allow"),
+            _refuses("unusable_schema", _ELSEWHERE, _UNUSABLE, "of a tool whose schema leads out of it"),
+        ]
     if table.results == "deny":
         found.append(_refuses_result())
     return found
@@ -47,14 +50,13 @@ def _tells(name: str, schema: dict[str, Any], code: str, what: str) -> Probe:
     return Probe(f"sieve.tells_{name}_schema", f"{what} is told of when it is listed", _list(schema), check=check)
 
 
-def _refuses(name: str, schema: dict[str, Any], code: str) -> Probe:
+def _refuses(name: str, schema: dict[str, Any], code: str, what: str) -> Probe:
     bad = client(call(_TOOL, {"count": "many"}, id=2))
-    control = f"a call is refused: {name.replace('_', ' ')}, by the schema of its tool"
-    return Probe(f"sieve.refuses_{name}_by_schema", control, (*_list(schema), bad), refused=code)
+    return Probe(f"sieve.refuses_{name}", f"a call {what} is refused", (*_list(schema), bad), refused=code)
 
 
 def _refuses_result() -> Probe:
     said = (client(call(_TOOL, id=2)), server(result(_TEXT, id=2)))
     control = "a result that is not what its tool's outputSchema says is refused"
     messages = (*_list({"type": "object"}, outputSchema=_NUMBER), *said)
-    return Probe("sieve.refuses_result_by_schema", control, messages, refused="sieve.result_schema")
+    return Probe("sieve.refuses_bad_result", control, messages, refused="sieve.result_schema")

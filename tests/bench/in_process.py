@@ -65,7 +65,7 @@ async def _in_memory(directory: str) -> list[Row]:
             }
             clients = {k: await stack.enter_async_context(Client(t, mode=mode)) for k, t in targets.items()}
             for size in ("200 B", "16 KiB of JSON", "16 KiB of text"):
-                times = await _call(clients, PAYLOADS[size], repeat=25, count=40, clock=time.thread_time_ns)
+                times = await _call(clients, PAYLOADS[size], repeat=25, count=40, clock=time.process_time_ns)
                 rows += _memory_rows(mode, size, times)
     return rows
 

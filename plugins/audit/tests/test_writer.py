@@ -224,9 +224,16 @@ async def test_disk_that_hangs_fills_no_memory(writer: Writer, disk: Slow, monke
     await asyncio.to_thread(disk.busy.wait, PATIENCE)
     for _ in range(3):
         writer.put(Event(code="a.b"), "group")
-    with pytest.raises(PluginError, match="3 events wait for the disk"):
+    waiting = writer.settled()
+    assert waiting is not None
+    for _ in range(100):
         writer.put(Event(code="a.b"), "group")
+        with pytest.raises(PluginError, match="3 events wait for the disk"):
+            writer.settled()
+    assert (len(writer._bodies), len(writer._fresh)) == (3, 0)
     disk.free.set()
+    async with asyncio.timeout(PATIENCE):
+        await waiting
 
 
 async def test_disk_that_hangs_holds_up_no_event_loop(writer: Writer, disk: Slow) -> None:

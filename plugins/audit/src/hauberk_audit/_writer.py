@@ -54,7 +54,11 @@ class Writer:
         self._state: Final = threading.Condition()
         self._disk: Final = threading.Lock()
         """Held while the log is written; never taken while ``_state`` is held by the thread."""
-        self._events: list[Event] = []
+        self._fresh: Final[deque[Event]] = deque()
+        """Events that are given and not counted yet: taking one is all that a call pays for."""
+        self._bodies: list[bytes] = []
+        """Entries for the thread. They are made by who gives them: what two threads touch is slow for both."""
+        self._not_taken: PluginError | None = None
         self._given = 0
         self._settled = 0
         """How many events are recorded, or lost."""
@@ -112,22 +116,14 @@ class Writer:
         if durability == "event":
             self._write_now(event)
             return
-        with self._state:
-            if len(self._events) >= BOUNDS.waiting:
-                raise PluginError(
-                    f"audit log {str(self.log.path)!r}: {len(self._events)} events wait for the disk",
-                    hint="see why it is so slow",
-                )
-            self._events.append(event)
-            self._given += 1
-            full = len(self._events) >= BOUNDS.batch
-            error, self._error = self._error, None
-        if full:
+        fresh = self._fresh
+        fresh.append(event)
+        if len(fresh) >= BOUNDS.batch:
             self._wake()
         elif self._timer is None:
             self._timer = self._later(BOUNDS.linger if durability == "interval" else None)
-        if error is not None and durability == "interval":
-            raise error
+        if self._error is not None and durability == "interval":
+            self._raise()
 
     def settled(self) -> asyncio.Future[None] | None:
         """Return None if all that was given is recorded, else what is to be awaited.
@@ -136,7 +132,11 @@ class Writer:
             PluginError: At once, or by awaiting it: something is not, and will not be.
         """
         with self._state:
+            self._count()
             after, self._claimed = self._claimed, self._given
+            if (refused := self._not_taken) is not None:
+                self._not_taken = self._error = None
+                raise refused
             if self._settled == self._given:
                 if (lost := self._lost(after, self._given)) is not None:
                     self._error = None
@@ -154,12 +154,41 @@ class Writer:
             PluginError: It could not be written.
         """
         with self._state:
+            self._count()
             if self._settled != self._given:
                 self._wake()
                 self._state.wait_for(lambda: self._settled == self._given)
+        self._raise()
+
+    def _raise(self) -> None:
+        """Say once what nobody waited for."""
+        with self._state:
             error, self._error = self._error, None
         if error is not None:
             raise error
+
+    def _count(self) -> None:
+        """Make entries of fresh events, for the thread; what is over the bound, or cannot be made one, is not taken."""
+        fresh, bodies = self._fresh, self._bodies
+        while fresh:
+            event, lost = fresh.popleft(), self._too_slow() if len(bodies) >= BOUNDS.waiting else None
+            try:
+                bodies.extend(() if lost else (render(event),))
+            except Exception as error:  # noqa: BLE001 - whoever waits must be told
+                lost = self._failed(error)
+            if lost is None:
+                self._given += 1
+            else:
+                self._not_taken = self._error = lost
+
+    def _too_slow(self) -> PluginError:
+        return PluginError(
+            f"audit log {str(self.log.path)!r}: {BOUNDS.waiting} events wait for the disk",
+            hint="see why it is so slow",
+        )
+
+    def _failed(self, error: BaseException) -> PluginError:
+        return PluginError(f"audit log {str(self.log.path)!r} failed ({type(error).__name__})")
 
     def _later(self, seconds: float | None) -> asyncio.Handle:
         """Wake the thread soon: when this turn of the event loop is over, or a moment later."""
@@ -171,6 +200,7 @@ class Writer:
             if self._timer is not None:
                 self._timer.cancel()
                 self._timer = None
+            self._count()
             self._due = True
             self._state.notify_all()
 
@@ -191,26 +221,26 @@ class Writer:
                 if not ready:
                     self._sync()
                     continue
-                events, self._events, self._due = self._events, [], False
+                bodies, self._bodies, self._due = self._bodies, [], False
                 first, closing = self._settled, self._closing
-            error = self._written(events) if events else None
+            error = self._written(bodies) if bodies else None
             with self._state:
-                self._settled += len(events)
+                self._settled += len(bodies)
                 if error is not None:
                     self._losses.append((range(first, self._settled), error))
                 self._tell(first, error)
                 self._state.notify_all()
-                if closing and not self._events:
+                if closing and not self._bodies:
                     return
 
-    def _written(self, events: list[Event]) -> PluginError | None:
+    def _written(self, bodies: list[bytes]) -> PluginError | None:
         try:
             with self._disk:
-                self.log.extend([render(event) for event in events])
+                self.log.extend(bodies)
         except PluginError as error:
             return error
         except BaseException as error:  # noqa: BLE001 - whoever waits must be told, and the thread must not end
-            return PluginError(f"audit log {str(self.log.path)!r} failed ({type(error).__name__})")
+            return self._failed(error)
         self._dirty = not self.log.sync
         self._tidy()
         return None

@@ -330,6 +330,13 @@ async def test_walk_that_starts_anew_may_meet_the_same_cursors() -> None:
             assert "result" in await page(rig, "tools/list", cursor, following, number)
 
 
+def test_list_that_has_grown_is_no_circle() -> None:
+    """A cursor that stood on an earlier page of another walk leads nowhere back (A46)."""
+    walk = Walk()
+    for cursor, following in ((None, "b"), (None, "a"), ("a", "b"), ("b", "c")):
+        assert walk.answered(walk.asked(cursor), following, 100) is None
+
+
 async def test_two_walks_at_once_are_no_circle() -> None:
     """Two walks through one list, page by page in turn, are two walks (A46)."""
     walk = Walk()

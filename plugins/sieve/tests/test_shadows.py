@@ -210,8 +210,8 @@ def test_event_shows_names_as_they_may_be_shown(name: str) -> None:
 
 
 def test_sieve_without_a_list_has_nothing_to_wait_for() -> None:
-    """Closing a sieve that saw no list ends at once."""
+    """Closing the mesh of names of a sieve that saw no list ends at once."""
     guard = SimpleNamespace(config=Config.default(), options_for=lambda *_: Sieve.Options())
-    closing = Sieve(Sieve.Options(), guard).close()
+    closing = Sieve(Sieve.Options(), guard).meshes["names"].close()
     with pytest.raises(StopIteration):
         closing.send(None)

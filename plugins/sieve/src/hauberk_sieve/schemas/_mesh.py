@@ -138,9 +138,9 @@ class Schemas(Mesh):
         last.plain[name] = checker
 
     def _unknown(self, call: ToolCall, table: Table) -> Deny | None:
-        call.lacks("the schema of the tool, which a list shows")
         if not table.require:
             return None
+        call.lacks("the schema of the tool, which a list shows")
         reason = f"tool '{shown(call.name)}' has shown no schema on this connection"
         return Deny("sieve.schema_unknown", reason, rule="require", hint="list the tools of the server first")
 

@@ -53,6 +53,7 @@ APART: dict[str, list[str]] = {
     "plugins.md": ["python", "toml", "toml", "python", "python"],
     "production.md": ["console"],
     "rejudge.md": ["toml", "console"],
+    "rule-packs.md": ["toml", "toml"],
     "testing-your-plugin.md": ["toml", "python", "python", "console", "python", "sh"],
 }
 """Pages whose blocks have tests of their own, and the languages of these blocks."""

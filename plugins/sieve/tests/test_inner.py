@@ -242,7 +242,7 @@ async def test_hidden_tools_are_gone_from_a_result(link: Any) -> None:
     assert json.loads(got["result"]["content"][0]["text"]) == left
     assert "delete" not in json.dumps(got)
     (event,) = await linked.events("sieve.hidden")
-    assert (event.count, event.details) == (2, {"names": ["delete", "delete"]})
+    assert (event.action, event.count, event.details) == ("blocked", 2, {"names": ["delete", "delete"]})
 
 
 async def test_module_without_a_tool_is_gone(link: Any) -> None:

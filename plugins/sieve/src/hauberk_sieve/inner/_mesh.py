@@ -16,7 +16,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Final
 
 from hauberk.connection import Connection
-from hauberk.event import Event
+from hauberk.event import Action, Event
 from hauberk.judgement import SHOWN
 from hauberk.message import Message, ToolCall
 from hauberk.probe import SERVER
@@ -47,6 +47,7 @@ class InnerCalls(Mesh):
     def __init__(self, setting: Setting) -> None:
         super().__init__(setting)
         self._of: Final = PerServer(setting, lambda options: Entries(options.inner))
+        self._action: Final[Action] = "blocked" if setting.options.mode == "enforce" else "logged"
         names = setting.guard.config.servers_of(setting.plugin.name)
         tables: list[Options] = [setting.options, *map(setting.of, names)]
         self.used: Final = any(options.inner for options in tables)
@@ -125,7 +126,7 @@ class InnerCalls(Mesh):
         return Event(
             code="sieve.inner_refused",
             severity="warning",
-            action="blocked" if self.setting.options.mode == "enforce" else "logged",
+            action=self._action,
             plugin="sieve",
             count=len(denied),
             details={"names": names, "calls": count},
@@ -146,9 +147,16 @@ class InnerCalls(Mesh):
         except Malformed as error:
             raise _unreadable(entry, server, str(error)) from None
         if sifter.hidden:
-            details = {"names": sifter.names}
-            event = Event(code="sieve.hidden", plugin="sieve", count=sifter.hidden, details=details, rule=entry.rule)
-            message.note(event)
+            message.note(
+                Event(
+                    code="sieve.hidden",
+                    action=self._action,
+                    plugin="sieve",
+                    count=sifter.hidden,
+                    details={"names": sifter.names},
+                    rule=entry.rule,
+                )
+            )
         if passed is None:
             raise Refused(
                 "sieve.no_access", "there is no access to anything that it lists", rule=entry.rule, hint=_HINT

@@ -15,14 +15,14 @@ import asyncio
 from typing import TYPE_CHECKING, Any, Final
 
 from hauberk.connection import Connection
-from hauberk.event import Event, Severity
+from hauberk.event import Action, Event, Severity
 from hauberk.message import Message, ToolCall
 from hauberk.principal import Principal
 from hauberk.verdict import Deny
 from hauberk_sieve._mesh import Mesh, PerServer, Setting
 from hauberk_sieve.who._file import File
 from hauberk_sieve.who._register import SUSPENDED, is_probe
-from hauberk_sieve.who._standing import Standing, refusal, stand
+from hauberk_sieve.who._standing import Refusal, Standing, refusal, stand
 from hauberk_sieve.who._watch import Told, Watch
 
 if TYPE_CHECKING:
@@ -102,16 +102,14 @@ class Who(Mesh):
         if method in _PASS or (method == "tools/call" and message.kind == "request"):  # a call is judged
             return None
         answer = message.kind in ("result", "error")
-        if method in _LISTS and (not answer or message.toward == "server"):
+        if method in _LISTS and not answer:
             return None
         principal, proved = self._subject(message, connection)
         refused = self.standing(principal, connection.server, proved=proved).refused
         if refused is None:
             return None
         if method in _LISTS and message.kind == "result":
-            message.note(
-                Event(code="sieve.emptied", category="policy", plugin="sieve", action="blocked", rule=refused.rule)
-            )
+            message.note(self._emptied(refused))
             kept = {key: value for key, value in (message.result or {}).items() if key != "nextCursor"}
             return message.with_result({**kept, _LISTS[method]: []})
         raise refused.refused()
@@ -133,6 +131,10 @@ class Who(Mesh):
         from hauberk_sieve.who._probes import probes  # in development a host starts without them
 
         return probes(self._watches.values(), general=self._of[""][0] is not None)
+
+    def _emptied(self, refused: Refusal) -> Event:
+        action: Action = "blocked" if self.setting.options.mode == "enforce" else "logged"
+        return Event(code="sieve.emptied", action=action, rule=refused.rule, plugin="sieve")
 
     def _subject(self, message: Message, connection: Connection) -> tuple[Principal, Principal]:
         """Return who asks, answers or is told, perhaps narrowed, and what the channel proved."""

@@ -596,6 +596,27 @@ async def test_page_that_python_takes_for_the_same_is_another(link: Connect, fir
     assert orjson.dumps(definition) != orjson.dumps(DEFINITION | {"x": second})
 
 
+async def test_list_that_something_was_hidden_from_is_known_again(link: Connect) -> None:
+    """What the mesh left of a list has one digest each time, another than the list, and none once others rewrote it."""
+    between = await link(RULES)
+    mesh, connection = access(between), between.session.connection
+    data = {"jsonrpc": "2.0", "id": 1, "result": entries("prompts/list", ["sum", "other"])}
+    first, again, open_ = (
+        Message(kind="result", toward="client", method="prompts/list", data=copy.deepcopy(data)) for _ in range(3)
+    )
+    left = mesh.look(first, connection)
+    assert left is not None
+    digest = mesh.digest(left)
+    assert digest not in {b"", first.result_digest}
+    assert mesh.digest(first) == first.result_digest
+    shorter = left.with_result({**(left.result or {}), "prompts": []})
+    assert mesh.digest(shorter) == b""
+    later = mesh.look(again, connection)
+    assert later is not None
+    assert mesh.digest(later) == digest
+    assert mesh.digest(open_.with_result({"prompts": []})) == b""
+
+
 async def test_pages_are_bounded(link: Connect) -> None:
     """Pages that never come again fill no memory."""
     between = await link(RULES)

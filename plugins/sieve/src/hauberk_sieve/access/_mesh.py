@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakKeyDictionary
 
@@ -41,6 +42,8 @@ class Access(Mesh):
         self.pages: Final = Pages()
         self._facts: Final[WeakKeyDictionary[Connection, dict[str, Facts]]] = WeakKeyDictionary()
         self._who: Final = setting.meshes.get("who")
+        self._left: tuple[list[Any], bytes] | None = None
+        """What this mesh left of the last list of which it hid something."""
 
     def decide(
         self,
@@ -94,6 +97,18 @@ class Access(Mesh):
             return self._agreed(message, connection)
         return None
 
+    def digest(self, message: Message) -> bytes:
+        """Return a digest of a list as it stands where it is as this mesh left it; empty where it may not be.
+
+        A mesh that comes later knows a list by it that came before.
+        """
+        if message.first is None:
+            return message.result_digest
+        listing = LISTS.get(message.method)
+        if listing is None or self._left is None or (message.result or {}).get(listing.member) is not self._left[0]:
+            return b""
+        return hashlib.sha256(message.result_digest + self._left[1]).digest()
+
     def judge(self, call: ToolCall, connection: Connection) -> Allow | Deny:
         """Refuse what the rules do not allow, listed or not."""
         proved = call.message.original.principal
@@ -145,7 +160,9 @@ class Access(Mesh):
         if not sifted.changes:
             return None
         message.note(self._hidden(sifted.names, sifted.hidden, sifted.malformed))
-        return message.with_result({**result, listing.member: sifted.kept(entries)})
+        kept = sifted.kept(entries)
+        self._left = (kept, sifted.mask) if result is sent else None
+        return message.with_result({**result, listing.member: kept})
 
     def _unlinked(self, message: Message, connection: Connection) -> Message | None:
         result = message.result or {}

@@ -91,8 +91,8 @@ class Names(Mesh):
         kind, server = LISTS[message.method], connection.server
         checks, listing = self._checks_of(kind, server), self._listing(kind, connection)
         others = self._others(kind, connection, message)
-        whole = message.first is None
-        if whole and listing.is_quiet(message.result_digest, others, checks):
+        standing: bytes = self.setting.meshes["access"].digest(message)
+        if standing and listing.is_quiet(standing, others, checks):
             return None
         pairs = [(name, entry) for entry in named(message) if (name := name_of(entry)) is not None]
         entries = by_name(pairs)
@@ -110,7 +110,7 @@ class Names(Mesh):
             gone = frozenset(hidden)
             entries = {name: one for name, one in entries.items() if name not in gone and isinstance(one, dict)}
         done = others is None or self._spread(kind, server, entries, outcome)
-        listing.digest = message.result_digest if whole and done and plain and not hidden else b""
+        listing.digest = standing if done and plain and not hidden else b""
         return without(message, hidden)
 
     def _told(

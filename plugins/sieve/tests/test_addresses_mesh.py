@@ -302,6 +302,15 @@ async def test_read_of_a_name_that_leads_inside_is_refused() -> None:
         assert len(rig.reached) == 1
 
 
+async def test_reads_that_lead_inside_are_counted_as_probing() -> None:
+    """Who asks again and again for names that lead inside is noticed, as with any refusal (S1.5)."""
+    async with guard_from(f"{RESOLVE}[sieve.probing]\nrefusals = 3") as rig:
+        mesh(rig).lookup = Names(a_example_com=["10.0.0.1"])
+        for _ in range(3):
+            await rig.request("resources/read", {"uri": "https://a.example.com/"})
+        assert rig.recorder.codes.count("sieve.probing") == 1
+
+
 async def test_elicitation_goes_by_the_address_of_its_origin() -> None:
     """An elicitation to a listed origin is refused where its name leads inside (A59, A61)."""
     table = f'{RESOLVE}[sieve.asks]\norigins = ["https://a.example.com"]'

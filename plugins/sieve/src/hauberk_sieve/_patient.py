@@ -7,6 +7,7 @@ from typing import Any, Final
 from hauberk.connection import Connection
 from hauberk.hookspecs import hookimpl
 from hauberk.message import Message
+from hauberk.refusals import Refused
 from hauberk_sieve import _options
 from hauberk_sieve._mesh import Mesh
 from hauberk_sieve._plugin import Sieve
@@ -35,6 +36,10 @@ class Patient(Sieve):
 
     async def _settled(self, message: Message, connection: Connection) -> Message | None:
         passed = self._sifted(message, connection) or message
-        for settle in self._settles.get(message.method, ()):
-            passed = await settle(passed, connection) or passed
+        try:
+            for settle in self._settles.get(message.method, ()):
+                passed = await settle(passed, connection) or passed
+        except Refused:
+            self._suspicion.refused(message, connection)
+            raise
         return None if passed is message else passed

@@ -30,6 +30,7 @@ GROUPS = (
     "sieve_lists",
     "pins_list",
     "start_up",
+    "sieve_text",
 )
 
 

@@ -54,6 +54,7 @@ APART: dict[str, list[str]] = {
     "production.md": ["console"],
     "rejudge.md": ["toml", "console"],
     "rule-packs.md": ["toml", "toml"],
+    "schemas.md": ["toml"],
     "testing-your-plugin.md": ["toml", "python", "python", "console", "python", "sh"],
 }
 """Pages whose blocks have tests of their own, and the languages of these blocks."""

@@ -26,6 +26,7 @@ from hauberk_sieve.asks._options import Asks
 from hauberk_sieve.inner._options import Inner
 from hauberk_sieve.names._options import Names
 from hauberk_sieve.probing._options import Probing
+from hauberk_sieve.schemas._options import Schemas
 from hauberk_sieve.text._options import Suppress, TextOptions
 from hauberk_sieve.who._options import People
 
@@ -44,6 +45,7 @@ TABLES: Final[dict[str, type[msgspec.Struct]]] = {
     "`[sieve.names]`": Names,
     "`[sieve.people]`": People,
     "`[sieve.inner]`": Inner,
+    "`[sieve.schemas]`": Schemas,
     "`[sieve.probing]`": Probing,
     "`[sieve.text]`": TextOptions,
     "`[sieve.text.suppress]`": Suppress,

@@ -28,6 +28,7 @@ GROUPS = (
     "auditing",
     "sieve_rules",
     "sieve_lists",
+    "sieve_schemas",
     "pins_list",
     "start_up",
     "sieve_text",

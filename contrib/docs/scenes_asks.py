@@ -45,5 +45,6 @@ EVENTS: Final = {
 }
 UNPLAYED_EVENTS: Final = {
     "sieve.resolved": ("policy", "info", "logged", "`addresses`"),
+    "sieve.untold": ("policy", "warning", "logged", "`why`"),
 }
-"""Category, severity, action and details of those that need a network."""
+"""Category, severity, action and details of those that need a network, or a plugin that refuses to seal."""

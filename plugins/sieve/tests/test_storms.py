@@ -14,8 +14,13 @@ from hypothesis import strategies as st
 
 from hauberk import doctor
 from hauberk.config import Config
+from hauberk.connection import Connection
+from hauberk.hookspecs import hookimpl
+from hauberk.layers import Layer
+from hauberk.message import Frame
 from hauberk.probe import notification, request
 from hauberk.probe import result as result_of
+from hauberk.refusals import Refused
 from hauberk.testing import Clock, Rig, guard_from
 from hauberk_sieve._limits import LIMITS
 from hauberk_sieve.storms._mesh import LISTS, NEWS, Storms
@@ -407,3 +412,30 @@ async def test_probes_tell_whether_storms_are_stilled(
         states = {one.name: one.state for one in report.findings if one.name.endswith(("endless_list", "out_news"))}
         assert len(states) == len(names)
         assert set(states.values()) == ({"ok"} if works else {"not_stopped"})
+
+
+async def test_news_that_may_not_leave_is_an_event() -> None:
+    """Where a frame hook refuses what was held, the client is not told, and the log is (A67)."""
+
+    class Sealer:
+        name = "sealer"
+        layer = Layer.WIRE
+        closed = False
+
+        @hookimpl
+        def on_send(self, frame: Frame, connection: Connection) -> Frame | None:
+            if self.closed:
+                raise Refused("sealer.closed", "closed")
+            return None
+
+    sealer = Sealer()
+    async with guard_from(TABLE, sealer, role="server") as rig:
+        clock = timers(rig)
+        for _ in range(2):
+            await say(rig, TOOLS)
+        sealer.closed = True
+        clock.turn(1)
+        await rig.settle()
+        (event,) = [event for event in rig.recorder.events if event.code == "sieve.untold"]
+        assert event.details == {"why": "sealer.closed"}
+        assert told(rig)[TOOLS] == 1

@@ -61,4 +61,4 @@ class Teller:
 
 
 def _untold(server: str, why: str) -> Event:
-    return Event(code="policy.untold", severity="warning", server=server, plugin="sieve", details={"why": why})
+    return Event(code="sieve.untold", severity="warning", server=server, plugin="sieve", details={"why": why})

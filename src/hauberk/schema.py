@@ -86,7 +86,7 @@ class _Maker:
 
     def table(self, kind: type[msgspec.Struct], *, whole: bool = False) -> Schema:
         """Return a reference to the schema of a table; ``whole`` is one that no other table adds to."""
-        name = f"{kind.__module__}.{kind.__qualname__}{'[]' if whole else ''}"
+        name = f"{kind.__module__}.{kind.__qualname__}{'.item' if whole else ''}"
         if name not in self.definitions:
             self.definitions[name] = {}  # a table may hold itself
             self.definitions[name] |= _closed(self.fields(kind), _first_line(kind.__dict__.get("__doc__")))

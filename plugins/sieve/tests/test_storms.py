@@ -423,7 +423,7 @@ async def test_news_that_may_not_leave_is_an_event() -> None:
         closed = False
 
         @hookimpl
-        def on_send(self, frame: Frame, connection: Connection) -> Frame | None:
+        def on_send(self, message: Frame, connection: Connection) -> Frame | None:
             if self.closed:
                 raise Refused("sealer.closed", "closed")
             return None

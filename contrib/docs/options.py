@@ -27,6 +27,7 @@ from hauberk_sieve.inner._options import Inner
 from hauberk_sieve.names._options import Names
 from hauberk_sieve.probing._options import Probing
 from hauberk_sieve.schemas._options import Schemas
+from hauberk_sieve.storms._options import Storms
 from hauberk_sieve.text._options import Suppress, TextOptions
 from hauberk_sieve.who._options import People
 
@@ -45,6 +46,9 @@ TABLES: Final[dict[str, type[msgspec.Struct]]] = {
     "`[sieve.names]`": Names,
     "`[sieve.people]`": People,
     "`[sieve.inner]`": Inner,
+    "`[sieve.asks]`": Asks,
+    "`[sieve.addresses]`": Addresses,
+    "`[sieve.storms]`": Storms,
     "`[sieve.schemas]`": Schemas,
     "`[sieve.probing]`": Probing,
     "`[sieve.text]`": TextOptions,

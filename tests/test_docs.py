@@ -46,6 +46,7 @@ APART: dict[str, list[str]] = {
     "benchmarks.md": ["sh", "text", "sh", "text", "sh", "sh", "sh"],
     "configuration.md": ["toml"],
     "doctor.md": ["console", "python"],
+    "efficacy.md": ["sh", "text"],
     "explain.md": ["toml", "console"],
     "meta-tools.md": ["toml"],
     "names.md": ["toml"],

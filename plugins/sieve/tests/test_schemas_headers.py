@@ -156,3 +156,14 @@ def test_texts_that_headers_do_not_carry_are_encoded(text: str) -> None:
     assert sent.startswith("=?base64?")
     assert sent.isascii()
     assert sent.isprintable()
+
+
+async def test_annotations_that_take_long_to_look_at_hide_their_tool(link: Connect) -> None:
+    """A list cannot keep the host busy with annotations: what is over the bound is hidden, unread (A47)."""
+    wide = {"properties": {f"p{place}": at(f"H{place}") for place in range(4000)}}
+    between = await link('[sieve]\ndefault = "allow"')
+    tools = [{"name": f"t{place}", "inputSchema": wide} for place in range(5)]
+    got = between.listed({"tools": [*tools, {"name": "plain", "inputSchema": {}}]})
+    assert [tool["name"] for tool in got["result"]["tools"]] == ["t0", "plain"]
+    (event,) = await between.events("sieve.header_hidden")
+    assert event.count == 4

@@ -106,12 +106,23 @@ def inspected(definition: dict[str, Any]) -> Reason | None:
     return None
 
 
+def measured(definition: dict[str, Any]) -> tuple[int, bool]:
+    """Return how large the schemas of a definition are (bytes; one that is too large is not looked at and has none).
+
+    Returns:
+        It, and whether ``x-mcp-header`` is somewhere in them.
+    """
+    found = [_data(definition[member]) for member in ("inputSchema", "outputSchema") if member in definition]
+    data = [one for one in found if isinstance(one, bytes)]
+    return sum(map(len, data)), any(_MARK in one for one in data)
+
+
 def headers(definition: dict[str, Any]) -> tuple[Path, ...] | Reason:
     """Return the parameters of a tool that go into headers, or why the tool is invalid."""
     schema = definition.get("inputSchema")
     data = _data(schema)
-    if isinstance(data, bytes) and _MARK not in data:
-        return ()
+    if isinstance(data, Reason) or _MARK not in data:
+        return ()  # what is too large to look at is unusable, and its tool is refused for that
     try:
         return _headers.annotated(schema)
     except Invalid as invalid:

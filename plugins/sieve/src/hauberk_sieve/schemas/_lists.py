@@ -9,13 +9,15 @@ import msgspec
 
 from hauberk_sieve._limits import LIMITS
 from hauberk_sieve._spelling import shown
-from hauberk_sieve.schemas._known import Reason, headers, inspected
+from hauberk_sieve.schemas._known import Reason, headers, inspected, measured
+
+_TOO_MUCH: Final = Reason("x-mcp-header", "the list has more annotations than can be looked at")
 
 
 class Found(msgspec.Struct, frozen=True):
     """What is wrong in one list."""
 
-    invalid: tuple[str, ...] = ()
+    invalid: frozenset[str] = frozenset()
     """Names of tools whose ``x-mcp-header`` breaks a rule."""
     why: dict[str, str] = {}
     """Why, of the first of them, by their names as they may be shown."""
@@ -48,19 +50,28 @@ class Lists:
 
 
 def find(tools: list[Any]) -> Found:
-    """Look at each tool of a list, and at the schemas of the first ones."""
+    """Look at the annotations of each tool of a list, and at the schemas of the first ones.
+
+    Both stop where that would take long: what is left of the annotations makes a tool invalid, what is left of the
+    schemas is looked at when the tool is called.
+    """
     invalid: dict[str, str] = {}
     unusable: dict[str, str] = {}
     named = [tool for tool in tools if isinstance(tool, dict) and isinstance(tool.get("name"), str)]
+    annotated = inspected_bytes = left = 0
     for place, tool in enumerate(named):
-        annotations = headers(tool)
-        if isinstance(annotations, Reason):
-            invalid[tool["name"]] = annotations.text
-        reason = inspected(tool) if place < LIMITS.schema_inspected else None
-        if reason is not None:
+        size, is_annotated = measured(tool)
+        annotated += size if is_annotated else 0
+        found = headers(tool) if annotated <= LIMITS.schema_bytes or not is_annotated else _TOO_MUCH
+        if isinstance(found, Reason):
+            invalid[tool["name"]] = found.text
+        if place >= LIMITS.schema_inspected or inspected_bytes + size > LIMITS.schema_bytes:
+            left += 1
+            continue
+        inspected_bytes += size
+        if (reason := inspected(tool)) is not None:
             unusable[tool["name"]] = f"{reason.rule}: {reason.text}"
-    left = max(0, len(named) - LIMITS.schema_inspected)
-    return Found(tuple(invalid), _first(invalid), len(unusable), _first(unusable), left)
+    return Found(frozenset(invalid), _first(invalid), len(unusable), _first(unusable), left)
 
 
 def _first(reasons: dict[str, str]) -> dict[str, str]:

@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 from typing import Final
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from hauberk import files
@@ -89,6 +89,7 @@ def test_private_file_that_was_cut_off_or_changed_stops_the_start(place: Path, d
     at = data.draw(st.integers(0, len(whole) - 1))
     other = bytes([whole[at] ^ data.draw(st.integers(1, 255))])
     harmed = data.draw(st.sampled_from([whole[:at], whole[:at] + other + whole[at + 1 :], whole + b"x"]))
+    assume(path.name != "key" or harmed.rstrip(b"\n") != whole.rstrip(b"\n"))  # its line feed is left to taste
     path.write_bytes(harmed)
     try:
         stops(place)

@@ -377,7 +377,8 @@ async def test_hash_holds_for_the_list_and_the_call(link: Connect, role: Role) -
 
 async def test_two_definitions_of_one_name_must_both_be_allowed(link: Connect) -> None:
     """A second entry of a name does not hide behind the hash of the first."""
-    between = await link(f'[sieve]\nallow = [{{ server = "files", tool = "deploy", content_hash = "{HASH}" }}]')
+    toml = f'[sieve]\nallow = [{{ server = "files", tool = "deploy", content_hash = "{HASH}" }}]\n'
+    between = await link(toml + '[sieve.names]\ntwins = "alert"\n')
     got = between.listed({"tools": [copy.deepcopy(DEFINITION), DEFINITION | {"title": "x"}]})
     assert got["result"]["tools"] == []
 

@@ -34,6 +34,8 @@ segments = st.sampled_from(
         ("http://h/../../a", "http://h/a"),
         ("http://h/a?x=../y#../z", "http://h/a?x=../y#../z"),
         ("memo:insights", "memo:insights"),
+        ("Users://AnnB:/x", "users://AnnB:/x"),
+        ("https://{Host}/x", "https://{Host}/x"),
         ("memo:a/../b", "memo:b"),
         ("not a uri", "not a uri"),
     ],
@@ -152,6 +154,9 @@ def test_deny_rule_leaves_the_others_alone(uri: str) -> None:
         ("https://evil.example/caf\u00e9", "https://evil.example/caf%C3%A9"),
         ("https://evil.example/a%2Fb", "https://evil.example/a%2fb"),
         ("memo:secret*", "memo:%73ecret-1"),
+        ("users://AnnB/*", "users://annb/x"),
+        ("users://AnnB/*", "users://AnnB/x"),
+        ("users://annb/*", "users://AnnB/x"),
     ],
 )
 def test_deny_pattern_matches_other_spellings(pattern: str, uri: str) -> None:
@@ -189,3 +194,18 @@ def test_record_holds_no_secret_of_a_uri() -> None:
     assert "hunter2" not in text
     assert text == "https://h/a?…"
     assert shown_uri("no uri\u202e") == "no uri\\u{202e}"
+
+
+@pytest.mark.parametrize("text", ["users://{userId}/profile", "repo://Owner/Repo{?branch}", "https://h/{+path}#{Id}"])
+def test_template_may_be_allowed_whatever_its_variables_are_called(text: str) -> None:
+    """The case of a variable, or of a name that a server gave, keeps no template from a rule that allows it."""
+    found = Rules("deny", [read("allow", Entry(server="*", resource=f"{text[:7]}*"))])
+    assert found.decide("s", "template", text).allowed
+
+
+@given(st.text(max_size=40) | st.text("a:/.%2eE5c\\?#@{*", max_size=30))
+def test_any_text_has_readings(text: str) -> None:
+    """No text of a server makes reading it fail, and each text is one of its own readings."""
+    assert text in readings(text)
+    assert normal(normal(text)) == normal(text)
+    assert not is_plain_uri(text) or normal(text) == text

@@ -2,8 +2,9 @@
 
 The rules:
 
-1. The normal form is that of RFC 3986, section 6.2.2: scheme and host in lower case, percent escapes of unreserved
-   characters decoded and the others in upper case, no dot segments; and of RFC 8089: a ``file`` URI has an empty host.
+1. The normal form is that of RFC 3986, section 6.2.2: the scheme in lower case, and so the host where it is one of the
+   network's (in ``users://AnnB`` it is a name that the server gave), percent escapes of unreserved characters decoded
+   and the others in upper case, no dot segments; and of RFC 8089: a ``file`` URI has an empty host.
 2. A URI is plain if it is in normal form, as a name is plain (`hauberk_sieve._spelling`), and stays what it is for a
    server that decodes it, once or more often: no dot segment, backslash or hidden character comes out. Only a plain one
    is matched by an allow rule.
@@ -29,6 +30,8 @@ _BROKEN: Final = re.compile("%(?![0-9A-Fa-f]{2})")
 _SLASHES: Final = re.compile("/{2,}")
 _UNRESERVED: Final = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
 _PORTS: Final = {"http": ":80", "https": ":443", "ws": ":80", "wss": ":443", "ftp": ":21"}
+_HOSTED: Final = frozenset({*_PORTS, "file"})
+"""Schemes whose hosts are names of the network, for which case says nothing."""
 _REPLACEMENT: Final = "\ufffd"
 
 
@@ -51,7 +54,9 @@ def normal(uri: str) -> str:
     parts = _split(_ESCAPE.sub(_one_escape, uri))
     if parts is None:
         return _ESCAPE.sub(_one_escape, uri)
-    scheme, authority = parts.scheme.lower(), _lowered(parts.authority)
+    scheme, authority = parts.scheme.lower(), parts.authority
+    if scheme in _HOSTED and "{" not in authority:
+        authority = _lowered(authority)
     if scheme == "file":
         authority = "//" if authority in {"", "//localhost"} else authority
     path = _without_dots(parts.path)
@@ -103,9 +108,11 @@ def pattern(text: str) -> str:
 
 
 def decoded_pattern(text: str) -> str:
-    """Return what a deny pattern says of a decoded URI; the same where an escape stands for ``/`` or ``*``."""
+    """Return what a deny pattern says of a reading: decoded, unless an escape stands for ``/`` or ``*``."""
     decoded = nfc(_decoded(text))
-    return decoded if all(decoded.count(char) == text.count(char) for char in "/*") else text
+    kept = decoded if all(decoded.count(char) == text.count(char) for char in "/*") else text
+    parts = _split(kept)
+    return kept if parts is None else str(parts._replace(authority=_lowered(parts.authority)))
 
 
 def shown_uri(uri: str) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+import hauberk_sieve.text
 from hauberk.config import Config
 from hauberk.guard import Guard
 from hauberk.refusals import ConfigError
@@ -31,6 +32,7 @@ catches = ["a canary-7"]
 spares = ["a canary"]
 """
 RULES = Packs.load().rules
+FOLDER = Path(hauberk_sieve.text.__file__).parent / "packs"
 
 
 @pytest.mark.parametrize("name", BUILTIN)
@@ -38,6 +40,7 @@ def test_examples_of_each_pack_hold(name: str) -> None:
     """Every rule of the sieve's own packs catches and spares what it says."""
     (pack,) = Packs.load([name]).packs
     assert pack.pack == name
+    assert parse((FOLDER / f"{name}.toml").read_bytes(), name) == pack
     prove(pack, name)
 
 

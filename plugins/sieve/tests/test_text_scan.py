@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.fuzz import fuzz_text
 
 from hauberk_sieve._limits import LIMITS
 from hauberk_sieve.text import Packs, Rule, Scanner, walk
 from hauberk_sieve.text._packs import PLACES
-from hauberk_sieve.text._scan import NOTHING, GateError
+from hauberk_sieve.text._scan import NOTHING, GateError, relaxed
 
 SCANNERS = {place: Scanner(Packs.load().rules, place) for place in PLACES}
 
@@ -49,6 +50,12 @@ def test_scanning_never_raises(value: Any) -> None:
     """Any JSON can be scanned, lone surrogates included, which the core lets nobody send."""
     for scanner in SCANNERS.values():
         scanner.scan(walk(value))
+
+
+@given(st.integers(0, 2**64))
+def test_fuzz_target_finds_nothing(seed: int) -> None:
+    """What is fuzzed for longer elsewhere holds: planted leaves are found, and nothing but what is found is cut."""
+    fuzz_text.run(5, seed)
 
 
 @given(
@@ -103,6 +110,33 @@ def test_disguised_text_is_found_where_it_stands() -> None:
 def test_rule_looks_only_where_it_says() -> None:
     """A rule for results finds nothing in a definition."""
     assert Scanner([rule("abc")], "definitions").scan_text("abc") == ()
+
+
+@pytest.mark.parametrize(
+    ("pattern", "wider"),
+    [
+        ("a{0,40}b", "a*b"),
+        ("a{1,40}?b", "a+?b"),
+        ("[a{0,3}]", "[a{0,3}]"),
+        ("[]{0,3}]", "[]{0,3}]"),
+        ("[^][:alpha:]{0,3}]{0,9}", "[^][:alpha:]{0,3}]*"),
+        (r"a\{0,3}", r"a\{0,3}"),
+        (r"\[a{0,3}", r"\[a*"),
+        ("a{2,3}", "a{2,3}"),
+        ("a{16,}", "a{16,}"),
+        (r"\Qa{0,3}\E", r"\Qa{0,3}\E"),
+    ],
+)
+def test_gate_does_not_count(pattern: str, wider: str) -> None:
+    """The gate leaves out upper bounds of repetitions, and nothing that only looks like one."""
+    assert relaxed(pattern) == wider
+
+
+def test_bound_of_a_repetition_holds() -> None:
+    """What only the gate takes for a match is none."""
+    scanner = Scanner([rule("a.{0,3}b")], "results")
+    assert spans(scanner, "a123b") == [(0, 5)]
+    assert spans(scanner, "a1234b") == []
 
 
 def test_scanner_without_rules_finds_nothing() -> None:

@@ -2,8 +2,9 @@
 
 The rules:
 
-1. The gate is one automaton of all that is looked for. It runs over all leaves, joined by line feeds: it may find what
-   no leaf alone has, never the other way round. The closer look takes leaf by leaf.
+1. The gate is one automaton of all that is looked for. It runs over all leaves, joined by line feeds, and does not
+   count repetitions: it may find what no leaf has, never the other way round. The closer look takes leaf by leaf, and
+   the rules as they are written.
 2. A text in which something is in disguise is looked at in its fold too (`hauberk_sieve.text._fold`).
 3. A gate that could not run to its end says so, and that is an error: it never means that nothing was found.
 4. More findings than the bound are counted as such (`Found.more`), and whoever acts on them must take it for the worst.
@@ -11,6 +12,7 @@ The rules:
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -28,6 +30,9 @@ _MEMORY: Final = 16 * 1024 * 1024
 _END: Final = r"\z"
 _OWN: Final = ((NEEDED, True), (_END, True))
 """What stands in every gate after the rules: whether a text is to be folded, and what each text matches."""
+
+_COUNTED: Final = re.compile(r"\\.|\[\^?\]?(?:\\.|\[:\^?\w+:\]|[^\]\\])*\]|\{([01]),\d+\}", re.DOTALL)
+"""What is escaped, a class, or a repetition with an upper bound; the first two are left alone."""
 
 
 class GateError(RuntimeError):
@@ -58,14 +63,14 @@ NOTHING: Final = Found(())
 
 
 class _Probe:
-    """One rule, ready to look."""
+    """One rule, and what is needed to look; its patterns are compiled when the gate first asks for a closer look."""
 
     __slots__ = ("_confirm", "_find", "_patterns", "rule")
 
     def __init__(self, rule: Rule) -> None:
         self.rule: Final = rule
-        self._patterns: Final = tuple(compiled(pattern, case=rule.case) for pattern in rule.patterns)
-        self._confirm: Final = compiled(rule.confirm, case=rule.case) if rule.confirm else None
+        self._patterns: tuple[Any, ...] = ()
+        self._confirm: Any = None
         self._find: Final = DETECTORS[rule.detector].find if rule.detector else None
 
     def gates(self) -> tuple[str, ...]:
@@ -78,6 +83,8 @@ class _Probe:
         """Return what is found in a text, and whether that is all."""
         if self._find is not None:
             return self._find(text), True
+        if not self._patterns:
+            self._compile()
         if self._confirm is not None and self._confirm.search(text) is None:
             return [], True
         spans: list[Span] = []
@@ -87,6 +94,11 @@ class _Probe:
                     return _united(spans), False
                 spans.append(found.span())
         return _united(spans), True
+
+    def _compile(self) -> None:
+        rule = self.rule
+        self._confirm = compiled(rule.confirm, case=rule.case) if rule.confirm else None
+        self._patterns = tuple(compiled(pattern, case=rule.case) for pattern in rule.patterns)
 
 
 class Scanner:
@@ -172,13 +184,20 @@ def compiled(pattern: str, *, case: bool) -> Any:
         raise ValueError(text.decode(errors="replace") if isinstance(text, bytes) else str(text)) from None
 
 
+def relaxed(pattern: str) -> str:
+    """Return a pattern that matches wherever this one does, without the upper bounds that make an automaton large."""
+    if not ("{0," in pattern or "{1," in pattern) or r"\Q" in pattern:
+        return pattern
+    return _COUNTED.sub(lambda found: found[0] if found[1] is None else "*+"[int(found[1])], pattern)
+
+
 def _gate(patterns: Iterable[tuple[str, bool]]) -> Any:
     """Return the automaton of all patterns; each goes by its place."""
     import re2
 
     gate = re2.Set.SearchSet(_options(case=True))
     for pattern, case in patterns:
-        gate.Add(f"(?m){pattern}" if case else f"(?mi){pattern}")
+        gate.Add(f"(?m){relaxed(pattern)}" if case else f"(?mi){relaxed(pattern)}")
     gate.Compile()
     return gate
 

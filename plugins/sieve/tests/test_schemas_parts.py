@@ -20,6 +20,7 @@ from hauberk_sieve.schemas import Schemas
 from hauberk_sieve.schemas._calls import of_call
 from hauberk_sieve.schemas._fault import Fault, pointer
 from hauberk_sieve.schemas._known import Known
+from hauberk_sieve.schemas._options import Schemas as Table
 from hauberk_sieve.schemas._patterns import measured
 
 Json = dict[str, Any]
@@ -120,11 +121,12 @@ def test_references_to_secrets_are_texts_that_nobody_knows() -> None:
 
 
 def test_what_no_list_showed_is_said_to_be_missing() -> None:
-    """Where the schema of a tool is not known, an explanation says what it lacks."""
+    """Where a schema is required and not known, an explanation says what it lacks."""
     data = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "read", "arguments": {}}}
     message = Message(kind="request", toward="server", method="tools/call", data=data, id=1)
     call = ToolCall(message, Exchange(1, 1, "tools/call", ANONYMOUS, 0.0, 1), "files", dry=True)
-    guard = type("Alone", (), {"options_for": lambda self, plugin, server: Options()})()
-    mesh = Schemas(Setting(object, Options(), guard, Seen()))
-    assert mesh.judge(call, Connection(id="c", host="h", server="files", role="client")) is None
+    options = Options(schemas=Table(require=True))
+    guard = type("Alone", (), {"options_for": lambda self, plugin, server: options})()
+    mesh = Schemas(Setting(object, options, guard, Seen()))
+    assert mesh.judge(call, Connection(id="c", host="h", server="files", role="client")) is not None
     assert "schema" in call.lacking

@@ -80,6 +80,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """Times that schemas look at one value, all branches together (times)."""
     schema_inspected: int = 64
     """Tools of one list whose schemas are looked at when it passes; the others are when they are called (tools)."""
+    inspected_bytes: int = 64 * 1024
+    """All schemas of one list together that are looked at when it passes (bytes, as compact JSON)."""
     tasks: int = 1024
     """Tasks of one connection of which the tool is remembered, the oldest goes first (tasks)."""
     pattern_chars: int = 1024

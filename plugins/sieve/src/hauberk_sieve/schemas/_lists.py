@@ -65,7 +65,7 @@ def find(tools: list[Any]) -> Found:
         found = headers(tool) if annotated <= LIMITS.schema_bytes or not is_annotated else _TOO_MUCH
         if isinstance(found, Reason):
             invalid[tool["name"]] = found.text
-        if place >= LIMITS.schema_inspected or inspected_bytes + size > LIMITS.schema_bytes:
+        if place >= LIMITS.schema_inspected or inspected_bytes + size > LIMITS.inspected_bytes:
             left += 1
             continue
         inspected_bytes += size

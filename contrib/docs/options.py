@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import datetime as dt
 import inspect
 import itertools
 import json
@@ -63,6 +64,7 @@ _WORDS: Final[dict[Any, str]] = {
     str: "text",
     type(None): "",
     Path: "path",
+    dt.date: "date",
 }
 _MARKS: Final = ("narrow", "secret")
 _FEWEST: Final = 2

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from contrib.docs import rings, scenes_names, scenes_pins, scenes_schemas, scenes_text, scenes_who
+from contrib.docs import rings, scenes_asks, scenes_names, scenes_pins, scenes_schemas, scenes_text, scenes_who
 from contrib.docs.scene import Line, Scene
 from contrib.docs.scene import answer as _answer
 from contrib.docs.scene import call as _call
@@ -134,6 +134,7 @@ _FAILURES: Final = {
 EVENTS: Final = {
     **scenes_pins.EVENTS,
     **scenes_names.EVENTS,
+    **scenes_asks.EVENTS,
     **scenes_schemas.EVENTS,
     **scenes_text.EVENTS,
     **scenes_who.EVENTS,
@@ -170,6 +171,7 @@ REFUSALS: Final[dict[str, Scene]] = {
     **_FAILURES,
     **scenes_pins.REFUSALS,
     **scenes_names.REFUSALS,
+    **scenes_asks.REFUSALS,
     **scenes_schemas.REFUSALS,
     **scenes_text.REFUSALS,
     **scenes_who.REFUSALS,
@@ -186,6 +188,7 @@ UNPLAYED_REFUSALS: Final = {
 UNPLAYED_EVENTS: Final = {
     **scenes_pins.UNPLAYED_EVENTS,
     **scenes_names.UNPLAYED_EVENTS,
+    **scenes_asks.UNPLAYED_EVENTS,
     **scenes_text.UNPLAYED_EVENTS,
     **scenes_who.UNPLAYED_EVENTS,
     "policy.untold": ("policy", "warning", "logged", "`why`"),

@@ -328,12 +328,6 @@ def test_content_hash_is_of_the_whole_definition(text: str) -> None:
         assert (decision.allowed, decision.by) == (False, "content")
 
 
-def test_hash_is_that_of_the_pins() -> None:
-    """The hash in a rule is the one that ``hauberk pins list`` shows."""
-    items = pytest.importorskip("hauberk_pins._items")
-    assert items.item("tool", "x", DEFINITION).hash == f"sha256:{HASH}"
-
-
 def test_another_rule_allows_what_has_another_hash() -> None:
     """A hash takes nothing from what a rule without one allows; a deny rule still wins."""
     by_hash, plain = Entry(server="s", tool="x", content_hash=HASH), Entry(server="s", tool="x")

@@ -136,7 +136,7 @@ class Crossing(msgspec.Struct, eq=False):
     def _enter(self, raw: bytes | None, data: dict[str, Any] | None, proof: Proof | None = None) -> Message:
         way, session, chains = self.way, self.session, self.policy.chains
         if raw is None:
-            data, encoded = edge.normalise(data or {}, long=way.long)
+            data, encoded = edge.normalise(data or {}, long=way.long, bounds=session.bounds)
         else:
             data, encoded = edge.read(raw, bounds=session.bounds)
         kind, method, id = classify(data, session.bounds)
@@ -153,7 +153,7 @@ class Crossing(msgspec.Struct, eq=False):
             method = self.method
             if kind == "result":
                 check_result(data["result"])
-        self.route = route = chains.route(method)
+        self.route = route = chains.route(method, way.toward)
         way.long = len(encoded) > LONG
         if (route.idle_out if way.outward else route.idle_in) and data is checked:
             self.encoded = encoded
@@ -321,7 +321,7 @@ class Crossing(msgspec.Struct, eq=False):
 
     def hooks(self, message: Message) -> Walk:
         """Take a message that is no call through all message hooks of its way."""
-        route = self.policy.chains.route(message.method)
+        route = self.policy.chains.route(message.method, message.toward)
         for chain in (route.shape_out, route.admit_out) if self.way.outward else (route.inward,):
             if chain.steps:
                 message = self.walk(chain, message) if chain.plain else (yield from self.through(chain, message))

@@ -2,7 +2,8 @@
 
 The rules, each with its code:
 
-- only LF ends a line; a line is at most ``core.bounds.line_bytes`` long (``core.line_too_long``);
+- only LF ends a line; a line, or the text of what another parser read, is at most ``core.bounds.line_bytes`` long
+  (``core.line_too_long``);
 - a line is one JSON text in UTF-8, RFC 8259: no byte order mark, no NaN or Infinity, no lone surrogate, nothing after
   it (``core.not_json``);
 - it is an object (``core.not_an_object``); an array, which once meant a batch, is refused whole (``core.batch``);
@@ -123,7 +124,9 @@ def _values(text: bytes) -> int:
     return text.count(b",") + text.count(b"[") + text.count(b"{")
 
 
-def normalise(message: dict[str, Any], *, long: bool = False) -> tuple[dict[str, Any], bytes]:
+def normalise(
+    message: dict[str, Any], *, long: bool = False, bounds: Bounds | None = None
+) -> tuple[dict[str, Any], bytes]:
     """Check an object that another parser made, and make it our own.
 
     Equality proves that nothing changed on the way: the serialiser writes true, 1 and 1.0 apart, so values of different
@@ -132,13 +135,15 @@ def normalise(message: dict[str, Any], *, long: bool = False) -> tuple[dict[str,
     Args:
         message: The message; it is not changed.
         long: Whether it is likely to be long, so that its depth is measured while it is serialised.
+        bounds: ``line_bytes`` bounds its serialisation (bytes), where they are given.
 
     Returns:
         A copy of plain JSON values, and its serialisation.
 
     Raises:
-        Refused: ``core.not_an_object``, ``core.depth``, or ``core.not_json`` for what JSON cannot carry: NaN,
-            infinities, integers out of range, lone surrogates, keys that are no strings, tuples, dates and the like.
+        Refused: ``core.not_an_object``, ``core.depth``, ``core.line_too_long``, or ``core.not_json`` for what JSON
+            cannot carry: NaN, infinities, integers out of range, lone surrogates, keys that are no strings, tuples,
+            dates and the like.
     """
     if not isinstance(message, dict):
         raise rules.NOT_OBJECT.refused()
@@ -151,6 +156,8 @@ def normalise(message: dict[str, Any], *, long: bool = False) -> tuple[dict[str,
         own = b""
     if not own:
         raise (rules.DEPTH if _depth.too_deep(message) else rules.FOREIGN).refused()
+    if bounds is not None and len(own) > bounds.line_bytes:
+        raise rules.LINE.refused()
     if not long and len(own) > _SHALLOW_BYTES and not _shallow(own):
         gauge.dumps(message)
     plain = _copied(message, _FEW) if len(own) > _COUNTED_BYTES else None

@@ -13,21 +13,26 @@ Nothing here is loaded unasked. ``pytest -p hauberk.testing`` brings the fixture
 from __future__ import annotations
 
 from hauberk.testing._asserting import assert_refused, refusal_code
+from hauberk.testing._attacks_shown import FIELDS, POISON
 from hauberk.testing._clock import Clock
-from hauberk.testing._faces import DoesNotFit, Face
-from hauberk.testing._hostile import HostileServer, Tool
+from hauberk.testing._faces import DoesNotFit, Era, Face
+from hauberk.testing._hostile import HostileServer, Shown, Tool
 from hauberk.testing._messages import answer, call_params, notification, request
 from hauberk.testing._recorder import Recorder
 from hauberk.testing._rig import Port, Rig, guard_from
 
 __all__ = [
+    "FIELDS",
+    "POISON",
     "Clock",
     "DoesNotFit",
+    "Era",
     "Face",
     "HostileServer",
     "Port",
     "Recorder",
     "Rig",
+    "Shown",
     "Tool",
     "answer",
     "assert_refused",

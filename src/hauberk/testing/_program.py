@@ -1,4 +1,4 @@
-"""A hostile server as a program: one JSON-RPC message a line. Its one argument is made by `HostileServer.command`."""
+"""A hostile server as a program: one JSON-RPC message a line. Its one argument is made by `HostileServer.state`."""
 
 from __future__ import annotations
 
@@ -8,20 +8,21 @@ from typing import Any
 import msgspec
 import orjson
 
-from hauberk.testing._hostile import HostileServer, Tool, line
+from hauberk.testing._hostile import HostileServer, Shown, Tool, line
 
 
 class State(msgspec.Struct):
     """What a server begins with."""
 
     tools: list[Tool]
+    shown: Shown
     armed: list[tuple[str, dict[str, Any]]]
 
 
 def restored(text: str) -> HostileServer:
     """Return the server that a command was made from; tools stand as they were after the attacks on them."""
     state = msgspec.json.decode(text, type=State)
-    server = HostileServer(*state.tools)
+    server = HostileServer(*state.tools, shown=state.shown)
     for name, arguments in state.armed:
         if name != "rename":
             getattr(server, name)(**arguments)

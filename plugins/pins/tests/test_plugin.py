@@ -17,12 +17,13 @@ if TYPE_CHECKING:
 
 Trust = Callable[..., None]
 READ, WRITE = tool("read"), tool("write")
+INITIALIZE = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {}}
 
 
 async def pinned(guarded: Guarded, trust: Trust, server: Showing, **options: Any) -> None:
     """Show everything once, and trust it."""
     async with guarded(server, **options) as rig:
-        await rig.request("initialize", {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {}})
+        await rig.request("initialize", INITIALIZE)
         for method in ("tools/list", "prompts/list", "resources/list", "resources/templates/list"):
             await rig.request(method)
     trust()
@@ -72,6 +73,23 @@ async def test_trust_reaches_a_guard_that_runs(guarded: Guarded, trust: Trust, c
         await rig.call("read")
         assert len(server.called("read")) == 1
         assert await listed(rig) == ["read"]
+
+
+async def test_trust_reaches_a_server_that_introduced_itself_before(
+    guarded: Guarded, trust: Trust, clock: Clock
+) -> None:
+    """Until then it is refused as what nobody pinned, not as a change; after it, what is listed can be called too."""
+    server = Showing(READ)
+    async with guarded(server) as rig:
+        await rig.request("initialize", INITIALIZE)
+        assert await listed(rig) == []
+        await refused(rig, "read", "pins.unpinned")
+        await recorded(rig)
+        trust()
+        clock.turn(1)
+        assert await listed(rig) == ["read"]
+        await rig.call("read")
+        assert len(server.called("read")) == 1
 
 
 async def test_pins_of_one_server_bless_no_other(guarded: Guarded, trust: Trust) -> None:

@@ -146,7 +146,7 @@ class Judge:
         # What it said in the other revision's place stands: nobody has said anything else since.
         twins = [TWINS[key] for key in items if key in TWINS and self._book.was_shown(self._server, TWINS[key])]
         outcome = self._decided(page, items, ("server", frozenset({*items, *twins})))
-        sight.distrusted = next((key for key in items if key[1] in outcome.hidden), None)
+        sight.said = page.hashes
         return set(outcome.hidden), [*outcome.events, *outcome.once]
 
     # --- how it is reached ---
@@ -186,8 +186,8 @@ class Judge:
         """
         if self.stance.lenient:
             return None
-        if sight.distrusted is not None:
-            return self._deny(CHANGED, sight.distrusted, "is not what was pinned, so nothing of the server may be used")
+        if (refused := self._distrusted(sight)) is not None:
+            return refused
         digest, seen = sight.hash(key), ""
         if digest is None and dry and (last := self._book.last(self._server).get(key)) is not None:
             digest, seen = last.hash, ", as last seen"
@@ -198,6 +198,16 @@ class Judge:
             return None
         why = "is not pinned" if how == "unpinned" else "is not what was pinned"
         return self._deny(_decide.code(how, key), key, why + seen)
+
+    def _distrusted(self, sight: Sight) -> Deny | None:
+        """Return why nothing of the server may be used: what it said of itself is not pinned, or not any more."""
+        pins = self._book.pins(self._server)
+        for key, digest in sight.said.items():
+            if not self._passes(_decide.standing(key, digest, pins), digest):
+                known = any(kind == key[0] for kind, _ in pins)
+                code, why = (CHANGED, "is not what was pinned") if known else (UNPINNED, "is not pinned")
+                return self._deny(code, key, f"{why}, so nothing of the server may be used")
+        return None
 
     def _unlisted(self, sight: Sight, key: Key, *, dry: bool) -> Deny:
         if sight.is_complete(key[0]):
@@ -211,7 +221,7 @@ class Judge:
     def read_refusal(self, sight: Sight, uri: str) -> Deny | None:
         """Return why a resource may not be read: neither it nor a template that it is of may be used."""
         refused = self.refusal(sight, ("resource", uri))
-        if refused is None or sight.distrusted is not None or refused.code == CHANGED:
+        if refused is None or refused.code == CHANGED or self._distrusted(sight) is not None:
             return refused
         from hauberk_pins import _templates  # as above
 

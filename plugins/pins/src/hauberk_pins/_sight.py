@@ -47,7 +47,7 @@ class Page(msgspec.Struct, eq=False):
 class Sight:
     """What one connection was shown."""
 
-    __slots__ = ("_complete", "_epochs", "_items", "_memo", "_parts", "distrusted")
+    __slots__ = ("_complete", "_epochs", "_items", "_memo", "_parts", "said")
 
     def __init__(self) -> None:
         self._items: Final[dict[Key, Page]] = {}
@@ -56,8 +56,8 @@ class Sight:
         self._complete: Final[dict[str, int]] = {}
         self._parts: Final[dict[str, list[Page]]] = {}
         """The pages of each list that is under way."""
-        self.distrusted: Key | None = None
-        """What the server said of itself that is not pinned."""
+        self.said: Mapping[Key, str] = {}
+        """The hashes of what the server said of itself."""
 
     def hash(self, key: Key) -> str | None:
         """Return the hash of an item as it is shown now; None if it has to be listed first."""

@@ -6,14 +6,18 @@ listed order outwards and its reverse inwards. One number orders both ways, so w
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Final, Literal
 
 import msgspec
 
 from hauberk.layers import Layer
 
+Toward = Literal["server", "client"]
 HookName = Literal["on_connect", "on_send", "on_receive", "on_tool_call", "on_audit"]
+
+_BOTH: Final[tuple[Toward, ...]] = ("server", "client")
 
 
 class Step(msgspec.Struct, frozen=True):
@@ -27,6 +31,15 @@ class Step(msgspec.Struct, frozen=True):
     must_judge: bool = False
     methods: frozenset[str] | None = None
     """The methods of which it sees messages; None for all."""
+    toward: Mapping[Toward, frozenset[str]] = MappingProxyType({})
+    """The same for messages in one direction."""
+
+    def meets(self, method: str, toward: Toward) -> bool:
+        """Whether it sees messages of this method in this direction."""
+        if self.methods is not None and method not in self.methods:
+            return False
+        named = self.toward.get(toward)
+        return named is None or method in named
 
 
 class Chain:
@@ -50,12 +63,12 @@ class Chain:
 
 
 class Route:
-    """The message hooks that messages of one method meet."""
+    """The message hooks that messages of one method meet in one direction."""
 
     __slots__ = ("admit_out", "idle_in", "idle_out", "inward", "shape_out")
 
-    def __init__(self, outward: Iterable[Step], inward: Iterable[Step], method: str) -> None:
-        out, back = ([s for s in steps if s.methods is None or method in s.methods] for steps in (outward, inward))
+    def __init__(self, outward: Iterable[Step], inward: Iterable[Step], method: str, toward: Toward) -> None:
+        out, back = ([step for step in steps if step.meets(method, toward)] for steps in (outward, inward))
         self.shape_out: Final = _of("on_send", out, Layer.POLICY, Layer.CONTENT)
         """CONTENT and POLICY on the way out: the last that may rewrite arguments."""
         self.admit_out: Final = _of("on_send", out, Layer.REPLAY, Layer.ADMIT)
@@ -93,18 +106,21 @@ class Chains:
         self.frames_in: Final = _of("on_receive", inward, Layer.WIRE, Layer.SEAL)
         self.judged: Final = bool(self.judges or self.charges)
         named = {method for step in steps for method in step.methods or ()}
-        self._routes: Final = {method: Route(outward, inward, method) for method in named}
-        self._other: Final = Route(outward, inward, "")
-        routes = [*self._routes.values(), self._other]
+        named.update(method for step in steps for methods in step.toward.values() for method in methods)
+        self._routes: Final = {
+            toward: {method: Route(outward, inward, method, toward) for method in named} for toward in _BOTH
+        }
+        self._other: Final = {toward: Route(outward, inward, "", toward) for toward in _BOTH}
+        routes = [*self._other.values(), *(route for found in self._routes.values() for route in found.values())]
         self.seals: Final = any(step.layer is Layer.SEAL for step in steps)
         self.replays: Final = any(step.layer is Layer.REPLAY for step in steps)
         decisions = not (self.judges.plain and self.charges.plain)
         self.waits_outward: Final = decisions or not all(r.shape_out.plain and r.admit_out.plain for r in routes)
         self.waits_inward: Final = not (self.frames_in.plain and all(r.inward.plain for r in routes))
 
-    def route(self, method: str) -> Route:
-        """Return the message hooks for one method."""
-        return self._routes.get(method, self._other)
+    def route(self, method: str, toward: Toward) -> Route:
+        """Return the message hooks for one method in one direction."""
+        return self._routes[toward].get(method) or self._other[toward]
 
 
 def _of(hook: HookName, steps: Iterable[Step], low: Layer = Layer.WIRE, high: Layer = Layer.CONTENT) -> Chain:

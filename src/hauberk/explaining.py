@@ -148,7 +148,7 @@ async def explain(guard: Guard, server: str, tool: str, args: dict[str, Any]) ->
 
 def _not_run(policy: Policy) -> dict[str, list[str]]:
     chains = policy.chains
-    met = (chains.connect, chains.charges, chains.route(_METHOD).admit_out, chains.frames_out)
+    met = (chains.connect, chains.charges, chains.route(_METHOD, "server").admit_out, chains.frames_out)
     found: dict[str, list[str]] = {}
     for step in (step for chain in met for step in chain.steps if not is_run(step)):
         found.setdefault(step.plugin, []).append(step.hook)

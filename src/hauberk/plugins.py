@@ -22,7 +22,7 @@ import pluggy
 
 from hauberk import files, hookspecs
 from hauberk._document import FIRST_PARTY, WORDS
-from hauberk.chains import HookName, Step
+from hauberk.chains import HookName, Step, Toward
 from hauberk.config import Options
 from hauberk.layers import Layer
 from hauberk.methods import METHODS
@@ -251,12 +251,19 @@ def _step(name: str, plugin: Any, hook: HookName, function: Callable[..., Any], 
         is_async=is_async,
         must_judge=hook == "on_tool_call" and mode == "enforce" and bool(getattr(plugin, "must_judge", False)),
         methods=_methods(plugin, hook, layer),
+        toward=_toward(plugin) if hook in ("on_send", "on_receive") and layer >= Layer.REPLAY else {},
     )
     if mode == "audit" and hook != "on_audit":
         if not getattr(plugin, "observable", layer not in (Layer.WIRE, Layer.SEAL)):
             raise PluginError(f"plugin {name!r} cannot run in mode 'audit'", hint="use mode 'enforce' or 'off'")
         return observed(step)
     return step
+
+
+def _toward(plugin: Any) -> dict[Toward, frozenset[str]]:
+    """Return the methods of which the message hooks see messages in one direction, where the class names them."""
+    named = getattr(plugin, "toward", {})
+    return {toward: _named(plugin, methods, f"messages toward the {toward}") for toward, methods in named.items()}
 
 
 def _methods(plugin: Any, hook: HookName, layer: Layer) -> frozenset[str] | None:
@@ -269,14 +276,19 @@ def _methods(plugin: Any, hook: HookName, layer: Layer) -> frozenset[str] | None
             f"plugin {plugin.name!r} names methods for {hook} in layer {layer.name}",
             hint="name them for on_send and on_receive, in REPLAY and above; a frame has no method yet",
         )
+    return _named(plugin, named, hook)
+
+
+def _named(plugin: Any, named: Any, what: str) -> frozenset[str]:
+    """Check a list of methods."""
     if not isinstance(named, _COLLECTIONS) or not named or any(method not in METHODS for method in named):
         raise PluginError(
-            f"plugin {plugin.name!r} names {named!r} as the methods of {hook}",
+            f"plugin {plugin.name!r} names {named!r} as the methods of {what}",
             hint='name methods of the protocol: methods = {"on_receive": ("tools/list",)}',
         )
     if "tools/call" in named and (missing := [method for method in _OF_TASKS if method not in named]):
         raise PluginError(
-            f"plugin {plugin.name!r} names 'tools/call' for {hook} without {', '.join(map(repr, missing))}",
+            f"plugin {plugin.name!r} names 'tools/call' for {what} without {', '.join(map(repr, missing))}",
             hint="name them too: the result of a call that became a task comes by these",
         )
     return frozenset(named)
@@ -309,6 +321,11 @@ def _check_promises(name: str, plugin: Any) -> None:
     for hook in methods:
         if hook not in HOOKS:
             raise PluginError(f"plugin {name!r} names methods of {hook!r}, which is no hook", hint=_nearest(str(hook)))
+    toward = getattr(plugin, "toward", {})
+    if not isinstance(toward, Mapping) or set(toward) - {"server", "client"}:
+        raise PluginError(
+            f"plugin {name!r} has {toward!r} as toward", hint='write methods by direction: toward = {"server": (…)}'
+        )
     if getattr(plugin, "must_judge", False) and not _is_hook(plugin, "on_tool_call"):
         raise PluginError(f"plugin {name!r} must judge and has no on_tool_call", hint="give it one, or drop must_judge")
     for attribute, value in getattr(plugin, "__dict__", {}).items():

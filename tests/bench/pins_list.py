@@ -62,7 +62,7 @@ def _changing(rig: Rig, data: Any) -> Callable[[], Any]:
 def _passing(rig: Rig, data: Any) -> Callable[[], Any]:
     """Return a function that takes a list through pins, as if it had just come."""
     encoded, latest = orjson.dumps(data), rig.session.lists.latest
-    chain, clock = rig.guard.policy.chains.route("tools/list").inward, time.monotonic
+    chain, clock = rig.guard.policy.chains.route("tools/list", "client").inward, time.monotonic
 
     def passing() -> Any:
         content = Content(encoded, data, "tools/list", latest)

@@ -55,7 +55,7 @@ async def _measured(toml: str) -> Any:
 def _passing(rig: Rig, encoded: bytes) -> Callable[[], Any]:
     """Return a function that takes the list through the plugins, as if it had just come."""
     data, latest = orjson.loads(encoded), rig.session.lists.latest
-    chain, clock = rig.guard.policy.chains.route("tools/list").inward, time.monotonic
+    chain, clock = rig.guard.policy.chains.route("tools/list", "client").inward, time.monotonic
 
     def passing() -> Any:
         content = Content(encoded, data, "tools/list", latest)

@@ -13,6 +13,8 @@ from tests.core.harness import RESULT, notification, request, rig, ring
 from hauberk.chains import Chain, Chains, HookName, Step
 from hauberk.layers import Layer
 from hauberk.message import Frame, Message
+from hauberk.plugins import Registry
+from hauberk.refusals import PluginError
 
 OUT = ["content", "policy", "admit", "replay", "seal", "gate", "wire"]
 """The layers from the host to the wire."""
@@ -146,7 +148,7 @@ def test_the_way_in_is_the_way_out_backwards(both: list[tuple[Any, Layer]]) -> N
     layers = [layer for _, layer in both]
     outward = Chains([step(n, "on_send", layer) for n, layer in enumerate(layers)])
     inward = Chains([step(n, "on_receive", layer) for n, layer in enumerate(layers)])
-    out, back = outward.route("x"), inward.route("x")
+    out, back = outward.route("x", "server"), inward.route("x", "server")
     way_out = names(out.shape_out, out.admit_out, outward.frames_out)
     assert way_out == names(inward.frames_in, back.inward)[::-1]
     assert sorted(way_out) == sorted(f"p{n}" for n in range(len(layers)))
@@ -161,7 +163,7 @@ def test_every_step_stands_in_exactly_one_chain(steps: list[tuple[Any, Layer]]) 
         for n, (hook, layer) in enumerate(steps)
     ]
     chains = Chains(made)
-    route = chains.route("x")
+    route = chains.route("x", "server")
     outwards = names(route.shape_out, route.admit_out, chains.frames_out, chains.judges, chains.charges)
     assert sorted(outwards + names(chains.frames_in, route.inward, chains.connect)) == sorted(s.plugin for s in made)
 
@@ -175,9 +177,55 @@ def test_a_hook_that_names_methods_meets_these_alone(steps: list[tuple[Any, Laye
     chains = Chains([structs.replace(s, methods=methods) if n in narrow else s for n, s in enumerate(made)])
     everywhere = [s for n, s in enumerate(made) if n not in narrow]
     for method, met in (("tools/list", made), ("tools/call", everywhere)):
-        route, alone = chains.route(method), Chains(met).route(method)
+        route, alone = chains.route(method, "client"), Chains(met).route(method, "client")
         for chain in ("shape_out", "admit_out", "inward"):
             assert names(getattr(route, chain)) == names(getattr(alone, chain))
+
+
+@given(STEPS, st.sets(st.integers(0, 11)))
+def test_a_hook_that_names_methods_of_a_direction_meets_these_alone(
+    steps: list[tuple[Any, Layer]], narrow: set[int]
+) -> None:
+    """A hook that names the methods of one direction is in no chain of others there, and in all of the other one."""
+    steps = [(hook, layer) for hook, layer in steps if hook in ("on_send", "on_receive") and layer >= Layer.REPLAY]
+    made = [step(n, hook, layer) for n, (hook, layer) in enumerate(steps)]
+    toward = {"server": frozenset({"tools/list"})}
+    chains = Chains([structs.replace(s, toward=toward) if n in narrow else s for n, s in enumerate(made)])
+    everywhere = [s for n, s in enumerate(made) if n not in narrow]
+    for method, way, met in (
+        ("tools/list", "server", made),
+        ("tools/call", "server", everywhere),
+        ("x", "server", everywhere),
+        ("tools/call", "client", made),
+        ("x", "client", made),
+    ):
+        route, alone = chains.route(method, way), Chains(met).route(method, way)  # type: ignore[arg-type]
+        for chain in ("shape_out", "admit_out", "inward"):
+            assert names(getattr(route, chain)) == names(getattr(alone, chain))
+
+
+@pytest.mark.parametrize("role", ["client", "server"])
+async def test_only_the_named_methods_of_a_direction_are_seen(role: Any) -> None:
+    """With ``toward`` a hook sees what travels one way by its method, and everything the other way, in both roles."""
+    seen: list[tuple[str, str]] = []
+
+    def see(message: Message, _: Any) -> None:
+        seen.append((message.toward, message.method))
+
+    narrow = ring("narrow", on_send=see, on_receive=see, toward={"server": ("ping",)})
+    async with rig(narrow, role=role) as r:
+        up, down = (r.session.out, r.session.inn) if role == "client" else (r.session.inn, r.session.out)
+        await r.send(up, request("tools/list", id=4))
+        await r.send(down, {"jsonrpc": "2.0", "id": 4, "result": {"tools": []}})
+        await r.send(up, request("ping", id=5))
+    assert seen == [("client", "tools/list"), ("server", "ping")]
+
+
+@pytest.mark.parametrize("toward", [("ping",), {"host": ("ping",)}, {"server": ()}, {"server": ("ping/pong",)}])
+def test_directions_and_methods_that_do_not_exist_are_load_errors(toward: Any) -> None:
+    """A slip in ``toward`` would hide messages from a hook, so it stops the load."""
+    with pytest.raises(PluginError):
+        Registry().add(ring(on_send=lambda *_: None, toward=toward))
 
 
 async def test_only_the_named_methods_are_seen() -> None:
@@ -233,7 +281,7 @@ def test_async_hooks_say_where_messages_may_wait(hook: Any, layer: Layer, outwar
 def test_a_direction_with_a_hook_is_not_idle(hook: Any, layer: Layer, out: bool, inn: bool) -> None:
     """A message is forwarded as it was checked only where no hook of its direction, and no judge, could see it."""
     chains = Chains([step(0, hook, layer)])
-    route = chains.route("tools/call")
+    route = chains.route("tools/call", "client")
     assert (route.idle_out and not chains.judged, route.idle_in and not chains.judged) == (out, inn)
 
 

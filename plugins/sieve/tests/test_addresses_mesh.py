@@ -380,7 +380,7 @@ async def test_sieve_waits_for_no_address_unless_it_is_told_to() -> None:
     ):
         async with guard_from(toml) as rig:
             assert type(rig.guard.loaded["sieve"].plugin) is kind
-            assert rig.guard.chains.route("tools/call").inward.plain is (kind is Sieve)
+            assert rig.guard.chains.route("tools/call", "client").inward.plain is (kind is Sieve)
 
 
 async def test_server_whose_table_does_not_say_so_is_not_looked_up() -> None:

@@ -52,6 +52,8 @@ class Mesh:
     """Unique in a sieve; a reload hands the state of the old mesh to the new one of this word."""
     methods: tuple[str, ...] = ()
     """The methods of the messages that `look` gets: requests, results, errors and notifications, in both directions."""
+    toward_server: tuple[str, ...] | None = None
+    """The methods of those that travel to the server, where they are fewer."""
     everything: bool = False
     """Whether `look` gets every message instead, also those of methods that only the configuration knows."""
 

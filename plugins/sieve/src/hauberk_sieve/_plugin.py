@@ -43,6 +43,8 @@ MESHES: Final[tuple[type[Mesh], ...]] = (
 )
 """In the order in which a message meets them."""
 _LISTS: Final = ("tools/list",)
+Look = Callable[[Message, Connection], Message | None]
+Looks = dict[str, tuple[Look, ...]]
 
 
 class Sieve:
@@ -69,10 +71,9 @@ class Sieve:
         self.meshes: Final = setting.meshes
         for mesh in MESHES:
             setting.meshes[mesh.word] = mesh(setting)
-        self._looks: Final = {method: self._looks_at(method) for method in self._methods()}
-        self._other: Final = self._looks_at("")
-        named = tuple(self._looks)
-        self.methods: Final = {} if self._other else {"on_send": named, "on_receive": named}
+        self._looks: Final[dict[str, Looks]] = {way: self._looks_at(way) for way in ("client", "server")}
+        self._other: Final = {way: self._of(way, "") for way in self._looks}
+        self.toward: Final = {way: tuple(looks) for way, looks in self._looks.items() if not self._other[way]}
         self._suspicion: Final = setting.meshes[Suspicion.word]
         self._judges: Final = tuple(m.judge for m in self.meshes.values() if type(m).judge is not Mesh.judge)
 
@@ -125,20 +126,32 @@ class Sieve:
         """Return what shows that the meshes are live."""
         return [probe for mesh in self.meshes.values() for probe in mesh.probes()]
 
-    def _methods(self) -> dict[str, None]:
-        return dict.fromkeys((*_LISTS, *(method for mesh in self.meshes.values() for method in mesh.methods)))
+    def _looks_at(self, toward: str) -> Looks:
+        """Return what looks at the messages of each method in one direction."""
+        named = (method for mesh in self.meshes.values() for method in _named(mesh, toward))
+        methods = dict.fromkeys((*_LISTS, *named) if toward == "client" else named)
+        return {method: self._of(toward, method) for method in methods}
 
-    def _looks_at(self, method: str) -> tuple[Callable[[Message, Connection], Message | None], ...]:
-        return tuple(mesh.look for mesh in self.meshes.values() if mesh.everything or method in mesh.methods)
+    def _of(self, toward: str, method: str) -> tuple[Look, ...]:
+        return tuple(mesh.look for mesh in self.meshes.values() if _meets(mesh, toward, method))
 
     def _sifted(self, message: Message, connection: Connection) -> Message | None:
         if message.method in _LISTS:
             self._seen.take(message, connection)
         passed = message
         try:
-            for look in self._looks.get(message.method, self._other):
+            for look in self._looks[message.toward].get(message.method, self._other[message.toward]):
                 passed = look(passed, connection) or passed
         except Refused:
             self._suspicion.refused(message, connection)
             raise
         return None if passed is message else passed
+
+
+def _named(mesh: Mesh, toward: str) -> tuple[str, ...]:
+    return mesh.methods if toward == "client" or mesh.toward_server is None else mesh.toward_server
+
+
+def _meets(mesh: Mesh, toward: str, method: str) -> bool:
+    everything = mesh.everything and (toward == "client" or mesh.toward_server is None)
+    return everything or method in _named(mesh, toward)

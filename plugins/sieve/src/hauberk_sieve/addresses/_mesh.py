@@ -13,7 +13,7 @@ from hauberk_sieve._mesh import Mesh, PerServer, Setting
 from hauberk_sieve._spelling import shown
 from hauberk_sieve.addresses import _resolve
 from hauberk_sieve.addresses._options import is_patient, origins
-from hauberk_sieve.addresses._places import METHODS, Found, Sift, asked, is_plain
+from hauberk_sieve.addresses._places import METHODS, READS, Found, Sift, asked, is_plain
 from hauberk_sieve.addresses._policy import Policy, Use
 from hauberk_sieve.addresses._url import PORTS, Unreadable, Url, read, scheme_of
 
@@ -42,6 +42,7 @@ class Addresses(Mesh):
 
     word = "addresses"
     methods = METHODS
+    toward_server = READS
 
     def __init__(self, setting: Setting) -> None:
         super().__init__(setting)

@@ -39,6 +39,7 @@ class Asks(Mesh):
 
     word = "asks"
     methods = (*QUESTIONS, *_USES)
+    toward_server = (ROOTS,)
 
     def __init__(self, setting: Setting) -> None:
         super().__init__(setting)

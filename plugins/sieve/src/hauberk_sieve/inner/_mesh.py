@@ -43,6 +43,7 @@ class InnerCalls(Mesh):
     """Meta-tools: the tool that is meant is an argument, and so are several calls at once (S1.2, S1.3, S1.6)."""
 
     word = "inner"
+    toward_server = ()
 
     def __init__(self, setting: Setting) -> None:
         super().__init__(setting)

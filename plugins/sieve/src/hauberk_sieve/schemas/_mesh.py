@@ -59,6 +59,7 @@ class Schemas(Mesh):
 
     word = "schemas"
     methods = ("tools/list", "tools/call", *_OF_TASKS)
+    toward_server = ()
 
     def __init__(self, setting: Setting) -> None:
         super().__init__(setting)

@@ -32,6 +32,7 @@ class Text(Mesh):
 
     word = "text"
     everything = True  # what no revision knows can be read too
+    toward_server = tuple(_USES)
 
     def __init__(self, setting: Setting) -> None:
         super().__init__(setting)

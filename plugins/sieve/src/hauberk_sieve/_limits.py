@@ -100,7 +100,9 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """Depth of a value times the longest chain, beyond which likewise: finding the place takes a stack (schemas)."""
     work_states: int = 16_384
     """States of the estimate of one schema's work (states)."""
-    work_steps: int = 500_000
+    work_explored: int = 50_000
+    """Places in the states of one estimate, those of all states together; and of all schemas of a list (places)."""
+    work_steps: int = 100_000
     """Values that the estimate looks at (values)."""
 
 

@@ -95,15 +95,21 @@ class Known:
         return ready
 
 
-def inspected(definition: dict[str, Any]) -> Reason | None:
-    """Return why a schema of a definition is unusable, as far as can be told without compiling it."""
+def inspected(definition: dict[str, Any]) -> tuple[Reason | None, int]:
+    """Return why a schema of a definition is unusable, as far as can be told without compiling it.
+
+    Returns:
+        It, and how much there was to look at (places).
+    """
+    spent = 0
     for member in ("inputSchema", "outputSchema"):
         data = _data(definition[member]) if member in definition else b""
         if data:
             made = data if isinstance(data, Reason) else _made(lambda data=data: Work(Graph(orjson.loads(data))))  # type: ignore[misc]
             if isinstance(made, Reason):
-                return made
-    return None
+                return made, spent + (LIMITS.schema_branches if made.rule == "work" else 0)
+            spent += made.spent
+    return None, spent
 
 
 def measured(definition: dict[str, Any]) -> tuple[int, bool]:

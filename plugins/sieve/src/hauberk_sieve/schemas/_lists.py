@@ -58,18 +58,21 @@ def find(tools: list[Any]) -> Found:
     invalid: dict[str, str] = {}
     unusable: dict[str, str] = {}
     named = [tool for tool in tools if isinstance(tool, dict) and isinstance(tool.get("name"), str)]
-    annotated = inspected_bytes = left = 0
+    annotated = inspected_bytes = explored = left = 0
     for place, tool in enumerate(named):
         size, is_annotated = measured(tool)
         annotated += size if is_annotated else 0
         found = headers(tool) if annotated <= LIMITS.schema_bytes or not is_annotated else _TOO_MUCH
         if isinstance(found, Reason):
             invalid[tool["name"]] = found.text
-        if place >= LIMITS.schema_inspected or inspected_bytes + size > LIMITS.inspected_bytes:
+        is_much = inspected_bytes + size > LIMITS.inspected_bytes or explored > LIMITS.work_explored
+        if place >= LIMITS.schema_inspected or is_much:
             left += 1
             continue
         inspected_bytes += size
-        if (reason := inspected(tool)) is not None:
+        reason, spent = inspected(tool)
+        explored += spent
+        if reason is not None:
             unusable[tool["name"]] = f"{reason.rule}: {reason.text}"
     return Found(frozenset(invalid), _first(invalid), len(unusable), _first(unusable), left)
 

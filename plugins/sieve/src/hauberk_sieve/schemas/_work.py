@@ -75,13 +75,15 @@ class Work:
         self._places: Final = graph.places
         self._closures: Final[dict[int, Counts]] = {}
         self._heights: Final[dict[int, int]] = {}
-        self._size = 0
+        self._size = self._explored_so_far = 0
         self._states: Final[dict[frozenset[tuple[int, int]], State]] = {}
         for index in range(len(self._places)):
             self._closure(index, ())
         self.height: Final = max(self._heights.values())
         """The longest chain of places that look at one value."""
         self._per_value, self._per_byte = self._explored()
+        self.spent: Final = self._size + self._explored_so_far
+        """What it took to make the estimate (places met; about a microsecond each)."""
 
     def of_size(self, size: int) -> float:
         """Return what a value of so many bytes of JSON may cost; infinite where that says nothing (rule 2)."""
@@ -100,10 +102,11 @@ class Work:
     def of(self, value: Any, most: float) -> float:
         """Return what this value may cost; infinite where that is more than ``most`` (rule 3)."""
         self._states.clear()
-        root = self._state({0: 1})
-        spent, steps = self._leaf(value, root), 0
-        todo: list[tuple[Any, State, float]] = [(value, root, 0.0)]
+        self._explored_so_far = 0
         try:
+            root = self._state({0: 1})
+            spent, steps = self._leaf(value, root), 0
+            todo: list[tuple[Any, State, float]] = [(value, root, 0.0)]
             while todo:
                 found, state, deep = todo.pop()
                 steps += len(found) if type(found) in _HOLDERS else 0
@@ -149,6 +152,7 @@ class Work:
         found = state.by_name.get(name)
         if found is None:
             targets: Counter[int] = Counter()
+            self._explore(len(state.counts))
             for index, count in state.counts.items():
                 place = self._places[index]
                 for target in (*place.other, *((place.members[name],) if name in place.members else ())):
@@ -162,6 +166,7 @@ class Work:
             firsts: list[Counter[int]] = []
             for index, count in state.counts.items():
                 place = self._places[index]
+                self._explore(1 + len(place.other) + len(place.items) + sum(map(len, firsts[: len(place.first)])))
                 for total, targets in zip(sums, (place.other, place.names, place.items), strict=True):
                     for target in targets:
                         total[target] += count
@@ -176,10 +181,11 @@ class Work:
         """Return the state of places and of all that look at the same value with them.
 
         Raises:
-            Unusable: There are too many states.
+            Unusable: There are too many states, or too many places in them.
         """
         total: Counter[int] = Counter()
         for index, count in counts.items():
+            self._explore(len(self._closures[index]))
             for target, times in self._closures[index].items():
                 total[target] += count * times
         if max(total.values(), default=0) > LIMITS.work:
@@ -191,6 +197,16 @@ class Work:
                 raise Unusable("work", "it leads to too many states")
             found = self._states[key] = State(dict(total), self._places)
         return found
+
+    def _explore(self, places: int) -> None:
+        """Count places that are met; a few hundred bytes of schema can make many states of many places each.
+
+        Raises:
+            Unusable: They are too many.
+        """
+        self._explored_so_far += places
+        if self._explored_so_far > LIMITS.work_explored:
+            raise Unusable("work", "it leads to too many states")
 
     def _closure(self, index: int, above: tuple[int, ...]) -> Counts:
         """Return how often each place looks at a value that this one looks at."""
@@ -229,7 +245,7 @@ class Work:
                     byte = max(byte, state.per_byte, state.per_name_byte + names.per_byte)
                     deep = max(deep, state.deep)
                     todo += [other, items, *state.by_index, *(self._member(state, name) for name in state.names)]
-        except Unusable:  # places that multiply on the way down: what a value costs depends on how deep it is
+        except Unusable:  # places or states multiply on the way down: what a value costs depends on how deep it is
             return math.inf, math.inf
         finally:
             self._states.clear()

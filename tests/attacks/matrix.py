@@ -1,7 +1,7 @@
 """Every attack of the hostile server, what stops it, and what must not get through.
 
-A row is one attack. It is played in process, through the SDK's client, and through ``hauberk run``; in each era in which
-it exists; and unguarded, where it has to get through, or it would prove nothing.
+A row is one attack. It is played in process, through the SDK's client, and through ``hauberk run``; in each era in
+which it exists; and unguarded, where it has to get through, or it would prove nothing.
 """
 
 from __future__ import annotations
@@ -10,24 +10,30 @@ from collections.abc import Callable
 from typing import Any, Final, Literal, NamedTuple
 
 from hauberk.testing import FIELDS, POISON, Era, HostileServer, Shown, Tool
+from hauberk.testing._attacks_shown import Looks, looking_like
 
 Way = Literal["in process", "hauberk run"]
 WAYS: Final[tuple[Way, ...]] = ("in process", "hauberk run")
 ERAS: Final[tuple[Era, ...]] = ("2025-11-25", "2026-07-28")
 
-SIEVE: Final = """
+POLICY: Final = """
+[core.bounds]
+retries = 2
+
 [sieve]
 default = "deny"
-allow = ["files/read_note", "files/list_notes", "files/welcome"]
-"""
-RESOURCES: Final = """
-[[sieve.allow]]
-server = "files"
-resources = ["note://*"]
+allow = [
+    "files/read_note",
+    "files/list_notes",
+    "mail/send_email",
+    { server = "files", prompt = "welcome", resource = "*" },
+]
 
-[server.mail.sieve]
-allow = ["mail/send_email"]
+[sieve.storms]
+pages = 100
 """
+"""What an operator wrote for a server of notes, called ``files``, and one of mail; all else stands as it comes."""
+PINS: Final = "\n[pins]\n"
 READ: Final = {
     "type": "object",
     "properties": {
@@ -35,6 +41,13 @@ READ: Final = {
         "filter": {"type": "object", "properties": {"by": {"type": "string"}}},
     },
 }
+
+
+Place = Literal["shared", "alone", "at once"]
+"""In a process with others; in one of its own; in one of its own, where nobody waits for answers."""
+_UNANSWERED: Final = frozenset({"wrong_id", "twin_id", "answer_twice"})
+_LASTING: Final = frozenset({"storm", "change_after_list"})
+"""What they do lasts longer than their walk."""
 
 
 class Seen(NamedTuple):
@@ -55,15 +68,33 @@ class Row(NamedTuple):
     attack: str
     arguments: dict[str, Any]
     code: str
-    """The code of an event that tells that it was stopped."""
+    """The code of an event that tells that it was stopped; empty where the core makes it harmless without a word."""
     canary: str = ""
     """What reaches the host where nothing stops it."""
     evil: str = ""
     """The tool whose call reaches the server where nothing stops it."""
     pinned: bool = False
     """Whether the server was trusted before, with the plugin `pins`."""
+    also: str = ""
+    """A second attack, at the same time."""
+    told: bool = False
+    """Whether it passes by default, and an event tells of it."""
     passed: Callable[[Seen], bool] | None = None
     """Whether it got through, where neither a canary nor a call shows it."""
+
+    @property
+    def place(self) -> Place:
+        """How it is played through a pipe."""
+        if HostileServer.attacks()[self.attack] == {"bytes"} or self.attack in _UNANSWERED:
+            return "at once"
+        opening = str(self.arguments.get("field", "")).startswith(("instructions", "serverInfo"))
+        return "alone" if opening or self.attack in _LASTING else "shared"
+
+    @property
+    def called(self) -> str:
+        """The attack as it is asked for."""
+        asked = f"{self.attack}({', '.join(f'{key}={value!a}' for key, value in self.arguments.items())})"
+        return f"{asked}, {self.also}()" if self.also else asked
 
     @property
     def eras(self) -> list[Era]:
@@ -82,6 +113,8 @@ class Row(NamedTuple):
 
     def arm(self, server: HostileServer) -> None:
         """Let a server attack."""
+        if self.also:
+            getattr(server, self.also)()
         getattr(server, self.attack)(**self.arguments)
 
 
@@ -111,6 +144,17 @@ _POISONED: Final = {
     "template.uriTemplate": (f"note://{KEY}/{{number}}", "sieve.scanned"),
     "tool.inputSchema.property": (KEY, "sieve.scanned"),
 }
+
+
+_LOOKS: Final[tuple[tuple[Looks, str], ...]] = (
+    ("edit", "sieve.hidden"),
+    ("case", "sieve.hidden"),
+    ("zero-width", "sieve.names"),
+    ("confusable", "sieve.names"),
+    ("bidi", "sieve.names"),
+    ("tags", "sieve.names"),
+    ("full-width", "sieve.names"),
+)
 
 
 def _poisons() -> list[Row]:
@@ -165,7 +209,7 @@ def _endless(seen: Seen) -> bool:
 
 
 def _circle(seen: Seen) -> bool:
-    return seen.heard.count('"again"') > 3
+    return seen.heard.count('"again"') > 40
 
 
 def _joined(seen: Seen) -> bool:
@@ -186,7 +230,7 @@ ROWS: Final[tuple[Row, ...]] = (
     Row("poison on page 7", "hide", {"name": "list_notes", "text": POISON}, "sieve.scanned", POISON),
     Row("pages without an end", "endless_cursor", {}, "sieve.endless_list", passed=_endless),
     Row("pages in a circle", "endless_cursor", {"circle": True}, "sieve.endless_list", passed=_circle),
-    Row("another server's tool", "shadow", {"name": "send_email"}, "sieve.shadowed", "send_email", "send_email"),
+    Row("another server's tool", "shadow", {"name": "send_email"}, "sieve.hidden", '"name":"send_email"', "send_email"),
     Row("one name, two definitions", "twice", {"name": "read_note", "text": "other"}, "sieve.names", '"other"'),
     *(
         Row(
@@ -195,16 +239,9 @@ ROWS: Final[tuple[Row, ...]] = (
             {"name": "read_note", "looks": looks, "text": "squatting"},
             code,
             "squatting",
+            looking_like("read_note", looks),
         )
-        for looks, code in [
-            ("edit", "sieve.hidden"),
-            ("case", "sieve.names"),
-            ("zero-width", "sieve.names"),
-            ("confusable", "sieve.names"),
-            ("bidi", "sieve.names"),
-            ("tags", "sieve.names"),
-            ("full-width", "sieve.names"),
-        ]
+        for looks, code in _LOOKS
     ),
     *(
         Row(
@@ -217,7 +254,7 @@ ROWS: Final[tuple[Row, ...]] = (
         for fault in ("remote-ref", "file-ref", "redos", "exponential", "circle")
     ),
     Row("a result that breaks its schema", "break_promise", {"text": "manifold"}, "sieve.result_schema", "manifold"),
-    Row("a list to keep for ever", "cached", {}, "sieve.hidden", str(2**53)),
+    Row("a list to keep for ever", "cached", {}, "", str(2**53)),
     Row("injection in an error's message", "error", {"text": IMAGE}, "sieve.scanned", IMAGE),
     Row("injection in an error's data", "error", {"data": {"why": IMAGE}}, "sieve.scanned", IMAGE),
     Row("exfiltration in structured content", "structured", {"text": IMAGE}, "sieve.scanned", IMAGE),
@@ -271,7 +308,7 @@ ROWS: Final[tuple[Row, ...]] = (
     ),
     Row("the host's roots", "roots", {}, "sieve.ask", "roots/list"),
     Row("sampling out of the blue", "ask", {}, "sieve.ask", "sampling/createMessage"),
-    Row("input without an end", "input_loop", {}, "core.rounds", "round-7"),
+    Row("input without an end", "input_loop", {}, "core.rounds", "round-5"),
     Row("a storm of news", "storm", {}, "sieve.storm", passed=_stormy),
     *_changes(),
     Row(
@@ -305,10 +342,14 @@ ROWS: Final[tuple[Row, ...]] = (
         "shadow",
         {"name": "send_email"},
         "pins.hidden",
-        "send_email",
+        '"name":"send_email"',
         "send_email",
         pinned=True,
     ),
+    Row("instructions in a result", "answer_with", {"text": POISON}, "sieve.scanned", POISON, told=True),
+    Row("instructions in an error", "error", {"text": POISON}, "sieve.scanned", POISON, told=True),
+    Row("instructions in structured content", "structured", {"text": POISON}, "sieve.scanned", POISON, told=True),
+    Row("instructions in a log message", "log", {"text": POISON}, "sieve.scanned", POISON, told=True),
     Row("an answer that nobody asked for", "wrong_id", {"id": "forged"}, "core.unmatched", '"forged"'),
     Row("an answer under a twin of the id", "twin_id", {}, "core.unmatched", passed=_twin),
     Row("two answers", "answer_twice", {}, "core.unmatched", passed=_again),

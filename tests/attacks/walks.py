@@ -21,7 +21,7 @@ from hauberk.testing import Era, HostileServer
 MODES: Final = {"2025-11-25": "legacy", "2026-07-28": "auto"}
 PAGES: Final = 150
 """So many pages of a list a host takes."""
-ROUNDS: Final = 8
+ROUNDS: Final = 6
 """So often a host answers a call that wants more input."""
 ARGUMENTS: Final = {"path": "a" * 32, "filter": {"by": "day"}}
 
@@ -74,7 +74,7 @@ class _Tapped:
         await self._inner.__aenter__()
         return self
 
-    async def __aexit__(self, *how: Any) -> Any:
+    async def __aexit__(self, *how: object) -> Any:
         return await self._inner.__aexit__(*how)
 
     def __getattr__(self, name: str) -> Any:

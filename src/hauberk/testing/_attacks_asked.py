@@ -39,14 +39,13 @@ class AskedAttacks(Honest):
     @attack(eras=frozenset({STATELESS}))
     def input_loop(self) -> None:
         """Want another round for each round of a call, for ever."""
-        rounds = 0
 
         def change(message: dict[str, Any], said: list[Said]) -> list[Said]:
-            nonlocal rounds
             if message["method"] != "tools/call" or era_of(message) != STATELESS:
                 return said
-            rounds += 1
-            return [answer({"resultType": "input_required", "requestState": f"round-{rounds}"}, id=message["id"])]
+            last = str(message["params"].get("requestState", "round-0")).rpartition("-")[2]
+            more = {"resultType": "input_required", "requestState": f"round-{int(last) + 1}"}
+            return [answer(more, id=message["id"])]
 
         self._from_now(change)
 

@@ -90,8 +90,19 @@ class SaidAttacks(Honest):
     @attack()
     def break_promise(self, text: str = "many") -> None:
         """Show an ``outputSchema`` that wants a number, and answer with a text."""
-        self._from_now(edited(["tools/list"], lambda result, _: result["tools"][0].update(outputSchema=_NUMBERS)))
-        self._calls({"structuredContent": {"count": text}})
+        broken = ""
+
+        def promise(result: dict[str, Any], _: dict[str, Any]) -> None:
+            nonlocal broken
+            broken = result["tools"][0]["name"]
+            result["tools"][0]["outputSchema"] = _NUMBERS
+
+        def breach(result: dict[str, Any], message: dict[str, Any]) -> None:
+            if message["params"].get("name") == broken:
+                result["structuredContent"] = {"count": text}
+
+        self._from_now(edited(["tools/list"], promise))
+        self._from_now(edited(["tools/call"], breach))
 
     @attack()
     def log(self, text: str) -> None:

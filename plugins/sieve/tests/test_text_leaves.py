@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hauberk_sieve.text import Leaf, walk
-from hauberk_sieve.text._leaves import pointer
+from hauberk_sieve.text._leaves import flat, pointer
 
 SCALARS = (
     st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats(allow_nan=False, allow_infinity=False)
@@ -142,3 +142,22 @@ def test_codes_are_spelled() -> None:
 def test_pointer_is_escaped() -> None:
     """A pointer follows RFC 6901."""
     assert pointer(("a/b", "m~n", 0, "")) == "/a~1b/m~0n/0/"
+
+
+@given(JSON)
+def test_flat_text_is_what_a_walk_finds(value: Any) -> None:
+    """Where the quick walk answers at all, it has the very leaves of the other one, and no more."""
+    found = flat(value)
+    leaves = walk(value)
+    if found is not None:
+        assert not leaves.numbers
+        assert not leaves.skipped
+        assert sorted(found.split("\n")) == sorted(leaves.joined().split("\n"))
+
+
+@pytest.mark.parametrize(
+    "value", [{"a": 1}, [0.5], {"mimeType": "x", "data": "aGk="}, [72, 101, 108, 108, 111, 33, 33, 33]]
+)
+def test_flat_text_leaves_the_rest_to_the_walk(value: Any) -> None:
+    """Numbers, what is binary, and what an array spells are not for the quick walk."""
+    assert flat(value) is None

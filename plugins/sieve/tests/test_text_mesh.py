@@ -520,6 +520,7 @@ async def test_scan_that_fails_refuses(link: Connect, monkeypatch: pytest.Monkey
 
     between = await link(ALL)
     monkeypatch.setattr(Scanner, "scan", fail)
+    monkeypatch.setattr(Scanner, "clears", fail)
     between.call("a")
     got = between.answer({"content": [{"type": "text", "text": "ok"}]})
     assert got["error"]["data"]["code"] == "core.hook_failed"

@@ -69,6 +69,20 @@ def test_canary_is_found_beside_anything(value: Any, canary: str) -> None:
         assert any(one.leaf.text == canary for one in found.findings)
 
 
+@given(st.text() | st.sampled_from([text for one in Packs.load().rules for text in (*one.catches, *one.spares)]))
+def test_text_that_clears_holds_nothing(text: str) -> None:
+    """The quick look never clears a text in which a scan finds something, in any place."""
+    for scanner in SCANNERS.values():
+        assert not (scanner.clears(text) and scanner.scan_text(text))
+
+
+def test_gate_that_gives_up_clears_nothing() -> None:
+    """An automaton that answers nothing at all has cleared nothing."""
+    scanner = Scanner(Packs.load().rules, "results")
+    object.__setattr__(scanner, "_match_all", lambda _: [])
+    assert not scanner.clears("plain text")
+
+
 def test_two_leaves_are_never_one() -> None:
     """What only two leaves together say is found in neither."""
     scanner = Scanner([rule(r"ignore\s+all")], "results")

@@ -12,7 +12,7 @@ from hauberk.message import Message, ToolCall
 from hauberk.refusals import Refused
 from hauberk.verdict import Allow, Ask, Deny, Verdict
 from hauberk_sieve import _options
-from hauberk_sieve._mesh import Mesh, Setting
+from hauberk_sieve._mesh import Mesh, Setting, is_text
 from hauberk_sieve._seen import Seen
 from hauberk_sieve.access import Access
 from hauberk_sieve.addresses import Addresses
@@ -74,6 +74,9 @@ class Sieve:
         self._looks: Final[dict[str, Looks]] = {way: self._looks_at(way) for way in ("client", "server")}
         self._other: Final = {way: self._of(way, "") for way in self._looks}
         self.toward: Final = {way: tuple(looks) for way, looks in self._looks.items() if not self._other[way]}
+        self._texts: Final = tuple(
+            mesh.look for mesh in self.meshes.values() if _meets(mesh, "client", "tools/call") and not mesh.passes_text
+        )
         self._suspicion: Final = setting.meshes[Suspicion.word]
         self._judges: Final = tuple(m.judge for m in self.meshes.values() if type(m).judge is not Mesh.judge)
 
@@ -139,8 +142,9 @@ class Sieve:
         if message.method in _LISTS:
             self._seen.take(message, connection)
         passed = message
+        looks = self._looks[message.toward].get(message.method, self._other[message.toward])
         try:
-            for look in self._looks[message.toward].get(message.method, self._other[message.toward]):
+            for look in self._texts if is_text(message) else looks:
                 passed = look(passed, connection) or passed
         except Refused:
             self._suspicion.refused(message, connection)

@@ -36,6 +36,7 @@ class Access(Mesh):
     word = "access"
     methods = tuple(dict.fromkeys((*LISTS, *_uses.REQUESTS, *_uses.RESULTS, _uses.UPDATED, _uses.ACKNOWLEDGED)))
     toward_server = _uses.REQUESTS
+    passes_text = True
 
     def __init__(self, setting: Setting) -> None:
         super().__init__(setting)

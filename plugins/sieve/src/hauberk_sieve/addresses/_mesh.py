@@ -43,6 +43,7 @@ class Addresses(Mesh):
     word = "addresses"
     methods = METHODS
     toward_server = READS
+    passes_text = True
 
     def __init__(self, setting: Setting) -> None:
         super().__init__(setting)

@@ -40,6 +40,7 @@ class Asks(Mesh):
     word = "asks"
     methods = (*QUESTIONS, *_USES)
     toward_server = (ROOTS,)
+    passes_text = True
 
     def __init__(self, setting: Setting) -> None:
         super().__init__(setting)

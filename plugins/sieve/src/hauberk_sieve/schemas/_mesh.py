@@ -42,12 +42,14 @@ _INLINED: Final = ("tasks/get", "notifications/tasks")
 class _Last:
     """Tools that were called on the connection that spoke last, until any list changes."""
 
-    __slots__ = ("changes", "connection", "plain")
+    __slots__ = ("changes", "connection", "plain", "silent")
 
     def __init__(self, connection: Connection | None, changes: int) -> None:
         self.connection: Callable[[], Connection | None] = _nobody if connection is None else ref(connection)
         self.changes = changes
         self.plain: dict[str, Checker] = {}
+        self.silent: set[str] = set()
+        """Those that promise nothing of their results."""
 
 
 def _nobody() -> None:
@@ -100,7 +102,7 @@ class Schemas(Mesh):
         finding = of_call(ready, call, results=table.results != "off")
         if finding is None:
             if ready.plain is not None:
-                self._remember(call.name, connection, ready.plain)
+                self._remember(call.name, connection, ready.plain, promises="outputSchema" in tool)
             return None
         if table.arguments == "alert":
             call.note(_event(finding, call.name))
@@ -110,6 +112,8 @@ class Schemas(Mesh):
     def look(self, message: Message, connection: Connection) -> Message | None:
         """Hide what is invalid from a list; refuse a result that the tool's schema does not allow."""
         if message.toward != "client" or message.kind not in {"result", "notification"}:
+            return None
+        if self._is_silent(message, connection):
             return None
         table = self.tables[connection.server]
         if message.method == "tools/list":
@@ -131,12 +135,14 @@ class Schemas(Mesh):
             self._known = Known()
         return self._known
 
-    def _remember(self, name: str, connection: Connection, checker: Checker) -> None:
+    def _remember(self, name: str, connection: Connection, checker: Checker, *, promises: bool) -> None:
         """Know the tool at once the next time."""
         last = self._last
         if last.connection() is not connection or last.changes != self._seen.changes or len(last.plain) >= LIMITS.plain:
             last = self._last = _Last(connection, self._seen.changes)
         last.plain[name] = checker
+        if not promises:
+            last.silent.add(name)
 
     def _unknown(self, call: ToolCall, table: Table) -> Deny | None:
         if not table.require:
@@ -164,6 +170,15 @@ class Schemas(Mesh):
             tool for tool in result.get("tools") or () if not (type(tool) is dict and tool.get("name") in found.invalid)
         ]
         return message.with_result({**result, "tools": kept}) if hides else None
+
+    def _is_silent(self, message: Message, connection: Connection) -> bool:
+        """Whether a message is the result of a call of which nothing was promised, and no task."""
+        last, exchange = self._last, message.exchange
+        if message.method != "tools/call" or exchange is None or exchange.tool not in last.silent:
+            return False
+        result = message.data.get("result") or ()
+        known = last.changes == self._seen.changes and last.connection() is connection
+        return known and "task" not in result and "taskId" not in result
 
     def _result(self, message: Message, connection: Connection, table: Table) -> None:
         name, result = self._of(message, connection)

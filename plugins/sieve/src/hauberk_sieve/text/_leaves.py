@@ -134,6 +134,29 @@ def walk(part: Any, at: Path = ()) -> Leaves:
     return leaves
 
 
+def flat(part: Any) -> str | None:
+    """Return what `walk` would find, joined as `Leaves.joined` does, where it is strings and keys and nothing else."""
+    texts: list[str] = []
+    stack = [part]
+    while stack:
+        value = stack.pop()
+        kind = type(value)
+        if kind is str:
+            texts.append(value)
+        elif kind is dict:
+            if "mimeType" in value:
+                return None
+            texts.extend(value)
+            stack.extend(value.values())
+        elif kind is list:
+            if len(value) >= _FEWEST_CODES:
+                return None
+            stack.extend(value)
+        elif value is not None and kind is not bool:
+            return None
+    return "\n".join(texts)
+
+
 def pointer(path: Path) -> str:
     """Return the JSON Pointer (RFC 6901) of a path."""
     return "".join("/" + str(step).replace("~", "~0").replace("/", "~1") for step in path)

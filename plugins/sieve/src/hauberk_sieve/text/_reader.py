@@ -24,7 +24,7 @@ from hauberk_sieve._limits import LIMITS
 from hauberk_sieve.text import _events, _rules
 from hauberk_sieve.text._hidden import Hidden
 from hauberk_sieve.text._judge import Outcome, carried, clean_items, judge, refused
-from hauberk_sieve.text._leaves import Leaves, walk
+from hauberk_sieve.text._leaves import Leaves, flat, walk
 from hauberk_sieve.text._packs import BUILTIN, PackError, Packs
 from hauberk_sieve.text._parts import LISTS, part_of, place_of
 from hauberk_sieve.text._rules import Scanners
@@ -96,6 +96,8 @@ class Reader:
         if message.method in LISTS and message.kind == "result":
             return self._read_list(message, connection, scanners, scanner)
         at, part = part_of(message)
+        if (text := flat(part)) is not None and scanner.clears(text):
+            return None
         leaves = walk(part, at)
         found = scanner.scan(leaves)
         if found is NOTHING and not leaves.skipped:

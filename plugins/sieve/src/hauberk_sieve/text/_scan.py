@@ -104,7 +104,7 @@ class _Probe:
 class Scanner:
     """Some rules for one place."""
 
-    __slots__ = ("_gate", "_owners", "_probes", "place")
+    __slots__ = ("_gate", "_match_all", "_nothing", "_owners", "_probes", "place")
 
     def __init__(self, rules: Iterable[Rule], place: Place) -> None:
         self.place: Final = place
@@ -112,6 +112,14 @@ class Scanner:
         gates = [(pattern, probe) for probe in self._probes for pattern in probe.gates()]
         self._owners: Final = tuple(probe for _, probe in gates)
         self._gate: Final = _gate((*((pattern, probe.rule.case) for pattern, probe in gates), *_OWN))
+        self._match_all: Final = self._gate._set.Match  # noqa: SLF001 - without the wrapper, which only adds its time
+        self._nothing: Final = [len(self._owners) + 1]
+        """What the gate says of a text in which nothing is found."""
+
+    def clears(self, text: str) -> bool:
+        """Whether the gate finds nothing in a text; where it does, or gives up, a scan says what."""
+        found: list[int] = self._match_all(text.encode("utf-8", "surrogatepass"))
+        return found == self._nothing
 
     def scan(self, leaves: Leaves) -> Found:
         """Return what the rules find in the leaves of a part of a message.

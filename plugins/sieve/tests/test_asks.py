@@ -234,6 +234,22 @@ def test_field_that_takes_a_secret_by_another_way_is_found(field: Json) -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "asks"),
+    [
+        ("Your favorite integer (do not give us your phone number, pin, or other sensitive info)", False),
+        ("Don\u2019t send us tokens or a PIN", False),
+        ("Never tell us your PIN. Your PIN", True),
+        ("Do not give us your name: type your PIN", True),
+        ("Do not forget your PIN", True),
+        ("Do not give us your password", True),
+    ],
+)
+def test_field_may_say_what_not_to_give(text: str, *, asks: bool) -> None:
+    """A PIN that a field says not to give is not asked for; what can mean nothing else counts there too (A59)."""
+    assert (secret_in_schema(form("value", description=text)["requestedSchema"]) is not None) is asks
+
+
+@pytest.mark.parametrize(
     "field",
     [
         {"type": "boolean"},

@@ -5,7 +5,8 @@ The rules:
 1. A field that only takes true or false, or one of listed words, takes no secret.
 2. Any other field is judged by its name, title, description and placeholder, its ``format`` (``password``) and
    ``writeOnly``. Names are split where their case changes, and compared as they look (`hauberk_sieve._spelling.fold`).
-3. The message of a form is judged by what can hardly mean anything else; *token* and *pin* alone do not count there.
+3. The message of a form is judged by what can hardly mean anything else; *token* and *pin* alone do not count there,
+   nor in what a field says not to give.
 4. Whatever is nested, or referred to, is looked at as well: every object in the schema is.
 
 This finds what calls a secret by a name. A form that says "type the word that you told nobody" is not found.
@@ -36,6 +37,7 @@ _STRONG: Final = re.compile(
     r")\b"
 )
 _WEAK: Final = re.compile(r"\b(?:pin|token|secrets?|jwt|bearer|cookie)\b")
+_UNWANTED: Final = re.compile(r"\b(?:do not|don['\u2019]?t|never) (?:give|send|tell) us\b[^.:;!?()\n]*", re.IGNORECASE)
 _TEXTS: Final = ("title", "description", "placeholder")
 
 
@@ -53,8 +55,8 @@ def secret_in_schema(schema: Any) -> str | None:
         if str(field.get("format", "")).casefold() == "password" or field.get("writeOnly") is True:
             return "password"
         for text in (name, *(field[key] for key in _TEXTS if type(field.get(key)) is str)):
-            spelled = spread(text)
-            if (found := _STRONG.search(spelled) or _WEAK.search(spelled)) is not None:
+            found = _STRONG.search(spread(text)) or _WEAK.search(spread(_UNWANTED.sub("", text)))
+            if found is not None:
                 return found[0]
     return None
 

@@ -198,7 +198,7 @@ def test_without_a_table_no_call_is_looked_into(load: Any) -> None:
     """Without entries no call is looked into, and no message is seen for it."""
     mesh = load("[sieve]\n").loaded["sieve"].plugin.meshes["inner"]
     assert isinstance(mesh, InnerCalls)
-    assert (mesh.used, mesh.methods, mesh.probes()) == (False, (), [])
+    assert (mesh.judges, mesh.methods, mesh.probes()) == (False, (), [])
 
 
 async def test_doctor_sees_inner_calls_refused(load: Any) -> None:

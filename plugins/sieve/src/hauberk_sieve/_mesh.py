@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from hauberk_sieve._seen import Seen
 
 T = TypeVar("T")
-_TEXT_MEMBERS: Final = frozenset({"content", "isError", "structuredContent", "_meta", "resultType"})
 
 
 class Setting:
@@ -55,8 +54,10 @@ class Mesh:
     """The methods of the messages that `look` gets: requests, results, errors and notifications, in both directions."""
     toward_server: tuple[str, ...] | None = None
     """The methods of those that travel to the server, where they are fewer."""
+    judges: bool = True
+    """Whether `judge` may have anything to say under these options."""
     passes_text: bool = False
-    """Whether `look` leaves alone what `is_text` says of."""
+    """Whether `look` leaves alone the result of a call that is text and nothing else (`hauberk_sieve._routes`)."""
     everything: bool = False
     """Whether `look` gets every message instead, also those of methods that only the configuration knows."""
 
@@ -97,20 +98,6 @@ class Mesh:
     def probes(self) -> list[Probe]:
         """Return what shows that this mesh is live."""
         return []
-
-
-def is_text(message: Message) -> bool:
-    """Whether a message is the result of a call that is text and nothing else, as most are: it holds no link."""
-    if message.method != "tools/call" or message.kind != "result":
-        return False
-    result = message.data["result"]
-    items = result.get("content")
-    if type(items) is not list or not result.keys() <= _TEXT_MEMBERS:
-        return False
-    for item in items:  # noqa: SIM110 - a generator costs more than the loop, and most messages come here
-        if type(item) is not dict or item.get("type") != "text":
-            return False
-    return True
 
 
 class PerServer(Generic[T]):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from hauberk.connection import Connection
@@ -12,7 +11,8 @@ from hauberk.message import Message, ToolCall
 from hauberk.refusals import Refused
 from hauberk.verdict import Allow, Ask, Deny, Verdict
 from hauberk_sieve import _options
-from hauberk_sieve._mesh import Mesh, Setting, is_text
+from hauberk_sieve._mesh import Mesh, Setting
+from hauberk_sieve._routes import Routes
 from hauberk_sieve._seen import Seen
 from hauberk_sieve.access import Access
 from hauberk_sieve.addresses import Addresses
@@ -42,9 +42,6 @@ MESHES: Final[tuple[type[Mesh], ...]] = (
     Text,
 )
 """In the order in which a message meets them."""
-_LISTS: Final = ("tools/list",)
-Look = Callable[[Message, Connection], Message | None]
-Looks = dict[str, tuple[Look, ...]]
 
 
 class Sieve:
@@ -71,14 +68,11 @@ class Sieve:
         self.meshes: Final = setting.meshes
         for mesh in MESHES:
             setting.meshes[mesh.word] = mesh(setting)
-        self._looks: Final[dict[str, Looks]] = {way: self._looks_at(way) for way in ("client", "server")}
-        self._other: Final = {way: self._of(way, "") for way in self._looks}
-        self.toward: Final = {way: tuple(looks) for way, looks in self._looks.items() if not self._other[way]}
-        self._texts: Final = tuple(
-            mesh.look for mesh in self.meshes.values() if _meets(mesh, "client", "tools/call") and not mesh.passes_text
-        )
+        self._routes: Final = Routes(self.meshes.values())
+        self.toward: Final = self._routes.toward
         self._suspicion: Final = setting.meshes[Suspicion.word]
-        self._judges: Final = tuple(m.judge for m in self.meshes.values() if type(m).judge is not Mesh.judge)
+        judging = (mesh for mesh in self.meshes.values() if type(mesh).judge is not Mesh.judge)
+        self._judges: Final = tuple(mesh.judge for mesh in judging if mesh.judges)
 
     def adopt(self, old: Any) -> None:
         """Go on with what connections were shown, and with what the meshes know."""
@@ -129,33 +123,14 @@ class Sieve:
         """Return what shows that the meshes are live."""
         return [probe for mesh in self.meshes.values() for probe in mesh.probes()]
 
-    def _looks_at(self, toward: str) -> Looks:
-        """Return what looks at the messages of each method in one direction."""
-        named = (method for mesh in self.meshes.values() for method in _named(mesh, toward))
-        methods = dict.fromkeys((*_LISTS, *named) if toward == "client" else named)
-        return {method: self._of(toward, method) for method in methods}
-
-    def _of(self, toward: str, method: str) -> tuple[Look, ...]:
-        return tuple(mesh.look for mesh in self.meshes.values() if _meets(mesh, toward, method))
-
     def _sifted(self, message: Message, connection: Connection) -> Message | None:
-        if message.method in _LISTS:
+        if message.method == "tools/list":
             self._seen.take(message, connection)
         passed = message
-        looks = self._looks[message.toward].get(message.method, self._other[message.toward])
         try:
-            for look in self._texts if is_text(message) else looks:
+            for look in self._routes.of(message):
                 passed = look(passed, connection) or passed
         except Refused:
             self._suspicion.refused(message, connection)
             raise
         return None if passed is message else passed
-
-
-def _named(mesh: Mesh, toward: str) -> tuple[str, ...]:
-    return mesh.methods if toward == "client" or mesh.toward_server is None else mesh.toward_server
-
-
-def _meets(mesh: Mesh, toward: str, method: str) -> bool:
-    everything = mesh.everything and (toward == "client" or mesh.toward_server is None)
-    return everything or method in _named(mesh, toward)

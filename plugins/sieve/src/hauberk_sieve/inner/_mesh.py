@@ -51,14 +51,12 @@ class InnerCalls(Mesh):
         self._action: Final[Action] = "blocked" if setting.options.mode == "enforce" else "logged"
         names = setting.guard.config.servers_of(setting.plugin.name)
         tables: list[Options] = [setting.options, *map(setting.of, names)]
-        self.used: Final = any(options.inner for options in tables)
+        self.judges = any(options.inner for options in tables)
         if any(self._of[name].lists for name in ("", *names)):
             self.methods = _RESULTS
 
     def judge(self, call: ToolCall, connection: Connection) -> Deny | None:
         """Deny a call of a meta-tool if one call that it makes is denied, or cannot be told."""
-        if not self.used:
-            return None
         for entry in self._of[connection.server].of(connection.server, call.name):
             if entry.results is not None and len(call.name) > SHOWN:  # an exchange remembers no more of it
                 return _malformed(entry, call.name, connection.server, "its name is too long to know its result by")

@@ -63,7 +63,7 @@ class Who(Mesh):
         self._watches: Final[dict[People, Watch]] = {}
         self._of: Final = PerServer(setting, self._watched)
         self._telling: Final[set[asyncio.Task[None]]] = set()
-        self.everything = any(people is not None for people in self._tables())
+        self.everything = self.judges = any(people is not None for people in self._tables())
 
     def open(self) -> None:
         """Read each file of people.

@@ -61,7 +61,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     known_lists: int = 64
     """Lists of which is known what was found in them, the oldest goes first (lists)."""
     spans: int = 256
-    """Places that one pattern finds in one leaf; where there are more, nothing is cut out and all is refused (places)."""
+    """Places that one pattern finds in one leaf; of more nothing is cut out, and all is refused (places)."""
     schemas: int = 4096
     """Schemas that are kept compiled, those that were not used for longest go first (schemas)."""
     schemas_bytes: int = 16 * 1024 * 1024

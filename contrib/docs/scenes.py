@@ -195,6 +195,15 @@ UNPLAYED_EVENTS: Final = {
     "core.events_lost": ("system", "critical", "logged", ""),
     "core.unprobed": ("system", "warning", "logged", ""),
     "audit.chain_started": ("system", "info", "logged", "`file`"),
+    "audit.chain_reset": (
+        "system",
+        "warning",
+        "logged",
+        "`reason`, `reason_code`, `changed_by`, `prior`, `files`",
+    ),
+    "audit.continued": ("system", "info", "logged", "`file`, `sequence`, `hash`"),
     "audit.recovered": ("system", "warning", "logged", "`bytes`, `file`"),
+    "audit.rotation": ("system", "info", "logged", "`file`, `entries`, `reason`"),
+    "audit.state_lost": ("system", "warning", "logged", "`reason`"),
 }
 """Category, severity, action and details of those that need a slow machine or two guards, or that only the log gets."""

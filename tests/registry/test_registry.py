@@ -43,7 +43,7 @@ def _calls(notes: Path) -> dict[str, list[dict[str, Any]]]:
     a, deep, none = str(notes / "a.txt"), str(notes / "deep"), str(notes / "none")
     return {
         "read_file": [{"path": a}, {"path": none}, {"path": "/etc/passwd"}],
-        "read_text_file": [{"path": a}, {"path": a, "head": 2}, {"path": a, "tail": 1}, {"path": 7}],
+        "read_text_file": [{"path": a}, {"path": a, "head": 2}, {"path": a, "tail": 1}],
         "read_media_file": [{"path": str(notes / "deep" / "er" / "pixel.png")}],
         "read_multiple_files": [{"paths": [a, none, str(notes / "deep" / "b.json")]}],
         "create_directory": [{"path": deep}],
@@ -62,6 +62,13 @@ async def _answer(client: Client, tool: str, arguments: dict[str, Any]) -> Any:
         return plain(await within(client.call_tool(tool, arguments), _SECONDS))
     except MCPError as error:
         return {"error": plain(error.error)}
+
+
+async def _is_unfit(client: Client, tool: str, arguments: dict[str, Any]) -> bool:
+    """Whether a call is refused for arguments that the tool's schema does not allow."""
+    answer = await _answer(client, tool, arguments)
+    found: bool = answer["error"]["data"]["code"] == "sieve.arguments"
+    return found
 
 
 async def _hello(client: Client) -> list[Any]:
@@ -95,6 +102,7 @@ async def test_server_filesystem(mode: str, npx: str, notes: Path, tmp_path: Pat
             for arguments in calls.get(name, [{}]):
                 expected = await _answer(bare, name, arguments)
                 assert exact(await _answer(guarded, name, arguments)) == exact(expected), name
+        assert await _is_unfit(guarded, "read_text_file", {"path": 7})
         for name in _DENIED:
             with pytest.raises(MCPError) as caught:
                 await within(guarded.call_tool(name, {"path": str(notes / "new"), "content": "x"}), _SECONDS)
@@ -105,7 +113,7 @@ async def test_server_filesystem(mode: str, npx: str, notes: Path, tmp_path: Pat
 
 
 _TIMES: Final[dict[str, list[dict[str, Any]]]] = {
-    "get_current_time": [{"timezone": "Asia/Kathmandu"}, {"timezone": "Nowhere"}, {}],
+    "get_current_time": [{"timezone": "Asia/Kathmandu"}, {"timezone": "Nowhere"}],
     "convert_time": [
         {"source_timezone": "UTC", "time": "10:30", "target_timezone": "Asia/Tokyo"},
         {"source_timezone": "UTC", "time": "25:00", "target_timezone": "Asia/Tokyo"},
@@ -125,6 +133,7 @@ async def test_server_time(mode: str, server_time: str, tmp_path: Path) -> None:
         for name, calls in _TIMES.items():
             for arguments in calls:
                 assert await _same_second(bare, guarded, name, arguments), (name, arguments)
+        assert await _is_unfit(guarded, "get_current_time", {})
     run.verify()
 
 

@@ -122,3 +122,10 @@ def test_log_of_another_user_is_found(tmp_path: Path, monkeypatch: pytest.Monkey
     of_another = os.stat_result((stat.S_IFREG | 0o600, 0, 0, 1, os.geteuid() + 4242, 0, 0, 0, 0, 0))
     monkeypatch.setattr(Path, "lstat", lambda self: of_another)
     assert "belongs to user" in (exposed(tmp_path / "audit.jsonl") or "")
+
+
+async def test_log_that_turns_a_file_while_it_is_probed_is_live(load: Load, state: Path) -> None:
+    """Where a file is full in the middle of a probe, what was recorded is found in the one before it, too."""
+    for entries in (2, 3, 5):
+        assert await states(load(f"---\n[audit.rotation]\nentries = {entries}\n")) == SOUND
+    assert (state / "audit" / "audit.jsonl.1.gz").exists()

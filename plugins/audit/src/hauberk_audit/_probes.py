@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 import stat
 from collections.abc import Iterable, Sequence
@@ -14,6 +15,7 @@ from hauberk.probe import Probe, call, client
 from hauberk.refusals import HauberkError
 from hauberk_audit._bounds import BOUNDS
 from hauberk_audit._chain import Chain
+from hauberk_audit._paths import closed_files
 
 if TYPE_CHECKING:
     from hauberk_audit._plugin import Audit
@@ -61,12 +63,26 @@ def unrecorded(plugin: Audit, events: Sequence[Event]) -> str | None:
 
 
 def _last_lines(path: Path) -> list[bytes]:
-    """Return the last whole lines of a log."""
-    with path.open("rb") as log:
-        log.seek(max(0, path.stat().st_size - _READ))
-        begins_inside = log.tell() > 0
-        lines = log.read().split(b"\n")[:-1]
-    return lines[begins_inside:]
+    """Return the last whole lines of a log; where its file was just begun, those of the one before it as well."""
+    lines, cut = _tail(path)
+    before = list(closed_files(path).values())[-1:]
+    if not cut and before:
+        lines = [*_tail(before[0])[0], *lines]
+    return lines
+
+
+def _tail(path: Path) -> tuple[list[bytes], bool]:
+    """Return the last whole lines of a file, and whether there are more before them."""
+    if path.suffix == ".gz":
+        data, cut = b"", False
+        with gzip.open(path) as packed:
+            while piece := packed.read(_READ):
+                data, cut = (data + piece)[-_READ:], cut or len(data) + len(piece) > _READ
+    else:
+        with path.open("rb") as file:
+            file.seek(max(0, path.stat().st_size - _READ))
+            cut, data = file.tell() > 0, file.read()
+    return data.split(b"\n")[:-1][cut:], cut
 
 
 def _break(chain: Chain, lines: Iterable[bytes]) -> str | None:

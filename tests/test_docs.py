@@ -43,6 +43,7 @@ FOLLOWED = (
 APART: dict[str, list[str]] = {
     "asks.md": ["toml"],
     "access.md": ["toml"],
+    "attacks.md": ["toml", "sh"],
     "benchmarks.md": ["sh", "text", "sh", "text", "sh", "sh", "sh"],
     "configuration.md": ["toml"],
     "doctor.md": ["console", "python"],

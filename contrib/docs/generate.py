@@ -10,13 +10,14 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from contrib.docs import commands, decisions, events, hooks, options, refusals
+from contrib.docs import attacks, commands, decisions, events, hooks, options, refusals
 from contrib.docs.pages import DOCS
 
 
 def pages() -> dict[Path, str]:
     """Return each page that is made from the code, or has parts that are, as it should be."""
     configuration, codes, catalogue = DOCS / "configuration.md", DOCS / "refusals.md", DOCS / "events.md"
+    matrix = DOCS / "attacks.md"
     written = codes.read_text(encoding="utf-8")
     return {
         DOCS / "hooks.md": hooks.page(),
@@ -25,6 +26,7 @@ def pages() -> dict[Path, str]:
         configuration: options.page(configuration.read_text(encoding="utf-8")),
         codes: refusals.index(written),
         catalogue: events.page(catalogue.read_text(encoding="utf-8"), written),
+        matrix: attacks.page(matrix.read_text(encoding="utf-8")),
         **refusals.pages(written),
     }
 

@@ -92,8 +92,9 @@ class Row(NamedTuple):
 
     @property
     def called(self) -> str:
-        """The attack as it is asked for."""
-        asked = f"{self.attack}({', '.join(f'{key}={value!a}' for key, value in self.arguments.items())})"
+        """The attack as it is asked for, without its texts."""
+        shown = [f"{key}={'…' if key in {'text', 'data'} else repr(value)}" for key, value in self.arguments.items()]
+        asked = f"{self.attack}({', '.join(shown)})"
         return f"{asked}, {self.also}()" if self.also else asked
 
     @property

@@ -9,12 +9,14 @@ from typing import Any
 import pytest
 from tests.attacks import record
 from tests.attacks.guarding import NOBODY, House
-from tests.attacks.matrix import ERAS, ROWS, UNSTOPPED, WAYS, Row, Seen, Way, honest
+from tests.attacks.matrix import ERAS, PINS, POLICY, ROWS, UNSTOPPED, WAYS, Row, Seen, Way, honest
 from tests.attacks.piped import Yard, unguarded
 from tests.attacks.walks import in_process
+from tests.prose import DOCS, block
 
 from hauberk.testing import FIELDS, Era, HostileServer
 
+PAGE = DOCS / "attacks.md"
 pytestmark = pytest.mark.timeout(240)
 
 
@@ -99,4 +101,14 @@ def test_every_attack_has_a_row() -> None:
 def test_titles_are_unique() -> None:
     """Each row of the matrix has a title of its own, by which the record knows it."""
     assert len({row.title for row in ROWS}) == len(ROWS)
-    assert [entry["title"] for entry in record.load()["attacks"]] == [row.title for row in ROWS]
+    found = record.load()
+    assert [(entry["title"], entry["attack"]) for entry in found["attacks"]] == [
+        (row.title, row.called) for row in ROWS
+    ]
+    assert found["unstopped"] == UNSTOPPED
+
+
+def test_page_shows_what_was_played() -> None:
+    """The page has the configuration of the matrix, and the command that renews its tables."""
+    assert block(PAGE, "toml", "[sieve]") == (POLICY + PINS).lstrip()
+    assert block(PAGE, "sh", "record").strip() == record.RENEW

@@ -516,6 +516,17 @@ def test_normalise_takes_objects(value: Any) -> None:
         edge.normalise(value)
 
 
+@pytest.mark.parametrize("long", [False, True])
+def test_normalise_measures_length(long: bool) -> None:
+    """An object of another parser is at most as long as a line may be (A53)."""
+    bounds = Bounds(line_bytes=1024)
+    fits = {"a": "x" * (1024 - len(b'{"a":""}'))}
+    assert len(edge.normalise(fits, long=long, bounds=bounds)[1]) == 1024
+    with pytest.raises(Refused) as caught:
+        edge.normalise({"a": fits["a"] + "x"}, long=long, bounds=bounds)
+    assert caught.value.code == "core.line_too_long"
+
+
 @pytest.mark.parametrize("size", [0, 1, 2000])
 def test_normalise_measures_depth(gauge: _depth.Gauge, size: int) -> None:
     """An object of another parser obeys the same limit; one that holds itself is too deep (A53)."""

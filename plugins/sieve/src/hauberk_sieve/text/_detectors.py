@@ -52,13 +52,17 @@ def _tags(text: str) -> list[Span]:
 
 # --- zero-width characters ---
 
-_ZERO: Final = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u180e\u200b-\u200d\u2060-\u2064\u3164\ufeff\uffa0]+")
+_ZERO: Final = re.compile(
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200d\u2060-\u2065\u206a-\u206f\u3164\ufeff\uffa0"
+    "\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0080-\U000e00ff\U000e01f0-\U000e0fff]+"
+)
 _JOINERS: Final = "\u200c\u200d"
 _EMOJI: Final = re.compile("[\u00a9\u00ae\u203c-\u3299\ufe0f\u20e3\U0001f000-\U0001faff]")
 
 _EMOJI_CLASS: Final = r"\x{A9}\x{AE}\x{203C}-\x{3299}\x{FE0F}\x{1F000}-\x{1FAFF}"
 _ZERO_NEEDS: Final = (
-    r"[\x{34F}\x{115F}\x{1160}\x{17B4}\x{17B5}\x{180E}\x{200B}\x{200C}\x{2060}-\x{2064}\x{3164}\x{FEFF}\x{FFA0}]"
+    r"[\x{34F}\x{115F}\x{1160}\x{17B4}\x{17B5}\x{180B}-\x{180F}\x{200B}\x{200C}\x{2060}-\x{2065}\x{206A}-\x{206F}"
+    r"\x{3164}\x{FEFF}\x{FFA0}\x{1BCA0}-\x{1BCA3}\x{1D173}-\x{1D17A}\x{E0080}-\x{E00FF}\x{E01F0}-\x{E0FFF}]"
     rf"|(?:^|[^{_EMOJI_CLASS}])\x{{200D}}|\x{{200D}}(?:$|[^{_EMOJI_CLASS}])"
 )
 """A zero-width joiner between emoji is nothing to look at more closely, and the only one of these that is common."""
@@ -72,7 +76,7 @@ def _zero_width(text: str) -> list[Span]:
 def _joins(text: str, start: int, end: int) -> bool:
     if text[start:end] == "\ufeff":
         return start == 0
-    if text[start:end] == "\u180e":  # the vowel separator belongs to Mongolian words
+    if end - start == 1 and "\u180b" <= text[start] <= "\u180f":  # these belong to Mongolian words
         return "\u1800" <= text[start - 1 : start] <= "\u18af"
     if end - start != 1 or text[start] not in _JOINERS:
         return text[start:end] == "\u200b" and _is_spaceless(text, start)
@@ -98,6 +102,8 @@ def _needs_joiners(char: str) -> bool:
 # --- bidirectional controls ---
 
 _BIDI: Final = re.compile("[\u200e\u200f\u061c\u202a-\u202e\u2066-\u2069\n]")
+_BIDI_RUNS: Final = re.compile("[\u200e\u200f\u061c]{4,}|[\u200e\u200f\u061c\u202a-\u202e\u2066-\u2069]{8,}")
+"""More marks than turn anything; they can carry bits."""
 _OPENS: Final = {"\u202a": "\u202c", "\u202b": "\u202c", "\u2066": "\u2069", "\u2067": "\u2069", "\u2068": "\u2069"}
 _OVERRIDES: Final = "\u202d\u202e"
 _CLOSES: Final = "\u202c\u2069"
@@ -106,7 +112,7 @@ _MOST_OPEN: Final = 125
 
 
 def _bidi(text: str) -> list[Span]:
-    """Find overrides, what is left open on a line, what closes nothing, and all of it where no letter is RTL."""
+    """Find overrides, what is left open on a line, what closes nothing, long runs, and all where no letter is RTL."""
     spans: list[Span] = []
     opened: list[tuple[str, int]] = []
     others: list[Span] = []
@@ -126,6 +132,7 @@ def _bidi(text: str) -> list[Span]:
         else:
             others.append(found.span())
     spans += [(place, place + 1) for _, place in opened]
+    spans += [found.span() for found in _BIDI_RUNS.finditer(text)]
     if others and not any(unicodedata.bidirectional(char) in _RIGHT and char not in "\u200f\u061c" for char in text):
         spans += others
     return sorted(set(spans))
@@ -135,7 +142,9 @@ def _bidi(text: str) -> list[Span]:
 
 _SELECTORS: Final = (
     "[\ufe00-\ufe0f\U000e0100-\U000e01ef]{2,}"  # more than one after a character means nothing
-    "|(?:(?<![^\\x00-\\x20])|(?<=[A-Za-z]))[\ufe00-\ufe0f\U000e0100-\U000e01ef]"  # there are none for these
+    '|(?:(?<![^\\x00-\\x20])|(?<=[!"$-)+-/:-~]))[\ufe00-\ufe0f]'  # there are none for these
+    "|(?<=[#*0-9])[\ufe01-\ufe0d]"
+    "|(?<![\u2e80-\u9fff\uf900-\ufaff\U00020000-\U0003ffff])[\U000e0100-\U000e01ef]"  # for ideographs only
 )
 
 # --- terminal escapes and control characters ---
@@ -154,7 +163,8 @@ DETECTORS: Final[dict[str, Detector]] = {
     ),
     "bidi": Detector(r"[\x{200E}\x{200F}\x{61C}\x{202A}-\x{202E}\x{2066}-\x{2069}]", _bidi),
     "selectors": Detector(
-        r"[\x{FE00}-\x{FE0F}\x{E0100}-\x{E01EF}]{2}|(?:^|[\x00-\x20A-Za-z])[\x{FE00}-\x{FE0F}\x{E0100}-\x{E01EF}]",
+        r"[\x{FE00}-\x{FE0F}\x{E0100}-\x{E01EF}]{2}|(?:^|[\x00-\"$-)+-/:-~])[\x{FE00}-\x{FE0F}]"
+        r"|[#*0-9][\x{FE01}-\x{FE0D}]|[\x{E0100}-\x{E01EF}]",
         _runs(_SELECTORS),
     ),
     "soft-hyphens": Detector(r"\x{AD}", _runs("(?:\u00ad.?){4,}|\u00ad{2,}")),

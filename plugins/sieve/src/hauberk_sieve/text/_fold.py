@@ -6,7 +6,9 @@ The rules:
 2. Every character is in its compatibility form (NFKC, UAX #15), and a Cyrillic or Greek letter that looks like a Latin
    one is that one; each on its own, so that each place of the fold has its place in the text, and time grows with the
    length.
-3. A text is folded only if it needs to be: something hidden stands beside ASCII, a letter has a Latin one for its
+3. Small capitals, letters in filled signs and regional indicators are the letters that they show; marks on a letter
+   are gone.
+4. A text is folded only if it needs to be: something hidden stands beside ASCII, a letter has a Latin one for its
    compatibility form, or a look-alike stands beside a Latin letter. All this is one pattern (`NEEDED`).
 """
 
@@ -33,6 +35,12 @@ _COMPATIBLE: Final = (
     r"\x{1D400}-\x{1D6A3}\x{1F110}-\x{1F14F}\x{1F16A}-\x{1F16C}\x{1F190}"
 )
 """What has a Latin letter in its compatibility form, but for ordinals, the numero and the trade mark sign."""
+_SHAPED: Final = {
+    **dict(zip("ᴀʙᴄᴅᴇꜰɢʜɪᴊᴋʟᴍɴᴏᴘꞯʀꜱᴛᴜᴠᴡʏᴢ", "abcdefghijklmnopqrstuvwyz", strict=True)),
+    **{chr(first + at): chr(ord("A") + at) for first in (0x1F150, 0x1F170, 0x1F1E6) for at in range(26)},
+}
+"""Letters in another shape, which have no compatibility form."""
+_MARKS: Final = r"\x{300}-\x{36F}\x{1AB0}-\x{1AFF}\x{1DC0}-\x{1DFF}\x{20D0}-\x{20FF}\x{FE20}-\x{FE2F}"
 _LOOK: Final = dict(
     zip(
         "авеіјкмнорсѕтухһԁԛԝАВЕІЈКМНОРСЅТУХΑΒΕΖΗΙΚΜΝΟΡΤΥΧαοιυνρκɡıո",
@@ -43,14 +51,15 @@ _LOOK: Final = dict(
 _LOOKS: Final = "".join(_LOOK)
 NEEDED: Final = "|".join(
     (
-        f"[{_COMPATIBLE}]",
+        f"[{_COMPATIBLE}{''.join(_SHAPED)}]",
+        f"[A-Za-z][{_MARKS}]",
         f"[ -~][{_HIDDEN}]|[{_HIDDEN}][ -~]",
         f"[A-Za-z][{_IN_EMOJI}{_LOOKS}]|[{_IN_EMOJI}{_LOOKS}][A-Za-z]",
     )
 )
 """A pattern of RE2 that matches in every text that is to be folded (rule 3); upper and lower case differ in it."""
 _GONE: Final = re.compile(
-    "[" + re.sub(r"\\x\{(\w+)\}", lambda found: rf"\U{int(found[1], 16):08x}", _HIDDEN + _IN_EMOJI) + "]"
+    "[" + re.sub(r"\\x\{(\w+)\}", lambda found: rf"\U{int(found[1], 16):08x}", _HIDDEN + _IN_EMOJI + _MARKS) + "]"
 )
 _KEPT: Final = 65_536
 
@@ -66,7 +75,7 @@ class _Table(dict[int, str]):
         return folded
 
 
-_FOLDS: Final = _Table({ord(char): plain for char, plain in _LOOK.items()})
+_FOLDS: Final = _Table({ord(char): plain for char, plain in {**_LOOK, **_SHAPED}.items()})
 
 
 def fold(text: str) -> str:

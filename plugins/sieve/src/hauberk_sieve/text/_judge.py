@@ -71,7 +71,8 @@ def judge(scanner: Scanner, found: Found, data: dict[str, Any], method: str, *, 
     for leaf, findings in _by_leaf(found.findings):
         text = cut(scanner, leaf, findings) if _is_cuttable(leaf, promised=promised) else None
         if text is not None:
-            texts[leaf.path], done[leaf.path] = text, "redacted"
+            texts[leaf.path] = text
+            done.setdefault(leaf.path, "redacted")  # a key that hides the item has the path of its value
         elif (item := item_of(leaf.path, data, method)) is not None:
             hidden.setdefault(item, findings[0].rule.id)
             done[leaf.path] = "hidden"

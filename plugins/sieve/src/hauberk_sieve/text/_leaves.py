@@ -5,15 +5,16 @@ The rules:
 1. A leaf is a string, a key of an object, a number, or what eight or more integers of an array spell as code points.
    True, false and null say nothing.
 2. What is binary is skipped and counted by its MIME type: ``data`` or ``blob`` beside a ``mimeType``, and only where it
-   is base64. If it is not, somebody may show it as it stands, so it is a leaf. If it is base64 of a textual type, it is
-   decoded, and what it says is a leaf too.
+   is base64 without a break. If it is not, somebody may show it as it stands, so it is a leaf. If it is of a textual
+   type, it is decoded, and what it says is a leaf too; so is a ``blob`` of any type but a picture's, a sound's and the
+   like that turns out to be text. Decoders differ over white space, padding and the URL-safe letters: each reading is
+   a leaf.
 3. Nothing recurses: the core bounds the depth, and this does not depend on it. Time grows with the number of values.
 """
 
 from __future__ import annotations
 
 import base64
-import binascii
 import string
 from collections.abc import Iterator
 from typing import Any, Final, Literal, NamedTuple
@@ -26,7 +27,11 @@ Path = tuple[str | int, ...]
 _FEWEST_CODES: Final = 8
 _LAST_CODE: Final = 0x10FFFF
 _SURROGATES: Final = range(0xD800, 0xE000)
-_BASE64: Final = (string.ascii_letters + string.digits + "+/=-_\r\n").encode()
+_BASE64: Final = (string.ascii_letters + string.digits + "+/=-_").encode()
+_NO_BASE64: Final = bytes(set(range(256)) - set(_BASE64))
+_HOLDERS: Final = ("data", "blob")
+_MEDIA: Final = ("image/", "audio/", "video/", "font/")
+_FEWEST_ENCODED: Final = 16
 _TEXTUAL: Final = ("json", "xml", "yaml", "toml", "javascript", "html", "markdown", "csv")
 _TYPE_CHARS: Final = 64
 
@@ -90,7 +95,7 @@ class Leaves:
             if kind is dict:
                 yield from _of_binary(path, value)
                 hidden = _binary(value)
-                stack.extend(((*path, key), value[key]) for key in reversed(value) if key != hidden)
+                stack.extend(((*path, key), value[key]) for key in reversed(value) if key not in hidden)
                 yield from (Leaf((*path, key), key, "key") for key in value)
             elif kind is list:
                 if (spelled := _spelled(value)) is not None:
@@ -120,9 +125,10 @@ def walk(part: Any, at: Path = ()) -> Leaves:
             text(value)
         elif kind is dict:
             keys(value)
-            if "mimeType" in value and (hidden := _binary(value)) is not None:
-                _skip(leaves, value)
-                more(item for key, item in value.items() if key != hidden)
+            if "mimeType" in value or "blob" in value:
+                hidden = _binary(value)
+                _skip(leaves, value, hidden)
+                more(item for key, item in value.items() if key not in hidden)
             else:
                 more(value.values())
         elif kind is list:
@@ -144,7 +150,7 @@ def flat(part: Any) -> str | None:
         if kind is str:
             texts.append(value)
         elif kind is dict:
-            if "mimeType" in value:
+            if "mimeType" in value or "blob" in value:
                 return None
             texts.extend(value)
             stack.extend(value.values())
@@ -171,21 +177,21 @@ def _spelled(codes: list[Any]) -> str | None:
     return "".join(map(chr, codes))
 
 
-def _binary(value: dict[str, Any]) -> str | None:
-    """Return the key of what is binary in an object (rule 2)."""
+def _binary(value: dict[str, Any]) -> tuple[str, ...]:
+    """Return the keys of what is binary in an object (rule 2)."""
     if type(value.get("mimeType")) is not str:
-        return None
-    for key in ("data", "blob"):
-        held = value.get(key)
-        if type(held) is str and held.isascii() and not held.encode().translate(None, _BASE64):
-            return key
-    return None
+        return ()
+    return tuple(key for key in _HOLDERS if _is_base64(value.get(key)))
 
 
-def _skip(leaves: Leaves, value: dict[str, Any]) -> None:
+def _is_base64(held: Any) -> bool:
+    return type(held) is str and held.isascii() and not held.encode().translate(None, _BASE64)
+
+
+def _skip(leaves: Leaves, value: dict[str, Any], hidden: tuple[str, ...]) -> None:
     inside = list(_of_binary((), value))
-    if inside:
-        leaves.texts.extend(leaf.text for leaf in inside)
+    leaves.texts.extend(leaf.text for leaf in inside)
+    if inside or not hidden:
         return
     shown = mime(value["mimeType"])
     if shown not in leaves.skipped and len(leaves.skipped) >= _TYPES:
@@ -198,24 +204,55 @@ _TYPES: Final = 16
 
 def mime(text: str) -> str:
     """Return a MIME type as an event may show it."""
-    plain = text.partition(";")[0].strip().lower()[:_TYPE_CHARS]
+    plain = _type(text)[:_TYPE_CHARS]
     return plain if plain.isascii() and plain.isprintable() and plain else "unknown"
 
 
+def _type(text: str) -> str:
+    return text.partition(";")[0].strip().lower()
+
+
 def _of_binary(path: Path, value: dict[str, Any]) -> Iterator[Leaf]:
-    """Yield what base64 of a textual type says."""
-    key = _binary(value)
-    if key is None or not _is_textual(mime(value["mimeType"])):
+    """Yield what base64 of a textual type says, and what a blob says that is text (rule 2)."""
+    told = value.get("mimeType")
+    kind = _type(told) if type(told) is str else ""
+    is_textual = _is_textual(kind)
+    if kind.startswith(_MEDIA) and not is_textual:
         return
+    for key in _HOLDERS:
+        held = value.get(key)
+        if type(held) is str and (key == "blob" or (is_textual and _is_base64(held))):
+            for decoded in _readings(held):
+                if is_textual or _is_text(decoded):
+                    yield Leaf((*path, key), decoded.decode("utf-8", "replace"), "encoded")
+
+
+def _readings(text: str) -> Iterator[bytes]:
+    """Yield what decoders may make of base64: they skip what is no letter of it, and stop or go on after padding."""
+    data = text.encode("ascii", "ignore").translate(None, _NO_BASE64)
+    parts = [part for part in data.translate(_PLAIN_LETTERS).split(b"=") if part]
+    yield b"".join(map(_decoded, parts))
+    if len(parts) > 1:
+        yield _decoded(b"".join(parts))
+    if b"-" in data or b"_" in data:
+        yield _decoded(data.translate(None, b"-_="))
+
+
+_PLAIN_LETTERS: Final = bytes.maketrans(b"-_", b"+/")
+
+
+def _decoded(letters: bytes) -> bytes:
+    return base64.b64decode(letters[: len(letters) - (len(letters) % 4 == 1)] + b"==")
+
+
+def _is_text(decoded: bytes) -> bool:
+    """Whether bytes whose type says nothing are a text: UTF-8, without what everybody takes for binary."""
+    if len(decoded) < _FEWEST_ENCODED or b"\0" in decoded:
+        return False
     try:
-        decoded = base64.b64decode(value[key].translate(_URL_SAFE) + "==")
-    except (binascii.Error, ValueError):
-        yield Leaf((*path, key), value[key], "encoded")
-        return
-    yield Leaf((*path, key), decoded.decode("utf-8", "replace"), "encoded")
-
-
-_URL_SAFE: Final = str.maketrans({"-": "+", "_": "/", "=": None, "\r": None, "\n": None})
+        return bool(decoded.decode())
+    except UnicodeDecodeError:
+        return False
 
 
 def _is_textual(kind: str) -> bool:

@@ -127,7 +127,16 @@ class Reader:
             raise refused(next(iter(hidden.values())), f"it would hide more than {LIMITS.seen_tools} items")
         if outcome is None or not outcome.done:
             return None
-        return with_data(message, carried(outcome, original.data, message.data, message.method))
+        left = carried(outcome, original.data, message.data, message.method)
+        if message.data is not original.data:  # an entry that others rewrote is no longer the one that was judged
+            left = self._anew(message, left, scanner)
+        return with_data(message, left)
+
+    def _anew(self, message: Message, data: dict[str, Any], scanner: Scanner) -> dict[str, Any]:
+        """Return a list without what may not be read in it as it stands; what was found was told of the original."""
+        at, part = part_of(with_data(message, data))
+        outcome = judge(scanner, scanner.scan(walk(part, at)), data, message.method, promised=False)
+        return carried(outcome, data, data, message.method)
 
     def _judged(
         self, message: Message, connection: Connection, scanner: Scanner, leaves: Leaves, found: Found

@@ -329,7 +329,7 @@ FETCH: Final = Published(
     calls=_fetch,
     failing=(2,),
     args=lambda _: ["--allow-private-ips"],
-    prompts=lambda place: [("fetch", {"url": place.web})],
+    prompts=lambda place: [("fetch", {"url": f"{place.web}none"})],
 )
 
 

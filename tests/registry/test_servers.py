@@ -22,8 +22,12 @@ from tests.sdk.kit import Told
 
 pytestmark = [pytest.mark.registry, pytest.mark.timeout(300)]
 Installed = Callable[[Published], str]
-OLD: Final = ("legacy", "2025-11-25")
-NEW: Final = ("auto", "2026-07-28")
+Era = tuple[str, str]
+What = tuple[str, Host]
+"""How a client connects, and to what."""
+Sessions = dict[What, tuple[Record, Told]]
+OLD: Final[Era] = ("legacy", "2025-11-25")
+NEW: Final[Era] = ("auto", "2026-07-28")
 """How a client connects, and the revision that they then speak."""
 HOSTS: Final[tuple[Host, ...]] = ("bare", *GUARDED)
 ALLOWED: Final = """
@@ -57,23 +61,24 @@ class Bench:
         assert caught.value.error.data["code"] == "pins.unpinned"
         assert [event["code"] for event in self.strict.news() if event["category"] == "refusal"] == ["pins.unpinned"]
 
-    async def sessions(
-        self, mode: str, asking: tuple[Call, ...] = (), hosts: tuple[Host, ...] = HOSTS
-    ) -> dict[Host, tuple[Record, Told]]:
-        """Hold the session with each host, side by side if it leaves nothing behind."""
-        found: dict[Host, tuple[Record, Told]] = {}
+    async def sessions(self, whats: Iterable[What], asking: tuple[Call, ...] = ()) -> Sessions:
+        """Hold the session in each of these ways, side by side if it leaves nothing behind."""
+        found: Sessions = {}
 
-        async def hold(host: Host) -> None:
+        async def hold(what: What) -> None:
+            mode, host = what
             told = Told()
             async with self.strict.connected(host, mode, told if asking else None) as client:
-                found[host] = await session(client, self.published, self.place, asking), told
+                found[what] = await session(client, self.published, self.place, asking), told
 
         if self.published.has_state:
-            for host in hosts:
+            for what in whats:
                 anew(self.published, self.place)
-                await hold(host)
+                await hold(what)
         else:
-            await _together(map(hold, hosts))
+            async with asyncio.TaskGroup() as group:
+                for what in whats:
+                    group.create_task(hold(what))
         return found
 
     def said(self, flagged: Counter[str]) -> tuple[list[str], list[str]]:
@@ -95,12 +100,6 @@ def _findings(event: dict[str, Any]) -> list[str]:
             f"{event['method']}: {finding['rule']}, {finding['action']}" for finding in event["details"]["findings"]
         ]
     return [f"{event['method']}: {event['code']}"] if event["code"].startswith("sieve.") else []
-
-
-async def _together(tasks: Iterable[Any]) -> None:
-    async with asyncio.TaskGroup() as group:
-        for task in tasks:
-            group.create_task(task)
 
 
 def _differing(first: Record, second: Record) -> dict[str, Any]:
@@ -128,15 +127,18 @@ def place(tmp_path: Path, web: str) -> Place:
     return Place((tmp_path / "place").resolve(), web)
 
 
-async def _is_unchanged(bench: Bench, eras: Iterable[tuple[str, str]], flagged: Counter[str]) -> None:
+async def _is_unchanged(bench: Bench, eras: tuple[Era, ...], flagged: Counter[str], *options: str) -> str:
+    """Trust a server, and check that all of it works as without a guard; return what whoever trusted was shown."""
+    shown, bare = await asyncio.gather(bench.strict.trust(*options), bench.sessions((mode, "bare") for mode, _ in eras))
+    guarded = await bench.sessions((mode, host) for mode, _ in eras for host in GUARDED)
     for mode, revision in eras:
-        found = await bench.sessions(mode)
-        bare, _ = found["bare"]
-        assert bare["revision"] == revision
-        _check_whole(bench.published, bare)
+        alone, _ = bare[mode, "bare"]
+        assert alone["revision"] == revision
+        _check_whole(bench.published, alone)
         for host in GUARDED:
-            assert _differing(bare, found[host][0]) == {}, host
+            assert _differing(alone, guarded[mode, host][0]) == {}, host
     _check_said(bench, flagged, set())
+    return shown
 
 
 def _check_said(bench: Bench, flagged: Counter[str], codes: set[str]) -> None:
@@ -153,9 +155,9 @@ async def test_trusted_server_works_unchanged(
     """Nothing of a published server is there until ``pins trust --live``; then all works, and is the same (A50)."""
     bench = Bench(published, installed(published), place, tmp_path / "strict")
     await bench.shows_nothing("in process", "legacy")
-    shown = await bench.strict.trust("--live")
+    eras = (OLD,) if published.registry == "npm" else (OLD, NEW)
+    shown = await _is_unchanged(bench, eras, flagged, "--live")
     assert all(f' tool "{tool}" sha256:' in shown for tool, _ in published.calls(place))
-    await _is_unchanged(bench, (OLD,) if published.registry == "npm" else (OLD, NEW), flagged)
 
 
 @pytest.mark.parametrize("published", [one for one in ALL if one.registry == "npm"], ids=lambda one: one.name)
@@ -165,7 +167,6 @@ async def test_server_seen_in_the_new_revision_works_unchanged(
     """What a server that speaks older revisions has, shown in the newest one and trusted after a look, is the same."""
     bench = Bench(published, installed(published), place, tmp_path / "strict", bridged=True)
     await bench.shows_nothing("run", "auto")
-    await bench.strict.trust()
     await _is_unchanged(bench, (NEW,), flagged)
 
 
@@ -180,21 +181,21 @@ async def test_asking_back_is_refused_unless_allowed(
     """By default what a server asks back reaches nobody, and all else works; where it is allowed, all is unchanged."""
     bench = Bench(EVERYTHING, installed(EVERYTHING), place, tmp_path / "strict")
     await bench.strict.trust("--live")
-    found = await bench.sessions("legacy", ASKING)
-    bare, told = found["bare"]
+    found = await bench.sessions((("legacy", host) for host in HOSTS), ASKING)
+    bare, told = found["legacy", "bare"]
     asked = _asked_by(told)
     _check_whole(EVERYTHING, bare)
     assert len(asked) == len(ASKING) - 1
     for host in GUARDED:
-        guarded, told = found[host]
+        guarded, told = found["legacy", host]
         assert {key.rpartition(" ")[2] for key in _differing(bare, guarded)} == {tool for tool, _ in ASKING}, host
         assert told.asked == []
     _check_said(bench, Counter(), {"sieve.ask"})
 
     bench.strict.configure(ALLOWED)
-    found = await bench.sessions("legacy", ASKING, GUARDED)
+    found = await bench.sessions((("legacy", host) for host in GUARDED), ASKING)
     for host in GUARDED:
-        guarded, told = found[host]
+        guarded, told = found["legacy", host]
         assert _differing(bare, guarded) == {}, host
         assert _asked_by(told) == asked
     _check_said(bench, flagged, set())

@@ -95,7 +95,7 @@ class Sift:
         content = result.get("content")
         if type(content) is list:
             kept = self._content(content)
-            return result if kept is content else {**result, "content": kept}
+            result = result if kept is content else {**result, "content": kept}
         return self._member(result, "result", self._called) if "result" in result else result
 
     def _content(self, items: list[Any]) -> list[Any]:

@@ -72,7 +72,7 @@ def _is_chosen(field: dict[str, Any]) -> bool:
     """Whether a field takes true or false, or one of listed words (rule 1)."""
     if field.get("type") == "boolean":
         return True
-    if type(items := field.get("items")) is dict:
+    if type(items := field.get("items")) is dict and field.get("type") == "array":
         return _is_chosen(items)
     if type(words := field.get("enum")) is list and words:
         return True

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from hauberk.probe import Probe
     from hauberk_sieve._options import Options
 
-_USES: Final = ("tools/call", "prompts/get", "resources/read", "tasks/result", "tasks/get")
+_OF_TASKS: Final = ("tasks/get", "notifications/tasks")
+"""Messages that may tell of the error of a call that became a task."""
 URL_NEEDED: Final = -32042
 """The error by which a server of 2025-11-25 asks a user to go somewhere first (client/elicitation, SEP-1036)."""
 
@@ -38,7 +39,8 @@ class Asks(Mesh):
     """Sampling, elicitation and roots: denied where no table allows them, and bounded where one does (S3.47, A59)."""
 
     word = "asks"
-    methods = (*QUESTIONS, *_USES)
+    methods = QUESTIONS
+    everything = True  # an error that asks may answer any request
     toward_server = (ROOTS,)
     passes_text = True
 
@@ -54,14 +56,17 @@ class Asks(Mesh):
     def look(self, message: Message, connection: Connection) -> Message | None:
         """Refuse questions; narrow the answer that shows roots."""
         kind = message.kind
-        if kind == "result":
-            return self._rooted(message, connection) if message.method == ROOTS else None
+        if kind == "result" and message.method == ROOTS:
+            return self._rooted(message, connection)
         if message.toward == "client":
             if kind == "request" and message.method in QUESTIONS:
                 size = message.size if message.embedded is None else len(encode(message.data))
                 self._check(message, connection, message.method, message.params, size)
             elif kind == "error":
-                self._check_error(message, connection)
+                self._check_error(message, connection, message.error)
+            elif message.method in _OF_TASKS:
+                holder = message.params if kind == "notification" else message.result or {}
+                self._check_error(message, connection, holder.get("error"))
         return None
 
     def probes(self) -> list[Probe]:
@@ -70,10 +75,9 @@ class Asks(Mesh):
 
         return probes(self.setting.guard, self.setting.plugin)
 
-    def _check_error(self, message: Message, connection: Connection) -> None:
-        error = message.error or {}
-        if error.get("code") != URL_NEEDED:
-            return
+    def _check_error(self, message: Message, connection: Connection, error: Any) -> None:
+        if type(error) is not dict or str(error.get("code")).removesuffix(".0") != str(URL_NEEDED):
+            return  # in what a task tells, nobody has looked at the type of a code
         data = error.get("data")
         asked = data.get("elicitations") if type(data) is dict else None
         for params in asked if type(asked) is list else ():

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from hauberk.probe import Probe
     from hauberk_sieve.storms._options import Storms as Table
 
-LISTS: Final = ("tools/list", "prompts/list", "resources/list", "resources/templates/list")
+LISTS: Final = ("tools/list", "prompts/list", "resources/list", "resources/templates/list", "tasks/list")
 _UPDATED: Final = "notifications/resources/updated"
 NEWS: Final = (
     "notifications/tools/list_changed",
@@ -107,6 +107,7 @@ class Storms(Mesh):
         answer = state.pace.take(_kind(message), message.data, now, every)
         if answer == "pass":
             return
+        connection.held[message.method] = connection.held.get(message.method, 0) + 1  # of the methods in NEWS only
         if answer == "hold":
             self._arm(connection, state)
         raise Refused(

@@ -98,7 +98,7 @@ def read(fd: int) -> bytes:
 def test_demo_fails_where_the_rules_allow_everything(place: Place, copy: Path) -> None:
     """With rules that allow every tool the attacks by rules succeed, and the demonstration says so and fails."""
     edit(copy / "hauberk.toml", 'default = "deny"', 'default = "allow"')
-    edit(copy / "hauberk.toml", 'deny = ["*/delete_*"]', "")
+    edit(copy / "hauberk.toml", 'deny = ["*/delete_*"]', '[sieve.text]\nact = "alert"')  # a pack knows the poison, too
     done = place.run([sys.executable, copy / "demo.py"])
     assert done.status == 1
     assert done.out.count("NOT REFUSED") == 4  # all but the two names, which no rule is needed for

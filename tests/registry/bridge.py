@@ -10,13 +10,15 @@ import os
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, Final
 
 import mcp_types as mt
 from mcp import Client, StdioServerParameters
 from mcp.server import Server
 from mcp.server.stdio import stdio_server
 
+OWN: Final = frozenset({"LC_CTYPE", "__CF_USER_TEXT_ENCODING"})
+"""Variables that Python and macOS set for themselves."""
 Handler = Callable[[Any, Any], Awaitable[Any]]
 
 
@@ -68,7 +70,7 @@ async def bridge(inner: StdioServerParameters) -> AsyncIterator[Server[Any]]:
 async def main() -> None:
     """Serve until standard input ends."""
     command, *args = sys.argv[1:]
-    env = {name: value for name, value in os.environ.items() if name != "LC_CTYPE"}  # Python sets it for itself
+    env = {name: value for name, value in os.environ.items() if name not in OWN}
     inner = StdioServerParameters(command=command, args=args, env=env)
     async with bridge(inner) as server, stdio_server() as (read, write):
         await server.run(read, write, server.create_initialization_options())

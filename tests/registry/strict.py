@@ -28,6 +28,10 @@ _RULES: Final = """
 [core]
 state_dir = "state"
 
+[core.bounds]
+deadline = 60
+sink_deadline = 60
+
 [plugins]
 require = ["audit", "pins", "sieve"]
 

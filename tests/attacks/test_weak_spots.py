@@ -38,7 +38,7 @@ async def trusted(folder: Path) -> None:
 
 
 async def test_rename_does_not_reach_the_server(tmp_path: Path) -> None:
-    """A name that nobody pinned is not forwarded for the server to handle: a rename does not defeat the pin (A42)."""
+    """A name that nobody pinned is not forwarded for the server to handle: a rename does not defeat the pin (A38)."""
     await trusted(tmp_path)
     server = HostileServer()
     server.rename("write", "write_all")
@@ -52,7 +52,7 @@ async def test_rename_does_not_reach_the_server(tmp_path: Path) -> None:
 
 
 async def test_change_is_no_news_that_wears_off(tmp_path: Path) -> None:
-    """What was seen changed is so at each look, after a restart too, and nothing of it is stored as trusted (A42)."""
+    """What was seen changed is so at each look, after a restart too, and nothing of it is stored as trusted (A38)."""
     await trusted(tmp_path)
     for _ in range(2):
         server = HostileServer()

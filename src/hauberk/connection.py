@@ -33,6 +33,7 @@ class Connection:
         "__weakref__",
         "executable",
         "headers",
+        "held",
         "host",
         "id",
         "notes",
@@ -68,6 +69,8 @@ class Connection:
         """Called by the carrier with the peer after the transport's handshake and before any message."""
         self.tls: Any = None
         self.headers: dict[str, str] = {}
+        self.held: dict[str, int] = {}
+        """How often a plugin kept back news of a list, by method; who goes by lists has to ask anew all the same."""
         self.notes: list[Event] = []
 
     def note(self, event: Event) -> None:

@@ -87,6 +87,8 @@ class Gate:
         found = self.sights.get(connection)
         if found is None:
             found = self.sights[connection] = Sight()
+        if connection.held:
+            found.held(connection.held)
         return found
 
     def refresh(self) -> None:

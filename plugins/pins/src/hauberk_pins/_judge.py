@@ -225,8 +225,10 @@ class Judge:
             return refused
         from hauberk_pins import _templates  # as above
 
-        names = [name for name in sight.names("template") if _templates.matches(name, uri)]
-        if any(sight.hash(("template", name)) and self.refusal(sight, ("template", name)) is None for name in names):
+        # An unpinned template is not compared: the server chooses how many there are, and how long each takes.
+        pins = self._book.pins(self._server)
+        keys = [key for name in sight.names("template") if (key := ("template", name)) in pins and sight.hash(key)]
+        if any(self.refusal(sight, key) is None and _templates.matches(key[1], uri) for key in keys):
             return None
         if refused.code == UNPINNED and not sight.is_complete("template"):
             return self._deny(UNLISTED, ("resource", uri), "may be of a template that the server has not listed yet")

@@ -36,7 +36,7 @@ class Page(msgspec.Struct, eq=False):
     """Of each item; empty of those that differ among themselves."""
     malformed: int
     version: object = None
-    """Of the pins when it came."""
+    """Of the pins that it was decided under."""
     epoch: int = 0
     current: bool = True
     """Whether it is the last that was seen of each of its items."""
@@ -47,13 +47,14 @@ class Page(msgspec.Struct, eq=False):
 class Sight:
     """What one connection was shown."""
 
-    __slots__ = ("_complete", "_epochs", "_items", "_memo", "_parts", "said")
+    __slots__ = ("_complete", "_epochs", "_held", "_items", "_memo", "_parts", "said")
 
     def __init__(self) -> None:
         self._items: Final[dict[Key, Page]] = {}
         self._memo: Final[dict[tuple[str, bytes], Page]] = {}
         self._epochs: Final[dict[str, int]] = {}
         self._complete: Final[dict[str, int]] = {}
+        self._held: Final[dict[str, int]] = {}
         self._parts: Final[dict[str, list[Page]]] = {}
         """The pages of each list that is under way."""
         self.said: Mapping[Key, str] = {}
@@ -79,6 +80,14 @@ class Sight:
         for kind in _CHANGED[method]:
             self._epochs[kind] = self._epochs.get(kind, 0) + 1
 
+    def held(self, counts: Mapping[str, int]) -> None:
+        """Let what news is about have changed that another plugin kept back."""
+        for method in METHODS:
+            count = counts.get(method, 0)
+            if self._held.get(method, 0) != count:
+                self._held[method] = count
+                self.changed(method)
+
     def page(
         self, listing: Listing, entries: list[Any], digest: bytes, version: object
     ) -> tuple[Page, dict[Key, Item] | None]:
@@ -96,27 +105,41 @@ class Sight:
         known = listing.kind, digest
         page, items = self._memo.get(known), None
         if page is None or not page.current or page.version is not version:
-            page, items = _read(listing, entries, version)
+            page, items = _read(listing, entries)
+            self._point_to(page, listing.kind)
+            for old in [key for key, one in self._memo.items() if not one.current]:
+                del self._memo[old]
             while len(self._memo) >= LIMITS.memo:
                 del self._memo[next(iter(self._memo))]
             self._memo[known] = page
-            self._point_to(page)
         page.epoch = self._epochs.get(listing.kind, 0)
         return page, items
 
-    def _point_to(self, page: Page) -> None:
-        for key in page.hashes:
-            before = self._items.get(key)
-            if before is not None:
-                before.current = False
-        self._items.update(dict.fromkeys(page.hashes, page))
-        if len(self._items) > LIMITS.items:
+    def _point_to(self, page: Page, kind: str) -> None:
+        if self._is_over(page):
+            self._forget(kind)
+        if self._is_over(page):
             raise Refused(
                 "pins.too_many",
                 "the server shows too many items",
                 rule=f"at most {LIMITS.items} items",
                 hint="report it to the author of the server",
             )
+        for key in page.hashes:
+            before = self._items.get(key)
+            if before is not None:
+                before.current = False
+        self._items.update(dict.fromkeys(page.hashes, page))
+
+    def _is_over(self, page: Page) -> bool:
+        return len(self._items) + sum(key not in self._items for key in page.hashes) > LIMITS.items
+
+    def _forget(self, kind: str) -> None:
+        """Forget what was shown of a kind before the list that is under way: a server may have new names each time."""
+        kept = self._parts.get(kind, [])
+        for key in [key for key, page in self._items.items() if key[0] == kind and page not in kept]:
+            self._items.pop(key).current = False
+        self._complete.pop(kind, None)
 
     def gathered(self, kind: str, page: Page, *, last: bool) -> list[Page]:
         """Put pages together; return all pages of a list with its last one, unless there are too many to keep."""
@@ -130,7 +153,7 @@ class Sight:
         return parts if len(parts) <= LIMITS.pages else []
 
 
-def _read(listing: Listing, entries: list[Any], version: object) -> tuple[Page, dict[Key, Item]]:
+def _read(listing: Listing, entries: list[Any]) -> tuple[Page, dict[Key, Item]]:
     hashes: dict[Key, str] = {}
     items: dict[Key, Item] = {}
     malformed = 0
@@ -143,4 +166,4 @@ def _read(listing: Listing, entries: list[Any], version: object) -> tuple[Page, 
         if hashes.setdefault(one.key, one.hash) != one.hash:
             hashes[one.key] = ""  # rule 2: the hash of nothing
         items[one.key] = one
-    return Page(hashes, malformed, version), items
+    return Page(hashes, malformed), items

@@ -34,7 +34,7 @@ class Access(Mesh):
     """One decision for lists, calls, gets and reads: layer 1 hides, layer 2 refuses, layer 3 detects (S1.2-S1.4)."""
 
     word = "access"
-    methods = tuple(dict.fromkeys((*LISTS, *_uses.REQUESTS, *_uses.RESULTS, _uses.UPDATED, _uses.ACKNOWLEDGED)))
+    methods = tuple(dict.fromkeys((*LISTS, *_uses.REQUESTS, *_uses.RESULTS, *_uses.NEWS)))
     toward_server = _uses.REQUESTS
     passes_text = True
 
@@ -97,6 +97,8 @@ class Access(Mesh):
             self._check(message, connection)
         if kind == "notification" and method == _uses.ACKNOWLEDGED:
             return self._agreed(message, connection)
+        if kind == "notification" and method == _uses.ENDED:
+            return self._unlinked(message, connection)
         return None
 
     def digest(self, message: Message) -> bytes:
@@ -167,7 +169,8 @@ class Access(Mesh):
         return message.with_result({**result, listing.member: kept})
 
     def _unlinked(self, message: Message, connection: Connection) -> Message | None:
-        result = message.result or {}
+        is_news = message.kind == "notification"
+        result = message.params if is_news else message.result or {}
         if _uses.is_plain_text(result):
             return None
 
@@ -179,7 +182,7 @@ class Access(Mesh):
         if passed is result:
             return None
         message.note(self._hidden([shown_uri(uri) for uri in gone[: LIMITS.shown_names]], len(gone)))
-        return message.with_result(passed)
+        return message.with_params(passed) if is_news else message.with_result(passed)
 
     def _agreed(self, message: Message, connection: Connection) -> Message | None:
         try:

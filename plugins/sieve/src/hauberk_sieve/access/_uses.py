@@ -23,6 +23,10 @@ ACKNOWLEDGED: Final = "notifications/subscriptions/acknowledged"
 LISTEN: Final = "subscriptions/listen"
 REQUESTS: Final = ("prompts/get", "resources/read", "resources/subscribe", "completion/complete", LISTEN)
 """Requests that use something."""
+ENDED: Final = "notifications/tasks"
+"""Tells of a task, with its result once it has one (2026-07-28)."""
+NEWS: Final = (UPDATED, ACKNOWLEDGED, ENDED)
+"""Notifications that a server sends."""
 RESULTS: Final = ("tools/call", "prompts/get", "resources/read", "tasks/get", "tasks/result")
 """What is answered with text that may hold links."""
 _MEMBERS: Final[dict[str, tuple[Kind, str]]] = {
@@ -120,6 +124,8 @@ def without_links(result: dict[str, Any], judge: Judge) -> tuple[dict[str, Any],
 
 
 def _hides(item: Any, judge: Judge, gone: list[str]) -> bool:
+    if isinstance(item, list):  # more than one block where the protocol has one
+        return any(_hides(one, judge, gone) for one in item)
     for uri, is_link in _resources(item):
         decision = judge(uri)
         if not decision.allowed and (is_link or decision.by in {"deny", "name"}):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import random
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from hauberk_sieve._limits import LIMITS
 from hauberk_sieve.schemas._graph import Graph
 from hauberk_sieve.schemas._lists import find
 from hauberk_sieve.schemas._work import Work
+from hauberk_sieve.text import Packs, Scanner
 
 Json = dict[str, Any]
 
@@ -300,3 +302,22 @@ async def test_a_list_of_tasks_ends() -> None:
             page = {"jsonrpc": "2.0", "id": id, "result": {"tasks": [], "nextCursor": "c"}}
             await r.send(r.from_server, orjson.dumps(page))
         assert r.replies[-1]["error"]["data"]["code"] == "sieve.endless_list"
+
+
+# --- two looks at one text ---
+
+PIECES = (
+    "a1 #\n.\u05d0\u65e5\U0001f600\U0001f469\u200d\u200c\u200b\ufe0f\ufe00\ufe05\U000e0101\u200e\u202e\u2066\u2069"
+    "\u180b\u1820\u0645\xad\x1b[m\x9b\x07<>![](){}%=&?:/https javscript\U000e0041\U0001f3f4\ufeff\u20e3\u0336\u206a"
+)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_gate_finds_what_the_closer_look_finds(seed: int) -> None:
+    """No text passes the gate in which a rule, asked by itself, finds something (A42)."""
+    chance = random.Random(seed)
+    scanner = Scanner(Packs.load(("invisible", "control", "exfiltration")).rules, "definitions")
+    for _ in range(1500):
+        text = "".join(chance.choice(PIECES) for _ in range(chance.randrange(1, 14)))
+        found = {finding.rule.id for finding in scanner.scan_text(text)}
+        assert {probe.rule.id for probe in scanner._probes if probe.spans(text)[0]} <= found, ascii(text)

@@ -339,6 +339,16 @@ ROWS: Final[tuple[Row, ...]] = (
         pinned=True,
     ),
     Row(
+        "changed between list and call, in a storm",
+        "change_after_list",
+        {"text": BENIGN},
+        "pins.changed",
+        "",
+        "read_note",
+        pinned=True,
+        also="storm",
+    ),
+    Row(
         "another tool than was trusted",
         "shadow",
         {"name": "send_email"},

@@ -78,9 +78,12 @@ def test_text_that_clears_holds_nothing(text: str) -> None:
 
 def test_gate_that_gives_up_clears_nothing() -> None:
     """An automaton that answers nothing at all has cleared nothing."""
-    scanner = Scanner(Packs.load().rules, "results")
-    object.__setattr__(scanner, "_match_all", lambda _: [])
-    assert not scanner.clears("plain text")
+    for place in PLACES:
+        for gate in (scanner := Scanner(Packs.load().rules, place))._gates:
+            whole, gate.match = gate.match, lambda _: []
+            assert not scanner.clears("plain text")
+            gate.match = whole
+        assert scanner.clears("plain text")
 
 
 def test_two_leaves_are_never_one() -> None:
@@ -158,13 +161,23 @@ def test_scanner_without_rules_finds_nothing() -> None:
     assert Scanner([], "results").scan(walk({"a": "\x1b"})) == NOTHING
 
 
-def test_gate_that_gives_up_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An automaton that runs out of memory says nothing, and nothing is not nothing found."""
-    scanner = Scanner([rule("abc")], "results")
-    for answer in ([], None, [0], [1]):
-        monkeypatch.setattr(scanner, "_gate", type("Gate", (), {"Match": lambda self, text, got=answer: got})())
-        with pytest.raises(GateError):
-            scanner.scan(walk("abc"))
+def test_gate_that_gives_up_is_an_error() -> None:
+    """An automaton that runs out of memory says nothing, and nothing is not nothing found; whichever of them it is."""
+    for answer in ([], None, [0], [1, 0]):
+        for gate in (scanner := Scanner(Packs.load().rules, "definitions"))._gates:
+            gate.match = lambda _, got=answer: got  # type: ignore[misc]
+            with pytest.raises(GateError):
+                scanner.scan(walk("abc"))
+
+
+def test_many_patterns_are_in_several_automata() -> None:
+    """Each pattern is in one automaton, under its own number, and none of them is too large to be quick."""
+    scanner = SCANNERS["definitions"]
+    assert len(scanner._gates) > 1
+    starts = [gate.start for gate in scanner._gates]
+    sizes = [gate.nothing[0] for gate in scanner._gates]
+    assert starts == [sum(sizes[:place]) for place in range(len(sizes))]
+    assert sum(sizes) == len(scanner._owners) + 1
 
 
 def test_findings_are_bounded() -> None:

@@ -2,7 +2,7 @@
 
 The rules:
 
-1. The gate is one automaton of all that is looked for. It runs over all leaves, joined by line feeds, and does not
+1. The gate is few automata of all that is looked for. It runs over all leaves, joined by line feeds, and does not
    count repetitions: it may find what no leaf has, never the other way round. The closer look takes leaf by leaf, and
    the rules as they are written.
 2. A text in which something is in disguise is looked at in its fold too (`hauberk_sieve.text._fold`).
@@ -13,7 +13,7 @@ The rules:
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
 _MEMORY: Final = 16 * 1024 * 1024
 _END: Final = r"\z"
-_OWN: Final = ((NEEDED, True), (_END, True))
-"""What stands in every gate after the rules: whether a text is to be folded, and what each text matches."""
+_VOLUME: Final = 6000
+"""Characters of the patterns of one automaton."""
 
 _COUNTED: Final = re.compile(r"\\.|\[\^?\]?(?:\\.|\[:\^?\w+:\]|[^\]\\])*\]|\{([01]),\d+\}", re.DOTALL)
 """What is escaped, a class, or a repetition with an upper bound; the first two are left alone."""
@@ -104,22 +104,22 @@ class _Probe:
 class Scanner:
     """Some rules for one place."""
 
-    __slots__ = ("_gate", "_match_all", "_nothing", "_owners", "_probes", "place")
+    __slots__ = ("_gates", "_owners", "_probes", "place")
 
     def __init__(self, rules: Iterable[Rule], place: Place) -> None:
         self.place: Final = place
         self._probes: Final = tuple(_Probe(rule) for rule in rules if place in rule.where)
         gates = [(pattern, probe) for probe in self._probes for pattern in probe.gates()]
         self._owners: Final = tuple(probe for _, probe in gates)
-        self._gate: Final = _gate((*((pattern, probe.rule.case) for pattern, probe in gates), *_OWN))
-        self._match_all: Final = self._gate._set.Match  # noqa: SLF001 - without the wrapper, which only adds its time
-        self._nothing: Final = [len(self._owners) + 1]
-        """What the gate says of a text in which nothing is found."""
+        self._gates: Final = tuple(_gates([*((pattern, probe.rule.case) for pattern, probe in gates), (NEEDED, True)]))
 
     def clears(self, text: str) -> bool:
-        """Whether the gate finds nothing in a text; where it does, or gives up, a scan says what."""
-        found: list[int] = self._match_all(text.encode("utf-8", "surrogatepass"))
-        return found == self._nothing
+        """Whether the gates find nothing in a text; where one does, or gives up, a scan says what."""
+        data = text.encode("utf-8", "surrogatepass")
+        for gate in self._gates:  # noqa: SIM110 - a generator costs more than the loop, and most messages come here
+            if gate.match(data) != gate.nothing:
+                return False
+        return True
 
     def scan(self, leaves: Leaves) -> Found:
         """Return what the rules find in the leaves of a part of a message.
@@ -135,24 +135,21 @@ class Scanner:
 
     def _suspects(self, text: str) -> tuple[list[_Probe], str]:
         """Return the rules that may find something in a text, and its fold, if there is one that differs."""
-        rules = len(self._owners)
+        rules, owners = len(self._owners), self._owners
         ids, folded = self._match(text), ""
-        if len(ids) > 1 and rules in ids:
+        if rules in ids:
             folded = fold(text)
             ids += self._match(folded)
-        owners = self._owners
-        return [owners[id] for id in sorted({*ids}) if id < rules] if len(ids) > 1 else [], folded
+        return [owners[id] for id in sorted({*ids}) if id < rules], folded
 
     def _match(self, text: str) -> list[int]:
         """Return the numbers of what matches somewhere in a text.
 
         Raises:
-            GateError: The automaton gave up (rule 3).
+            GateError: An automaton gave up (rule 3).
         """
-        ids: list[int] | None = self._gate.Match(text.encode("utf-8", "surrogatepass"))
-        if ids is None or len(self._owners) + 1 not in ids:
-            raise GateError("the automaton of the rules gave up")
-        return ids
+        data = text.encode("utf-8", "surrogatepass")
+        return [id for gate in self._gates for id in gate.ids(data)]
 
     def _closely(self, leaves: Iterator[Leaf]) -> Found:
         findings: list[Finding] = []
@@ -199,15 +196,46 @@ def relaxed(pattern: str) -> str:
     return _COUNTED.sub(lambda found: found[0] if found[1] is None else "*+"[int(found[1])], pattern)
 
 
-def _gate(patterns: Iterable[tuple[str, bool]]) -> Any:
-    """Return the automaton of all patterns; each goes by its place."""
-    import re2
+class _Gate:
+    """One automaton of some patterns. The last thing in it matches every text: without that, it gave up."""
 
-    gate = re2.Set.SearchSet(_options(case=True))
-    for pattern, case in patterns:
-        gate.Add(f"(?m){relaxed(pattern)}" if case else f"(?mi){relaxed(pattern)}")
-    gate.Compile()
-    return gate
+    __slots__ = ("match", "nothing", "start")
+
+    def __init__(self, patterns: Sequence[tuple[str, bool]], start: int) -> None:
+        import re2
+
+        gate = re2.Set.SearchSet(_options(case=True))
+        for pattern, case in (*patterns, (_END, True)):
+            gate.Add(f"(?m){pattern}" if case else f"(?mi){pattern}")
+        gate.Compile()
+        self.match: Callable[[bytes], list[int]] = gate._set.Match  # noqa: SLF001 - the wrapper only adds its time
+        self.nothing: Final = [len(patterns)]
+        """What it says of a text in which nothing is found."""
+        self.start: Final = start
+        """The number of its first pattern among those of all gates."""
+
+    def ids(self, data: bytes) -> list[int]:
+        """Return the numbers of what matches.
+
+        Raises:
+            GateError: It gave up.
+        """
+        found, end = self.match(data), self.nothing[0]
+        if not found or end not in found:
+            raise GateError("the automaton of the rules gave up")
+        return [self.start + id for id in found if id != end]
+
+
+def _gates(patterns: Sequence[tuple[str, bool]]) -> Iterator[_Gate]:
+    """Yield automata of all patterns. One of them all would have more states than it can keep, and make them anew."""
+    some: list[tuple[str, bool]] = []
+    start = 0
+    for place, (pattern, case) in enumerate(patterns):
+        if some and sum(len(one) for one, _ in some) + len(pattern) > _VOLUME:
+            yield _Gate(some, start)
+            some, start = [], place
+        some.append((pattern, case))
+    yield _Gate(some, start)
 
 
 def _options(*, case: bool) -> Any:

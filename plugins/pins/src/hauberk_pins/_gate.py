@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final
 from weakref import WeakKeyDictionary
 
@@ -10,7 +11,7 @@ from hauberk.event import Event
 from hauberk.message import Message
 from hauberk.refusals import ConfigError, Refused
 from hauberk.verdict import Deny
-from hauberk_pins import _items, _options, _sight
+from hauberk_pins import _items, _options, _sight, _uses
 from hauberk_pins._book import Book
 from hauberk_pins._decide import Stance
 from hauberk_pins._items import LISTS, Key, Listing
@@ -23,16 +24,10 @@ from hauberk_pins._store import Store
 from hauberk_pins._visible import shown
 from hauberk_pins._writer import Writer
 
-USES: Final = {
-    "prompts/get": ("prompt", "name"),
-    "resources/read": ("resource", "uri"),
-    "resources/subscribe": ("resource", "uri"),
-}
-"""Requests that use an item: its kind, and the parameter that names it."""
 _RESULTS: Final = (*LISTS, "initialize", "server/discover")
-_SHOWS: Final = (*_RESULTS, *_sight.METHODS)
-OUT: Final = (*USES, *_SHOWS)
-IN: Final = (*_SHOWS, *USES)
+_SHOWS: Final = (*_RESULTS, *_sight.METHODS, _uses.UPDATED)
+OUT: Final = (*_uses.REQUESTS, *_SHOWS)
+IN: Final = (*_SHOWS, *_uses.REQUESTS)
 
 
 def is_lenient(plugin: Any, guard: Any) -> bool:
@@ -122,10 +117,10 @@ class Gate:
         Raises:
             Refused: It is used.
         """
-        key = used(message)
-        if key is None:
+        keys = _uses.used(message)
+        if not keys:
             return self.shown(message, connection)
-        check(self.refusal(key, connection))
+        check(self.refusal(keys, connection))
         return None
 
     # --- what is shown ---
@@ -136,6 +131,8 @@ class Gate:
             return None
         if message.kind == "notification" and message.method in _sight.METHODS:
             self.sight(connection).changed(message.method)
+        elif message.kind == "notification" and message.method == _uses.UPDATED:
+            check(self.refusal([_uses.named(message)], connection, stale=True))
         elif message.kind == "result" and message.method in _RESULTS:
             self.refresh()
             listing = LISTS.get(message.method)
@@ -186,19 +183,32 @@ class Gate:
 
     # --- what is used ---
 
-    def refusal(self, key: Key, connection: Connection, *, dry: bool = False) -> Deny | None:
-        """Return why an item may not be used, if it may not."""
+    def refusal(
+        self, keys: Sequence[Key], connection: Connection, *, dry: bool = False, stale: bool = False
+    ) -> Deny | None:
+        """Return why items of one kind may not be used, if any may not.
+
+        Args:
+            keys: The items.
+            connection: Who uses them.
+            dry: As of `Judge.refusal`.
+            stale: As of `Judge.refusal`.
+        """
         self.refresh()
         judge, sight = self.judge(connection.server), self.sight(connection)
-        return judge.read_refusal(sight, key[1]) if key[0] == "resource" else judge.refusal(sight, key, dry=dry)
+        if keys[0][0] == "resource":
+            return judge.read_refusal(sight, [uri for _, uri in keys], stale=stale)
+        return judge.refusal(sight, keys[0], dry=dry)
 
-    async def refusal_after_list(self, key: Key, connection: Connection, params: Any, seconds: float) -> Deny | None:
+    async def refusal_after_list(
+        self, keys: Sequence[Key], connection: Connection, params: Any, seconds: float
+    ) -> Deny | None:
         """Return the same, of what the server shows now where that may have changed."""
-        refused = self.refusal(key, connection)
+        refused = self.refusal(keys, connection)
         if refused is None or refused.code != UNLISTED:
             return refused
-        await self._relister.list(connection, key[0], params, seconds)
-        return self.refusal(key, connection)
+        await self._relister.list(connection, keys[0][0], params, seconds)
+        return self.refusal(keys, connection)
 
 
 def unreadable(error: Exception) -> Refused:
@@ -215,16 +225,6 @@ def check(refused: Deny | None) -> None:
     """Raise what a Deny says, if there is one."""
     if refused is not None:
         raise Refused(refused.code, refused.reason, rule=refused.rule, hint=refused.hint)
-
-
-def used(message: Message) -> Key | None:
-    """Return what a request uses."""
-    use = USES.get(message.method)
-    if use is None or message.kind != "request":
-        return None
-    kind, member = use
-    name = message.params.get(member)
-    return kind, name if isinstance(name, str) else ""
 
 
 def _is_kept(entry: Any, key: str, hidden: frozenset[str]) -> bool:

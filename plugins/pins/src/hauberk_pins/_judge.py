@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -16,6 +16,7 @@ from hauberk_pins._decide import CHANGED, UNPINNED, Stance, Standing
 from hauberk_pins._items import INFO_META, TWINS, Item, Key, Listing
 from hauberk_pins._limits import LIMITS
 from hauberk_pins._sight import Page, Sight
+from hauberk_pins._uses import NOBODY
 from hauberk_pins._visible import shown
 
 if TYPE_CHECKING:
@@ -176,19 +177,23 @@ class Judge:
 
     # --- what may be used ---
 
-    def refusal(self, sight: Sight, key: Key, *, dry: bool = False) -> Deny | None:
+    def refusal(self, sight: Sight, key: Key, *, dry: bool = False, stale: bool = False) -> Deny | None:
         """Return why an item may not be used, if it may not.
 
         Args:
             sight: What the connection was shown.
             key: The item.
             dry: Whether what the server showed last, to whomever, stands for what it has not shown here.
+            stale: Whether what the connection was shown stands though it may have changed since: a notification tells
+                of it, and no list is asked for.
         """
         if self.stance.lenient:
             return None
         if (refused := self._distrusted(sight)) is not None:
             return refused
-        digest, seen = sight.hash(key), ""
+        if key == NOBODY:
+            return self._nobody()
+        digest, seen = sight.hash(key, stale=stale), ""
         if digest is None and dry and (last := self._book.last(self._server).get(key)) is not None:
             digest, seen = last.hash, ", as last seen"
         if digest is None:
@@ -218,21 +223,46 @@ class Judge:
             UNLISTED, key, "cannot be compared with its pin: the server has sent no list since it changed"
         )
 
-    def read_refusal(self, sight: Sight, uri: str) -> Deny | None:
-        """Return why a resource may not be read: neither it nor a template that it is of may be used."""
-        refused = self.refusal(sight, ("resource", uri))
-        if refused is None or refused.code == CHANGED or self._distrusted(sight) is not None:
-            return refused
+    def read_refusal(self, sight: Sight, uris: Sequence[str], *, stale: bool = False) -> Deny | None:
+        """Return why resources may not be read: of one, neither it nor a template that it is of may be used."""
         from hauberk_pins import _templates  # as above
 
-        # An unpinned template is not compared: the server chooses how many there are, and how long each takes.
+        templates: list[str] | None = None
+        for uri in uris:
+            refused = self.refusal(sight, ("resource", uri), stale=stale)
+            if refused is None:
+                continue
+            if refused.code == CHANGED or self._distrusted(sight) is not None:
+                return refused
+            if templates is None:
+                templates = self._templates(sight, stale=stale)
+            if not _templates.is_of(templates, uri):
+                return self._unless_listed(sight, refused, uri)
+        return None
+
+    def _templates(self, sight: Sight, *, stale: bool) -> list[str]:
+        """Return the templates that may be used.
+
+        An unpinned one is not compared: the server chooses how many there are, and how long each takes.
+        """
         pins = self._book.pins(self._server)
-        keys = [key for name in sight.names("template") if (key := ("template", name)) in pins and sight.hash(key)]
-        if any(self.refusal(sight, key) is None and _templates.matches(key[1], uri) for key in keys):
-            return None
+        keys = [("template", name) for name in sight.names("template")]
+        known = [key for key in keys if key in pins and sight.hash(key, stale=stale)]
+        return [key[1] for key in known if self.refusal(sight, key, stale=stale) is None]
+
+    def _unless_listed(self, sight: Sight, refused: Deny, uri: str) -> Deny:
+        """Return why a URI that is of no template may not be read."""
         if refused.code == UNPINNED and not sight.is_complete("template"):
             return self._deny(UNLISTED, ("resource", uri), "may be of a template that the server has not listed yet")
         return refused
+
+    def _nobody(self) -> Deny:
+        return Deny(
+            UNPINNED,
+            f"nobody can tell what is used of server '{shown(self._server)}'",
+            rule="what is used is named by a string",
+            hint="send what the protocol asks for",
+        )
 
     def _deny(self, code: str, key: Key, why: str) -> Deny:
         kind, server = key[0], shown(self._server)

@@ -76,7 +76,7 @@ class Pins:
     @hookimpl
     def on_tool_call(self, call: ToolCall, connection: Connection) -> Allow | Deny:
         """Compare a tool with its pin once more, as it was listed last."""
-        return self.gate.refusal(("tool", call.name), connection) or ALLOWED
+        return self.gate.refusal([("tool", call.name)], connection) or ALLOWED
 
     def probes(self) -> list[Probe]:
         """Return what shows that hiding and refusing are live."""

@@ -22,6 +22,7 @@ _OF_KIND: Final[Mapping[str, tuple[str, ...]]] = {
     "tool": ("tools/list",),
     "prompt": ("prompts/list",),
     "resource": ("resources/list", "resources/templates/list"),
+    "template": ("resources/templates/list",),
 }
 
 

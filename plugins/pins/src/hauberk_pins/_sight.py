@@ -60,10 +60,10 @@ class Sight:
         self.said: Mapping[Key, str] = {}
         """The hashes of what the server said of itself."""
 
-    def hash(self, key: Key) -> str | None:
-        """Return the hash of an item as it is shown now; None if it has to be listed first."""
+    def hash(self, key: Key, *, stale: bool = False) -> str | None:
+        """Return the hash of an item as it is shown now, or was; None if it has to be listed first."""
         page = self._items.get(key)
-        if page is None or page.epoch != self._epochs.get(key[0], 0):
+        if page is None or (not stale and page.epoch != self._epochs.get(key[0], 0)):
             return None
         return page.hashes[key]
 

@@ -8,7 +8,7 @@ that the template may have reached, so nothing is tried twice, whatever the temp
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 from hauberk_pins._limits import LIMITS
@@ -16,6 +16,11 @@ from hauberk_pins._limits import LIMITS
 _EXPRESSION: Final = re.compile(r"\{([^{}]*)\}")
 _OPERATORS: Final = "+#./;?&"
 _RESERVED: Final = re.compile(r"[/?#]")
+
+
+def is_of(templates: Iterable[str], uri: str) -> bool:
+    """Whether ``uri`` may be an expansion of any of these."""
+    return any(matches(template, uri) for template in templates)
 
 
 def matches(template: str, uri: str) -> bool:

@@ -1,0 +1,137 @@
+"""Completions, streams and news of resources: what nobody pinned is neither used nor heard of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from plugins.pins.tests.conftest import Showing
+from plugins.pins.tests.test_plugin import everything, pinned
+
+from hauberk.testing import notification
+
+if TYPE_CHECKING:
+    from plugins.pins.tests.conftest import Guarded
+
+Trust = Callable[..., None]
+Json = dict[str, Any]
+COMPLETE, LISTEN, UPDATED = "completion/complete", "subscriptions/listen", "notifications/resources/updated"
+
+
+def about(**ref: Any) -> Json:
+    return {"ref": ref, "argument": {"name": "a", "value": "b"}}
+
+
+def stream(*uris: Any) -> Json:
+    return {"notifications": {"resourceSubscriptions": list(uris)}}
+
+
+PINNED = [
+    (COMPLETE, about(type="ref/prompt", name="greet")),
+    (COMPLETE, about(type="ref/resource", uri="file:///a")),
+    (COMPLETE, about(type="ref/resource", uri="note:///7")),
+    (COMPLETE, about(type="ref/resource", uri="note:///{id}")),
+    (LISTEN, stream("file:///a", "note:///7")),
+    (LISTEN, {"notifications": {"toolsListChanged": True}}),
+]
+UNPINNED = [
+    (COMPLETE, about(type="ref/prompt", name="other")),
+    (COMPLETE, about(type="ref/resource", uri="file:///etc/shadow")),
+    (COMPLETE, about(type="ref/resource", uri="file:///{+path}")),
+    (COMPLETE, about(type="ref/prompt", name=7)),
+    (COMPLETE, about(type="ref/resource")),
+    (COMPLETE, about(type="ref/other", name="greet")),
+    (LISTEN, stream("file:///a", "file:///etc/shadow")),
+    (LISTEN, stream("file:///a", 7)),
+    (LISTEN, {"notifications": {"resourceSubscriptions": "file:///a"}}),
+]
+
+
+async def sent(rig: Any, method: str, params: Json) -> bool:
+    """Send a request; whether it reached the server."""
+    await rig.request(method, params)
+    return any(message.get("method") == method for message in rig.reached)
+
+
+@pytest.mark.parametrize(("method", "params"), PINNED)
+async def test_pinned_completions_and_streams_reach_the_server(
+    guarded: Guarded, trust: Trust, method: str, params: Json
+) -> None:
+    """A completion for what is pinned, and a stream about it, work without a list of the host's before."""
+    server = everything()
+    await pinned(guarded, trust, server)
+    async with guarded(server) as rig:
+        assert await sent(rig, method, params)
+        assert rig.codes == []
+
+
+@pytest.mark.parametrize(("method", "params"), UNPINNED)
+async def test_unpinned_completions_and_streams_do_not(
+    guarded: Guarded, trust: Trust, method: str, params: Json
+) -> None:
+    """A completion or stream about what nobody pinned is refused, and so is one that cannot be read (A39)."""
+    server = everything()
+    await pinned(guarded, trust, server)
+    async with guarded(server) as rig:
+        assert not await sent(rig, method, params)
+        assert rig.codes == ["pins.unpinned"]
+
+
+@pytest.mark.parametrize(
+    ("method", "params", "member"),
+    [
+        (*PINNED[0], "prompts"),
+        (*PINNED[1], "resources"),
+        (*PINNED[2], "resourceTemplates"),
+        (*PINNED[3], "resourceTemplates"),
+        (*PINNED[4], "resources"),
+    ],
+)
+async def test_changed_completions_and_streams_are_refused(
+    guarded: Guarded, trust: Trust, method: str, params: Json, member: str
+) -> None:
+    """What changed after it was pinned is neither completed nor subscribed to in a stream (A38)."""
+    server = everything()
+    await pinned(guarded, trust, server)
+    server.pages[member] = [[server.pages[member][0][0] | {"title": "x"}]]
+    async with guarded(server) as rig:
+        assert not await sent(rig, method, params)
+        assert rig.codes[-1] in {"pins.changed", "pins.unpinned"}
+
+
+async def heard(rig: Any, uri: Any) -> bool:
+    """Let the server tell of a resource; whether the client hears of it."""
+    before = len(rig.client.got)
+    await rig.send(rig.from_server, notification(UPDATED, {"uri": uri}))
+    return len(rig.client.got) > before
+
+
+async def test_news_of_unpinned_resources_is_dropped(guarded: Guarded, trust: Trust) -> None:
+    """The client hears of pinned resources, and of those of pinned templates, and of no other (S3.40)."""
+    server = everything()
+    await pinned(guarded, trust, server)
+    async with guarded(server) as rig:
+        for method in ("resources/list", "resources/templates/list"):
+            await rig.request(method)
+        uris = ["file:///a", "note:///7", "file:///etc/shadow"]
+        assert [await heard(rig, uri) for uri in uris] == [True, True, False]
+        await rig.send(rig.from_server, notification("notifications/resources/list_changed"))
+        assert [await heard(rig, uri) for uri in uris] == [True, True, False]
+
+
+async def test_news_of_changed_resources_is_dropped(guarded: Guarded, trust: Trust) -> None:
+    """A resource that changed since it was pinned is not told of (A38)."""
+    server = everything()
+    await pinned(guarded, trust, server)
+    server.pages["resources"][0][0] = {**server.pages["resources"][0][0], "title": "x"}
+    async with guarded(server) as rig:
+        await rig.request("resources/list")
+        assert not await heard(rig, "file:///a")
+
+
+async def test_news_of_any_resource_passes_where_nothing_is_refused(guarded: Guarded) -> None:
+    """Where first sight is trust and a change an alert, each resource may be told of."""
+    text = '[pins]\nauto_trust_first = true\non_change = "alert"\n'
+    async with guarded(Showing(), text) as rig:
+        assert await heard(rig, "file:///etc/shadow")

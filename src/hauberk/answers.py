@@ -21,10 +21,13 @@ def cross(crossing: Crossing, message: Message) -> Walk:
     """Take an answer that was matched to its request to the asker."""
     exchange, policy = crossing.asked, crossing.policy
     inward = crossing.route.inward
-    if crossing.way.outward:
-        message = yield from crossing.hooks(message)
-    elif inward.steps:
-        message = crossing.walk(inward, message) if inward.plain else (yield from crossing.through(inward, message))
+    try:
+        if crossing.way.outward:
+            message = yield from crossing.hooks(message)
+        elif inward.steps:
+            message = crossing.walk(inward, message) if inward.plain else (yield from crossing.through(inward, message))
+    finally:
+        crossing.session.lists.news += message.method in CACHEABLE_METHODS
     result = message.data.get("result")
     if result is not None:
         if "inputRequests" in result or "requestState" in result:

@@ -232,14 +232,25 @@ class Crossing(msgspec.Struct, eq=False):
         if first_recorded and (recorded := self._record(judgement)) is not None:
             yield recorded
             self.alive()
-        if self.after is None and (call is None or not call.holds_secrets):
-            left = self.write(message, call, message.data)
-        else:
-            left = yield from self.leave(message, call)
+        data = message.data
+        if call is not None and judgement is not None:
+            data = (yield from self._ready(message, call, judgement)) or data
+        elif self.after is not None:
+            yield from self.turn()
+        left = self.write(message, call, data)
         if not first_recorded:
             _ = self._record(judgement)
         if left is not None:
             yield left
+
+    def _ready(self, message: Message, call: ToolCall, judgement: Judgement) -> Walk:
+        """Wait for secrets and for the call's turn; return what it is with its secrets, if it has any."""
+        data = (yield from self._with_secrets(message, call)) if call.holds_secrets else None
+        if self.after is not None:
+            yield from self.turn()
+        if judgement.overtaken:
+            yield from judgement.again()
+        return data
 
     def _record(self, judgement: Judgement | None) -> Awaitable[None] | None:
         """Record what was noted, and the decision about a call; return what is to be awaited for a required sink."""
@@ -258,13 +269,10 @@ class Crossing(msgspec.Struct, eq=False):
 
     # --- out: one step ---
 
-    def leave(self, message: Message, call: ToolCall | None) -> Walk:
-        """Wait for secrets and for the message's turn, then `write`."""
-        data = message.data
-        if call is not None and call.holds_secrets:
-            data = yield from self._with_secrets(message, call)
+    def leave(self, message: Message) -> Walk:
+        """Wait for the message's turn, then `write`."""
         yield from self.turn()
-        return self.write(message, call, data)
+        return self.write(message, None, message.data)
 
     def write(self, message: Message, call: ToolCall | None, data: dict[str, Any]) -> Awaitable[None] | None:
         """Write in one step: the call compared once more, SEAL, GATE, WIRE; return what is still to be awaited."""

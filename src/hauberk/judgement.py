@@ -5,6 +5,9 @@
 3. If the strictest answer is Ask, the approvers are asked, in listed order, and after an Approved that is bound to this
    very call ADMIT takes its slots.
 
+What waits between its judgement and its sending may be overtaken: the server lists its tools anew, or says that they
+have changed. Such a call is judged once more before it is sent, and not charged again.
+
 A Deny in any round is final. No Allow and no Deny is a Deny in production. A retry of the same call, proved by the
 ``requestState`` that was minted in answer to it, is judged again; it is not charged again, and an approval holds.
 """
@@ -24,6 +27,7 @@ if TYPE_CHECKING:
     from hauberk.chains import Chain
     from hauberk.crossing import Crossing
 
+_TRIES: Final = 8
 SHOWN: Final = 256
 """Characters of a tool's name that events and exchanges keep."""
 Walk = Generator[Awaitable[Any], Any, Any]
@@ -33,7 +37,7 @@ Answer = tuple[str, Verdict] | None
 class Judgement:
     """The judgement of one call."""
 
-    __slots__ = ("_answer", "call", "clock", "connection", "crossing", "policy")
+    __slots__ = ("_answer", "_seen", "call", "clock", "connection", "crossing", "policy")
 
     def __init__(self, crossing: Crossing, message: Message) -> None:
         self.crossing = crossing
@@ -46,6 +50,36 @@ class Judgement:
         self.call = call = ToolCall(message, exchange, self.connection.server, checked=checked)
         exchange.tool = call.name[:SHOWN]
         self._answer: Answer = None
+        self._seen = session.lists.news
+
+    @property
+    def overtaken(self) -> bool:
+        """Whether the server has shown something since the call was judged."""
+        return self._seen != self.crossing.session.lists.news
+
+    def again(self) -> Walk:
+        """Judge a call that was overtaken, until nothing overtakes it.
+
+        Raises:
+            Refused: The call may not be sent.
+            HookError: A plugin could not tell.
+        """
+        judges, lists = self.policy.chains.judges, self.crossing.session.lists
+        for _ in range(_TRIES):
+            self._seen = lists.news
+            answer: Answer = None
+            if judges.steps:
+                answer = self._plain(judges) if judges.plain else (yield from self._round(judges))
+            if answer is not None and type(answer[1]) is Ask and not self.call.exchange.approved:
+                raise _unapproved(answer[0], answer[1])
+            if not self.overtaken:
+                return
+        raise Refused(
+            "core.unjudged",
+            "the server changes what it shows faster than a call can be judged",
+            jsonrpc=LIMITS,
+            hint="call again; if it goes on, see what the server does",
+        )
 
     def run(self) -> Walk:
         """Judge; the call may be sent if this returns.
@@ -154,13 +188,7 @@ class Judgement:
                     hook="approve",
                     code="core.hook_answer",
                 )
-        raise Refused(
-            "core.unapproved",
-            f"nobody approved this call: {ask.reason}",
-            plugin=plugin,
-            rule=ask.rule,
-            hint="name an approver in core.approvers, or change the rule that asks",
-        )
+        raise _unapproved(plugin, ask)
 
     async def _ask(self, name: str, approver: Any) -> Any:
         """Return what one approver answers; None where it does not answer in time."""
@@ -175,6 +203,16 @@ def _stricter(first: Answer, second: Answer) -> Answer:
     if first is None or second is None:
         return second if first is None else first
     return second if pipeline.rank(second[1]) > pipeline.rank(first[1]) else first
+
+
+def _unapproved(plugin: str, ask: Ask) -> Refused:
+    return Refused(
+        "core.unapproved",
+        f"nobody approved this call: {ask.reason}",
+        plugin=plugin,
+        rule=ask.rule,
+        hint="name an approver in core.approvers, or change the rule that asks",
+    )
 
 
 def unjudged() -> Refused:

@@ -48,6 +48,8 @@ class Lists:
         self._session: Final = session
         self._declared: tuple[str, ...] = ()
         self._streams: Final[dict[RequestId, tuple[RequestId, tuple[str, ...]]]] = {}
+        self.news = 0
+        """How often the server listed something, or said that a list has changed; counted once hooks have seen it."""
         self.latest: Final[dict[str, tuple[bytes, bytes]]] = {}
         """What `hauberk.contents` keeps of this session."""
 

@@ -27,7 +27,10 @@ def cross(crossing: Crossing, message: Message) -> Walk:
     cancelled: Exchange | None = None
     if message.method == "notifications/cancelled" and "requestId" in message.params:
         cancelled = _cancelled(crossing, message)
-    message = yield from crossing.hooks(message)
+    try:
+        message = yield from crossing.hooks(message)
+    finally:  # dropped or not: who judges has seen it, and what was judged before is judged again
+        crossing.session.lists.news += message.method.endswith("/list_changed")
     if "inputRequests" in message.params:
         passed = yield from embedded.requests(crossing, message, message.params)
         if passed is not message.params:
@@ -37,7 +40,7 @@ def cross(crossing: Crossing, message: Message) -> Walk:
     crossing.flush()
     if cancelled is not None:
         message = _cancel(crossing, message, cancelled)
-    left = yield from crossing.leave(message, None)
+    left = yield from crossing.leave(message)
     if left is not None:
         yield left
 

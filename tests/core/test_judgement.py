@@ -896,3 +896,124 @@ async def test_cancelled_caller_takes_its_message_back() -> None:
             await sending
         assert r.reached == []
         assert not r.session.busy
+
+
+# --- what overtakes a call ---
+
+
+class Watcher:
+    """A judge that goes by whether the server has said something new."""
+
+    def __init__(self) -> None:
+        self.changed = False
+        self.judged = 0
+
+    def ring(self, **members: Any) -> Any:
+        def see(message: Message, _: Any) -> None:
+            self.changed = self.changed or message.method.endswith("/list_changed")
+
+        def judge(_call: ToolCall, _: Any) -> Verdict:
+            self.judged += 1
+            return Deny("watch.changed", "the list has changed") if self.changed else Allow("as listed")
+
+        return ring("watch", on_receive=see, on_tool_call=judge, **members)
+
+
+async def overtake(r: Rig) -> None:
+    """Let the server say that its list has changed, and wait until that is seen; a call may wait meanwhile."""
+    _ = r.session.receive_object(r.session.inn, notification("notifications/tools/list_changed"))
+    for _turn in range(20):
+        await asyncio.sleep(0)
+
+
+WAITS = ("an async judge", "a charge", "an approver", "a sink")
+
+
+def waiting(where: str, gate: asyncio.Event) -> tuple[list[Any], str]:
+    """Return plugins in which a call waits once it is judged."""
+
+    async def wait(*_: Any) -> None:
+        await gate.wait()
+
+    async def approve(call: ToolCall, _: Any) -> Approved:
+        await gate.wait()
+        return Approved(call.digest)
+
+    async def record(event: Event) -> None:
+        if event.code == "core.allowed":
+            await gate.wait()
+
+    if where == "an async judge":
+        return [ring("a_slow", on_tool_call=wait)], ""
+    if where == "a charge":
+        return [ring("slow", Layer.ADMIT, on_tool_call=wait)], ""
+    if where == "an approver":
+        return [ring("asks", on_tool_call=Ask("sure?")), ring("person", on_connect=None, approve=approve)], PERSON
+    return [ring("sink", on_audit=record, required=True)], ""
+
+
+@pytest.mark.parametrize("where", WAITS)
+@pytest.mark.parametrize("news", [True, False])
+async def test_call_that_is_overtaken_is_judged_again(where: str, news: bool) -> None:
+    """A call that waits after its judgement is judged anew if the server's lists change meanwhile, wherever it waits;
+    it is sent as it was judged last (A38).
+    """
+    gate, watcher = asyncio.Event(), Watcher()
+    plugins, toml = waiting(where, gate)
+    async with rig(watcher.ring(), *plugins, toml=toml) as r:
+        task = asyncio.ensure_future(r.call())
+        for _ in range(20):
+            await asyncio.sleep(0)
+        if news:
+            await overtake(r)
+        gate.set()
+        await task
+        await r.session.quiet()
+        assert len(r.reached) == (0 if news else 1)
+    assert (r.recorder.of("watch.changed") != []) is news
+
+
+async def test_call_is_judged_once_where_nothing_overtakes_it() -> None:
+    """Without news of the server a call costs one judgement, whatever it waits for."""
+    watcher = Watcher()
+    async with rig(watcher.ring()) as r:
+        await r.call()
+        assert (watcher.judged, len(r.reached)) == (1, 1)
+
+
+async def test_server_that_never_comes_to_rest_is_called_by_nobody() -> None:
+    """A call that is overtaken again and again is refused in the end."""
+    judged = 0
+
+    async def judge(_call: ToolCall, _: Any) -> Verdict:
+        nonlocal judged
+        judged += 1
+        await overtake(r)
+        return Allow("x")
+
+    async with rig(ring("slow", on_tool_call=judge)) as r:
+        await r.call()
+        await r.session.quiet()
+        assert r.reached == []
+    assert r.recorder.of("core.unjudged") != []
+    assert 2 < judged < 20
+
+
+async def test_call_that_is_asked_about_anew_is_not_sent_unasked() -> None:
+    """Where the second judgement asks for what nobody approved, the call is refused."""
+    gate, answers = asyncio.Event(), [Allow("x"), Ask("sure?")]
+
+    async def wait(*_: Any) -> None:
+        await gate.wait()
+
+    fickle = ring("fickle", on_tool_call=lambda *_: answers.pop(0))
+    async with rig(fickle, ring("slow", Layer.ADMIT, on_tool_call=wait)) as r:
+        task = asyncio.ensure_future(r.call())
+        for _ in range(20):
+            await asyncio.sleep(0)
+        await overtake(r)
+        gate.set()
+        await task
+        await r.session.quiet()
+        assert r.reached == []
+    assert r.recorder.of("core.unapproved") != []

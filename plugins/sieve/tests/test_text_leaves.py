@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import base64
 from collections import Counter
+from collections.abc import Iterator
 from typing import Any
 
 import orjson
@@ -24,7 +24,10 @@ JSON = st.recursive(
         | st.dictionaries(st.text(max_size=5), inner, max_size=5)
         | st.lists(st.integers(0, 0x110000), max_size=12)
         | st.fixed_dictionaries(
-            {"mimeType": st.sampled_from(("image/png", "text/plain", "x")) | inner, "data": st.text() | st.just("aGk=")}
+            {
+                "mimeType": st.sampled_from(("image/png", "text/plain", "x")) | inner,
+                "data": st.text() | st.text(st.sampled_from("aGk0=-_+")),
+            }
         )
     ),
     max_leaves=40,
@@ -37,13 +40,7 @@ def naive(value: Any, path: tuple[Any, ...] = ()) -> list[Leaf]:
         hidden = binary(value)
         found = [Leaf((*path, key), key, "key") for key in value]
         if hidden and is_textual(value["mimeType"]):
-            try:
-                text = base64.b64decode(
-                    value[hidden].replace("-", "+").replace("_", "/").translate(dict.fromkeys(map(ord, "=\r\n"))) + "=="
-                ).decode("utf-8", "replace")
-            except ValueError:
-                text = value[hidden]
-            found.append(Leaf((*path, hidden), text, "encoded"))
+            found += [Leaf((*path, hidden), text, "encoded") for text in readings(value[hidden])]
         return found + [leaf for key in value if key != hidden for leaf in naive(value[key], (*path, key))]
     if isinstance(value, list):
         found = [leaf for place, item in enumerate(value) for leaf in naive(item, (*path, place))]
@@ -57,10 +54,26 @@ def naive(value: Any, path: tuple[Any, ...] = ()) -> list[Leaf]:
     return []
 
 
+def readings(held: str) -> Iterator[str]:
+    """Decode base64 bit by bit: stopping at each padding, passing over it, and without the letters of URLs."""
+    parts = [part for part in held.replace("-", "+").replace("_", "/").split("=") if part]
+    yield b"".join(map(from_bits, parts)).decode("utf-8", "replace")
+    if len(parts) > 1:
+        yield from_bits("".join(parts)).decode("utf-8", "replace")
+    if "-" in held or "_" in held:
+        yield from_bits(held.replace("-", "").replace("_", "").replace("=", "")).decode("utf-8", "replace")
+
+
+def from_bits(letters: str) -> bytes:
+    alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
+    bits = "".join(f"{alphabet.index(letter):06b}" for letter in letters)
+    return bytes(int(bits[at : at + 8], 2) for at in range(0, len(bits) - 7, 8))
+
+
 def binary(value: dict[str, Any]) -> str | None:
     if not isinstance(value.get("mimeType"), str):
         return None
-    letters = set("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/=-_\r\n")
+    letters = set("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/=-_")
     return next(
         (key for key in ("data", "blob") if isinstance(value.get(key), str) and set(value[key]) <= letters), None
     )

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+import re
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +13,8 @@ from plugins.pins.tests.conftest import Showing
 from plugins.pins.tests.test_plugin import everything, pinned
 
 from hauberk.testing import notification
+from hauberk_pins import _templates
+from hauberk_pins._limits import Limits
 
 if TYPE_CHECKING:
     from plugins.pins.tests.conftest import Guarded
@@ -135,3 +140,62 @@ async def test_news_of_any_resource_passes_where_nothing_is_refused(guarded: Gua
     text = '[pins]\nauto_trust_first = true\non_change = "alert"\n'
     async with guarded(Showing(), text) as rig:
         assert await heard(rig, "file:///etc/shadow")
+
+
+# --- what a comparison with templates costs ---
+
+FIRST = '[pins]\nauto_trust_first = true\non_change = "block"\n'
+
+
+def templated(*templates: str) -> Showing:
+    return Showing(resourceTemplates=[[{"uriTemplate": template, "name": "t"} for template in templates]])
+
+
+async def read(rig: Any, uri: str) -> None:
+    for method in ("resources/list", "resources/templates/list"):
+        await rig.request(method)
+    await rig.request("resources/read", {"uri": uri})
+
+
+async def test_templates_pinned_by_first_sight_cost_a_read_little(guarded: Guarded) -> None:
+    """Two thousand pinned templates that are slow to compare do not stop the guard while a resource is read (A46)."""
+    async with guarded(templated(*("{+a}" * 32 + str(number) for number in range(2000))), FIRST) as rig:
+        await rig.request("resources/templates/list")
+        begun = time.process_time()
+        await read(rig, "notes://" + "x" * 992)
+        assert rig.codes == ["pins.unpinned"]
+        assert time.process_time() - begun < 5.0
+
+
+async def test_comparisons_with_templates_have_a_budget(guarded: Guarded, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A read that takes more steps than one request may cost is refused, and the refusal says so (A46)."""
+    monkeypatch.setattr("hauberk_pins._templates.LIMITS", Limits(template_steps=20))
+    async with guarded(templated("a://{x}/b", "a://{x}/c"), FIRST) as rig:
+        await read(rig, "a://1/b")
+        assert rig.codes == []
+        await read(rig, "a://1/c")
+        assert rig.codes == ["pins.unpinned"]
+        assert "steps" in str(rig.error())
+
+
+async def test_the_budget_is_that_of_a_request(guarded: Guarded, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many resources a stream is about, their comparisons share one budget (A46)."""
+    monkeypatch.setattr("hauberk_pins._templates.LIMITS", Limits(template_steps=20))
+    async with guarded(templated("a://{x}"), FIRST) as rig:
+        await read(rig, "a://1")
+        await rig.request(LISTEN, stream("a://1"))
+        assert rig.codes == []
+        await rig.request(LISTEN, stream("a://1", "a://2"))
+        assert rig.codes == ["pins.unpinned"]
+
+
+def test_the_set_of_places_is_that_of_a_walk() -> None:
+    """A template's places, kept as bits, are those that trying every expansion would find."""
+    for template, pattern in [
+        ("{x}a{+y}b", "[^/?#]*a.*b"),
+        ("{x}{y}/{z}a", "[^/?#]*/[^/?#]*a"),
+        ("{?q}a{x}", ".*a[^/?#]*"),
+    ]:
+        for letters in itertools.product("ab/", repeat=5):
+            uri = "".join(letters)
+            assert _templates.matches(template, uri) is bool(re.fullmatch(pattern, uri))

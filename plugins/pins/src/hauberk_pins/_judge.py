@@ -228,6 +228,7 @@ class Judge:
         from hauberk_pins import _templates  # as above
 
         templates: list[str] | None = None
+        budget = _templates.Budget()
         for uri in uris:
             refused = self.refusal(sight, ("resource", uri), stale=stale)
             if refused is None:
@@ -236,8 +237,8 @@ class Judge:
                 return refused
             if templates is None:
                 templates = self._templates(sight, stale=stale)
-            if not _templates.is_of(templates, uri):
-                return self._unless_listed(sight, refused, uri)
+            if not _templates.is_of(templates, uri, budget):
+                return self._too_costly() if budget.left < 0 else self._unless_listed(sight, refused, uri)
         return None
 
     def _templates(self, sight: Sight, *, stale: bool) -> list[str]:
@@ -255,6 +256,14 @@ class Judge:
         if refused.code == UNPINNED and not sight.is_complete("template"):
             return self._deny(UNLISTED, ("resource", uri), "may be of a template that the server has not listed yet")
         return refused
+
+    def _too_costly(self) -> Deny:
+        return Deny(
+            UNPINNED,
+            f"nobody can tell whether a resource of server '{shown(self._server)}' is of a pinned template",
+            rule=f"at most {LIMITS.template_steps} steps compare what a request names with templates",
+            hint="let the server list the resource, or have fewer templates",
+        )
 
     def _nobody(self) -> Deny:
         return Deny(

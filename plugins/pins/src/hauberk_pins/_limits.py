@@ -26,6 +26,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """A URI that is compared with templates (characters)."""
     expressions: int = 32
     """Expressions in one template; one with more matches nothing (expressions)."""
+    template_steps: int = 1_048_576
+    """Steps of all comparisons of URIs with templates that one request costs; over it is refused (steps)."""
     executable_bytes: int = 1024 * 1024 * 1024
     """A file that a server is started from; a larger one is not hashed (bytes)."""
     pages: int = 256

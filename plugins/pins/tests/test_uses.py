@@ -9,11 +9,11 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from plugins.pins.tests.conftest import Showing
+from plugins.pins.tests.conftest import Showing, tool
 from plugins.pins.tests.test_plugin import everything, pinned
 
 from hauberk.testing import notification
-from hauberk_pins import _templates
+from hauberk_pins import _items, _templates
 from hauberk_pins._limits import Limits
 
 if TYPE_CHECKING:
@@ -199,3 +199,37 @@ def test_the_set_of_places_is_that_of_a_walk() -> None:
         for letters in itertools.product("ab/", repeat=5):
             uri = "".join(letters)
             assert _templates.matches(template, uri) is bool(re.fullmatch(pattern, uri))
+
+
+# --- what a list costs ---
+
+
+async def test_a_list_without_an_end_is_kept_by_its_names(guarded: Guarded) -> None:
+    """Of a list under way the names are kept and no page of it, however often they come (A46)."""
+    pages = [[tool(f"t{number % 4}", title=str(number))] for number in range(40)]
+    async with guarded(Showing(tools=pages)) as rig:
+        for at in range(39):
+            await rig.request("tools/list", {"cursor": str(at)})
+        parts = rig.guard.loaded["pins"].plugin.gate.sight(rig.connection)._parts
+        assert parts == {"tool": {("tool", f"t{number}") for number in range(4)}}
+
+
+async def test_new_names_cost_one_pass_over_the_pins(
+    guarded: Guarded, trust: Trust, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of 50 pins each body is computed once, however many new names a server shows, and however often (A46)."""
+    server = Showing(*[tool(f"t{number}") for number in range(50)])
+    await pinned(guarded, trust, server)
+    computed: list[str] = []
+    body = _items.body
+
+    def counted(one: _items.Item) -> str:
+        computed.append(one.name)
+        return body(one)
+
+    monkeypatch.setattr(_items, "body", counted)
+    async with guarded(server) as rig:
+        for turn in range(3):
+            server.show(*[tool(f"new{turn}_{number}") for number in range(32)])
+            await rig.request("tools/list")
+        assert len([name for name in computed if name.startswith("t")]) == 50

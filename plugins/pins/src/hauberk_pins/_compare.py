@@ -9,7 +9,7 @@ The rules:
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, Final, Literal
 
 import msgspec
@@ -77,10 +77,17 @@ def _renames(added: Shown, removed: Shown) -> Iterator[Change]:
             yield Change("renamed", before, one)
 
 
-def renamed_from(one: Item, trusted: Shown) -> str | None:
+def by_body(trusted: Shown) -> dict[tuple[str, str], str]:
+    """Return the name of what is trusted by kind and body; of two of one body, the first."""
+    found: dict[tuple[str, str], str] = {}
+    for one in trusted.values():
+        found.setdefault((one.kind, _items.body(one)), one.name)
+    return found
+
+
+def renamed_from(one: Item, bodies: Mapping[tuple[str, str], str]) -> str | None:
     """Return the trusted item of another name that has the very body of this one."""
-    same = _items.body(one)
-    return next((old.name for old in trusted.values() if old.kind == one.kind and _items.body(old) == same), None)
+    return bodies.get((one.kind, _items.body(one)))
 
 
 def _differing(before: Any, after: Any, path: tuple[str, ...]) -> Iterator[str]:

@@ -46,18 +46,19 @@ class Judge:
         self._server: Final = server
         self.stance: Final = stance
         self._action: Final = "blocked" if enforces else "logged"
+        self._named: tuple[object, Mapping[tuple[str, str], str]] = (None, {})
+        """The version of the pins, and their names by kind and body."""
 
     # --- lists ---
 
     def page(self, sight: Sight, listing: Listing, entries: list[Any], digest: bytes, *, last: bool) -> Outcome:
         """Decide on one page of a list, as the server sent it."""
         page, items = sight.page(listing, entries, digest, self._book.version)
-        pages = sight.gathered(listing.kind, page, last=last)
+        keys = sight.gathered(listing.kind, page, last=last)
         if items is None:
             outcome: Outcome = page.outcome
             return outcome
-        keys = frozenset(key for one in pages for key in one.hashes)
-        outcome = self._decided(page, items, (listing.kind, keys) if pages else None)
+        outcome = self._decided(page, items, None if keys is None else (listing.kind, keys))
         page.version, page.outcome = self._book.version, msgspec.structs.replace(outcome, once=())
         if any(event.code == _UNRECORDED for event in outcome.once):
             page.version = None  # try again the next time
@@ -107,13 +108,23 @@ class Judge:
             "unpinned": _names(key for key in keys if found[key] == "unpinned"),
             "changed": [_told(Change("changed", pins.get(key), items[key])) for key in changed[: LIMITS.shown_items]],
         }
-        names = {key: renamed_from(items[key], pins) for key in keys[: LIMITS.shown_items] if found[key] == "unpinned"}
+        new = [key for key in keys[: LIMITS.shown_items] if found[key] == "unpinned"]
+        bodies = self._bodies() if new else {}
+        names = {key: renamed_from(items[key], bodies) for key in new}
         if renamed := {shown(key[1]): shown(old) for key, old in names.items() if old is not None}:
             details["renamed_from"] = renamed
         if page.malformed:
             details["malformed"] = page.malformed
         severity = "warning" if changed or renamed or page.malformed else "info"
         return self._event("pins.hidden", severity, self._action, len(keys) + page.malformed, details)
+
+    def _bodies(self) -> Mapping[tuple[str, str], str]:
+        """Return the names of the pins by their bodies; made anew when pins change."""
+        from hauberk_pins._compare import by_body  # as above
+
+        if self._named[0] is not self._book.version:
+            self._named = self._book.version, by_body(self._book.pins(self._server))
+        return self._named[1]
 
     def _drifted(self, keys: list[Key], items: Mapping[Key, Item]) -> Event:
         from hauberk_pins._compare import Change  # as above

@@ -55,8 +55,8 @@ class Sight:
         self._epochs: Final[dict[str, int]] = {}
         self._complete: Final[dict[str, int]] = {}
         self._held: Final[dict[str, int]] = {}
-        self._parts: Final[dict[str, list[Page]]] = {}
-        """The pages of each list that is under way."""
+        self._parts: Final[dict[str, set[Key]]] = {}
+        """What came of each list that is under way."""
         self.said: Mapping[Key, str] = {}
         """The hashes of what the server said of itself."""
 
@@ -136,21 +136,21 @@ class Sight:
 
     def _forget(self, kind: str) -> None:
         """Forget what was shown of a kind before the list that is under way: a server may have new names each time."""
-        kept = self._parts.get(kind, [])
-        for key in [key for key, page in self._items.items() if key[0] == kind and page not in kept]:
+        kept = self._parts.get(kind, set())
+        for key in [key for key in self._items if key[0] == kind and key not in kept]:
             self._items.pop(key).current = False
         self._complete.pop(kind, None)
 
-    def gathered(self, kind: str, page: Page, *, last: bool) -> list[Page]:
-        """Put pages together; return all pages of a list with its last one, unless there are too many to keep."""
-        parts = self._parts.setdefault(kind, [])
-        if len(parts) <= LIMITS.pages:
-            parts.append(page)
+    def gathered(self, kind: str, page: Page, *, last: bool) -> frozenset[Key] | None:
+        """Put pages together; return all that a list brought with its last one, unless it is too much to keep."""
+        parts = self._parts.setdefault(kind, set())
+        if len(parts) <= LIMITS.items:
+            parts.update(page.hashes)
         if not last:
-            return []
+            return None
         self._complete[kind] = self._epochs.get(kind, 0)
         del self._parts[kind]
-        return parts if len(parts) <= LIMITS.pages else []
+        return frozenset(parts) if len(parts) <= LIMITS.items else None
 
 
 def _read(listing: Listing, entries: list[Any]) -> tuple[Page, dict[Key, Item]]:

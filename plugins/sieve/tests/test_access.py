@@ -262,6 +262,44 @@ async def test_links_of_a_task_that_ended_are_links(link: Connect) -> None:
     assert got["result"]["result"]["content"] == content[:1]
 
 
+HIDDEN_LINK = {"type": "resource_link", "uri": "file:///etc/passwd", "name": "n"}
+TEXT = {"type": "text", "text": "t"}
+ALERT = RULES + '[sieve.addresses]\nact = "alert"\n[sieve.asks]\nsampling = "alert"\n'
+
+
+def brought(block: dict[str, Any]) -> dict[str, Any]:
+    """Return what a tool brought, as a model is told of it."""
+    return {"type": "tool_result", "toolUseId": "u", "content": [TEXT, block]}
+
+
+async def test_links_in_what_a_tool_brought_are_links(link: Connect) -> None:
+    """A block for a model that holds a hidden link goes with it, from prompts and from sampling."""
+    between = await link(ALERT)
+    said = [{"role": "user", "content": one} for one in (brought(TEXT), brought(HIDDEN_LINK), [brought(HIDDEN_LINK)])]
+    between.ask("prompts/get", {"name": "sum"}, 1)
+    assert between.answer({"messages": copy.deepcopy(said)}, 1)["result"]["messages"] == said[:1]
+    params = {"messages": copy.deepcopy(said), "maxTokens": 9}
+    between._send({"jsonrpc": "2.0", "id": 7, "method": "sampling/createMessage", "params": params}, to_server=False)
+    assert between.client.got[-1]["params"]["messages"] == said[:1]
+    between.call("read_a", 2)
+    assert between.answer({"content": [TEXT, brought(brought(HIDDEN_LINK))]}, 2)["result"]["content"] == [TEXT]
+
+
+@pytest.mark.parametrize("depth", [1, 2, 3, 40])
+async def test_links_of_a_result_in_a_result_are_links(link: Connect, depth: int) -> None:
+    """However deep a server wraps the result of a task, and in news of its status too, no hidden link is in it."""
+    between = await link(ALERT)
+    wrapped: dict[str, Any] = {"content": [TEXT, HIDDEN_LINK]}
+    for _ in range(depth):
+        wrapped = {"status": "completed", "result": wrapped}
+    between.ask("tasks/get", {"taskId": "t"}, 1)
+    assert "passwd" not in orjson.dumps(between.answer(copy.deepcopy(wrapped), 1)).decode()
+    note = {"jsonrpc": "2.0", "method": "notifications/tasks/status", "params": {"taskId": "t", **wrapped}}
+    between._send(note, to_server=False)
+    assert between.client.got[-1]["params"]["taskId"] == "t"
+    assert "passwd" not in orjson.dumps(between.client.got[-1]).decode()
+
+
 async def test_result_without_links_is_left_alone(link: Connect) -> None:
     """A result that shows nothing hidden passes as the very same message."""
     between = await link(RULES)

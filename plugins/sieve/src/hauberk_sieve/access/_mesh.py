@@ -28,13 +28,15 @@ if TYPE_CHECKING:
     from hauberk.probe import Probe
 
 _WORDS: Final[dict[Kind, str]] = {"tool": "tool", "prompt": "prompt", "resource": "resource", "template": "template"}
+_TOLD: Final = frozenset({("notification", _uses.ENDED), ("notification", _uses.STATUS), ("request", _uses.SAMPLING)})
+"""What a server sends of its own accord that may hold links."""
 
 
 class Access(Mesh):
     """One decision for lists, calls, gets and reads: layer 1 hides, layer 2 refuses, layer 3 detects (S1.2-S1.4)."""
 
     word = "access"
-    methods = tuple(dict.fromkeys((*LISTS, *_uses.REQUESTS, *_uses.RESULTS, *_uses.NEWS)))
+    methods = tuple(dict.fromkeys((*LISTS, *_uses.REQUESTS, *_uses.RESULTS, *_uses.NEWS, _uses.SAMPLING)))
     toward_server = _uses.REQUESTS
     passes_text = True
 
@@ -97,7 +99,7 @@ class Access(Mesh):
             self._check(message, connection)
         if kind == "notification" and method == _uses.ACKNOWLEDGED:
             return self._agreed(message, connection)
-        if kind == "notification" and method == _uses.ENDED:
+        if (kind, method) in _TOLD:
             return self._unlinked(message, connection)
         return None
 
@@ -169,8 +171,8 @@ class Access(Mesh):
         return message.with_result({**result, listing.member: kept})
 
     def _unlinked(self, message: Message, connection: Connection) -> Message | None:
-        is_news = message.kind == "notification"
-        result = message.params if is_news else message.result or {}
+        is_answer = message.kind == "result"
+        result = message.result or {} if is_answer else message.params
         if _uses.is_plain_text(result):
             return None
 
@@ -182,7 +184,7 @@ class Access(Mesh):
         if passed is result:
             return None
         message.note(self._hidden([shown_uri(uri) for uri in gone[: LIMITS.shown_names]], len(gone)))
-        return message.with_params(passed) if is_news else message.with_result(passed)
+        return message.with_result(passed) if is_answer else message.with_params(passed)
 
     def _agreed(self, message: Message, connection: Connection) -> Message | None:
         try:

@@ -5,9 +5,9 @@ The rules:
 1. ``prompts/get`` uses a prompt; ``resources/read`` and ``resources/subscribe`` a resource; ``completion/complete``
    what its ``ref`` names; ``subscriptions/listen`` each resource that it names. What cannot be read is refused.
 2. ``notifications/resources/updated`` tells of a resource. Of an acknowledged stream, those that may not be seen go.
-3. A link to a resource is gone from a result if the resource may not be seen. A resource whose content stands in a
-   result was shown by the tool, prompt or resource that was used: it goes if a deny rule says so, not for want of a
-   rule that allows it.
+3. A link to a resource is gone from a result, and from messages for a model, if the resource may not be seen. A
+   resource whose content stands in a result was shown by the tool, prompt or resource that was used: it goes if a deny
+   rule says so, not for want of a rule that allows it. A block that holds other blocks goes with any of them.
 """
 
 from __future__ import annotations
@@ -25,10 +25,14 @@ REQUESTS: Final = ("prompts/get", "resources/read", "resources/subscribe", "comp
 """Requests that use something."""
 ENDED: Final = "notifications/tasks"
 """Tells of a task, with its result once it has one (2026-07-28)."""
-NEWS: Final = (UPDATED, ACKNOWLEDGED, ENDED)
+STATUS: Final = "notifications/tasks/status"
+"""The same in 2025-11-25, where a server may put more into it than the protocol has."""
+NEWS: Final = (UPDATED, ACKNOWLEDGED, ENDED, STATUS)
 """Notifications that a server sends."""
 RESULTS: Final = ("tools/call", "prompts/get", "resources/read", "tasks/get", "tasks/result")
 """What is answered with text that may hold links."""
+SAMPLING: Final = "sampling/createMessage"
+"""Asks the client for what a model says to messages, which may hold links."""
 _MEMBERS: Final[dict[str, tuple[Kind, str]]] = {
     "prompts/get": ("prompt", "name"),
     "resources/read": ("resource", "uri"),
@@ -104,7 +108,21 @@ def is_plain_text(result: dict[str, Any]) -> bool:
 
 def without_links(result: dict[str, Any], judge: Judge) -> tuple[dict[str, Any], list[str]]:
     """Return a result without what may not be seen (rule 3), and the URIs that are gone; the same one if none is."""
+    levels = [result]
+    while isinstance(inner := levels[-1].get("result"), dict):  # of a task that has ended
+        levels.append(inner)
     gone: list[str] = []
+    passed: dict[str, Any] | None = None
+    for level in reversed(levels):
+        changed = _unlinked(level, judge, gone)
+        if passed is not None:
+            changed["result"] = passed
+        passed = {**level, **changed} if changed else None
+    return (result if passed is None else passed), gone
+
+
+def _unlinked(result: dict[str, Any], judge: Judge, gone: list[str]) -> dict[str, Any]:
+    """Return the members of one result that lose something."""
     changed: dict[str, Any] = {}
     for key in ("content", "contents"):
         if isinstance(items := result.get(key), list):
@@ -115,22 +133,24 @@ def without_links(result: dict[str, Any], judge: Judge) -> tuple[dict[str, Any],
         said = [one for one in messages if not (isinstance(one, dict) and _hides(one.get("content"), judge, gone))]
         if len(said) < len(messages):
             changed["messages"] = said
-    if isinstance(inner := result.get("result"), dict):  # of a task that has ended
-        passed, uris = without_links(inner, judge) if "result" not in inner else (inner, [])
-        if uris:
-            changed["result"] = passed
-            gone += uris
-    return ({**result, **changed}, gone) if changed else (result, gone)
+    return changed
 
 
 def _hides(item: Any, judge: Judge, gone: list[str]) -> bool:
-    if isinstance(item, list):  # more than one block where the protocol has one
-        return any(_hides(one, judge, gone) for one in item)
-    for uri, is_link in _resources(item):
-        decision = judge(uri)
-        if not decision.allowed and (is_link or decision.by in {"deny", "name"}):
-            gone.append(uri)
-            return True
+    """Whether a block, or one of those in it, shows what may not be seen."""
+    waiting = [item]
+    while waiting:
+        one = waiting.pop()
+        if isinstance(one, list):  # more than one block where the protocol has one
+            waiting += reversed(one)
+            continue
+        for uri, is_link in _resources(one):
+            decision = judge(uri)
+            if not decision.allowed and (is_link or decision.by in {"deny", "name"}):
+                gone.append(uri)
+                return True
+        if isinstance(one, dict) and one.get("type") != "text":
+            waiting.append(one.get("content"))  # of a tool_result
     return False
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -157,12 +159,53 @@ def test_deny_rule_leaves_the_others_alone(uri: str) -> None:
         ("users://AnnB/*", "users://annb/x"),
         ("users://AnnB/*", "users://AnnB/x"),
         ("users://annb/*", "users://AnnB/x"),
+        ("https://x/*", "https://x"),
+        ("https://x/*", "https://x?secret"),
+        ("https://x/*", "https:x/secret"),
+        ("https://x/*", "https:///x/secret"),
+        ("https://x:8443/*", "https://x.:08443/a"),
+        ("https://x/a", "https://x/a/"),
+        ("secret://*", "secret:x"),
+        ("secret://*", "secret:/x"),
+        ("file:///etc/passwd", "/etc/passwd"),
+        ("file:///etc/passwd", "//etc/passwd"),
+        ("file:///etc/passwd", " /srv/../etc/passwd"),
+        ("file:///etc/passwd", "file://127.0.0.1/etc/passwd"),
+        ("file:///etc/passwd", "file://[::1]/etc/passwd"),
+        ("file:///etc/passwd", "file://host/etc/passwd"),
+        ("file:///etc/passwd", "file:///etc/passwd/"),
+        ("file:///etc/passwd", "file:///etc/passwd%20"),
+        ("file:///etc/passwd", "file:///etc/passwd%20/?x"),
+        ("file://host/*", "file://host/share"),
+        ("file:///a%20", "file:///a%20"),
     ],
 )
 def test_deny_pattern_matches_other_spellings(pattern: str, uri: str) -> None:
     """Escapes, ports, user information and case of the host are no way round a deny rule."""
     found = Rules("allow", [], [read("deny", Entry(server="*", resource=pattern))])
     assert not found.decide("s", "resource", uri).allowed
+
+
+@pytest.mark.parametrize(
+    ("pattern", "better"),
+    [
+        ("https://x:443/*", "https://x/*"),
+        ("http://x:080/*", "http://x/*"),
+        ("https://me@x/*", "https://x/*"),
+        ("*://*@x/*", "*://x/*"),
+        ("*://X/*", "*://x/*"),
+        ("https://x./*", "https://x/*"),
+        ("https://x.:8443/*", "https://x:8443/*"),
+        ("file://127.0.0.1/*", "file:///*"),
+        ("db://h//a/*", "db://h/a/*"),
+    ],
+)
+def test_deny_pattern_that_misses_other_spellings_is_an_error(pattern: str, better: str) -> None:
+    """What a server may leave out of a URI stands in no deny rule; an allow rule may ask for one spelling."""
+    with pytest.raises(ValueError, match=re.escape(f"write '{better}'")):
+        read("deny", Entry(server="*", resource=pattern))
+    read("deny", Entry(server="*", resource=better))
+    read("allow", Entry(server="*", resource=pattern))
 
 
 def test_escape_in_a_pattern_stands_for_no_star_or_slash() -> None:

@@ -92,7 +92,7 @@ def read(which: Which, item: str | Entry) -> Rule:
     """
     if isinstance(item, str):
         return Rule.of(Pattern.parse(item))
-    names = _names(item)
+    names = _names(which, item)
     whom = {key: checked(key, getattr(item, key)) for key in CONDITIONS}
     return Rule(
         server=part("server", item.server),
@@ -103,13 +103,13 @@ def read(which: Which, item: str | Entry) -> Rule:
     )
 
 
-def _names(item: Entry) -> dict[str, str]:
+def _names(which: Which, item: Entry) -> dict[str, str]:
     named = {key: text for key in _KINDS if (text := getattr(item, key)) is not None}
     if not named:
         raise ValueError("a rule names a tool, a prompt or a resource; write '*' for any")
     names = {key: part(key, text) for key, text in named.items()}
     if "resource" in names:
-        uri_pattern(names["resource"])
+        uri_pattern(names["resource"], forbids=which == "deny")
     return names
 
 

@@ -10,8 +10,11 @@ The rules:
    is matched by an allow rule.
 3. A deny rule is matched with each of its readings: as it came, in normal form, and decoded up to ``DECODINGS`` times,
    with backslashes, doubled slashes and dot segments resolved, without user information, default port, and then
-   without query and fragment too: what a lenient server may open.
-4. The text of a template is compared as that of a URI is; what is read of it is judged by its own URI.
+   without query, fragment, and slashes and blanks at its end too; a ``file`` also without its host, an absolute path as
+   a ``file``, and what has no authority with one: what a lenient server may open.
+4. A deny pattern that only some spellings of what it names would match is an error at load. An allow pattern may be
+   about one spelling.
+5. The text of a template is compared as that of a URI is; what is read of it is judged by its own URI.
 """
 
 from __future__ import annotations
@@ -27,11 +30,16 @@ _PARTS: Final = re.compile(r"(?s)([A-Za-z][A-Za-z0-9+.\-]*):(//[^/?#]*)?([^?#]*)
 _ESCAPES: Final = re.compile("(?:%[0-9A-Fa-f]{2})+")
 _ESCAPE: Final = re.compile("%[0-9A-Fa-f]{2}")
 _BROKEN: Final = re.compile("%(?![0-9A-Fa-f]{2})")
+_PATTERN: Final = re.compile(r"(?s)([A-Za-z*][A-Za-z0-9+.\-*]*):(//[^/?#]*)?([^?#]*)(\?[^#]*)?(#.*)?")
+"""The same for a pattern: a scheme may have a star."""
+_PORT: Final = re.compile(":0*([0-9]+)$")
+_LOOPBACK: Final = re.compile(r"localhost|127(\.[0-9]+){1,3}|\[::1\]")
 _SLASHES: Final = re.compile("/{2,}")
 _UNRESERVED: Final = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
 _PORTS: Final = {"http": ":80", "https": ":443", "ws": ":80", "wss": ":443", "ftp": ":21"}
 _HOSTED: Final = frozenset({*_PORTS, "file"})
 """Schemes whose hosts are names of the network, for which case says nothing."""
+_ENDS: Final = "/ \t\r\n"
 _REPLACEMENT: Final = "\ufffd"
 
 
@@ -87,32 +95,58 @@ def readings(uri: str) -> list[str]:
     decoded = uri
     for _ in range(DECODINGS):
         resolved = _resolved(decoded)
-        found |= dict.fromkeys((str(resolved), str(resolved._replace(query="", fragment=""))))
+        bare = resolved._replace(query="", fragment="")
+        ended = bare._replace(path=bare.path.rstrip(_ENDS))
+        found |= dict.fromkeys(map(str, (resolved, bare, ended)))
+        if bare.scheme and (not bare.authority or bare.scheme == "file"):
+            found |= dict.fromkeys(str(one._replace(authority="//")) for one in (bare, ended))
         before, decoded = decoded, _decoded(decoded)
         if decoded == before:
             break
     return list(found)
 
 
-def pattern(text: str) -> str:
+def pattern(text: str, *, forbids: bool = False) -> str:
     """Check a pattern on URIs, in which only ``*`` is special.
 
+    Args:
+        text: The pattern.
+        forbids: Whether it stands on a deny rule.
+
     Raises:
-        ValueError: It is in no normal form, so it would match nothing.
+        ValueError: It is in no normal form, so it would match nothing; or a deny rule would miss what it names, spelled
+            in another way (rule 4).
     """
     if _BROKEN.search(text):
         raise ValueError(f"pattern '{shown(text)}' has a '%' without two hexadecimal digits in its resource")
     if (better := normal(text)) != text:
         raise ValueError(f"pattern '{shown(text)}' is not in normal form in its resource, write '{shown(better)}'")
+    if forbids and (better := _shortest(text)) != text:
+        raise ValueError(f"pattern '{shown(text)}' misses other spellings of its resource, write '{shown(better)}'")
     return text
+
+
+def _shortest(text: str) -> str:
+    """Return a deny pattern without what a server may leave out: user information, default port, doubled slashes."""
+    parts = _split(text, _PATTERN)
+    if parts is None:
+        return text
+    authority, scheme = parts.authority, parts.scheme
+    if authority and (scheme in _HOSTED or "*" in scheme):
+        authority = f"//{_host(scheme, authority)}"
+    if scheme == "file" and _LOOPBACK.fullmatch(authority.removeprefix("//")):
+        authority = "//"
+    return str(parts._replace(authority=authority, path=_SLASHES.sub("/", parts.path)))
 
 
 def decoded_pattern(text: str) -> str:
     """Return what a deny pattern says of a reading: decoded, unless an escape stands for ``/`` or ``*``."""
     decoded = nfc(_decoded(text))
     kept = decoded if all(decoded.count(char) == text.count(char) for char in "/*") else text
-    parts = _split(kept)
-    return kept if parts is None else str(parts._replace(authority=_lowered(parts.authority)))
+    parts = _split(kept, _PATTERN)
+    if parts is None:
+        return kept
+    return str(parts._replace(scheme=parts.scheme.lower(), authority=_lowered(parts.authority)))
 
 
 def shown_uri(uri: str) -> str:
@@ -126,8 +160,8 @@ def shown_uri(uri: str) -> str:
     return shown(str(parts._replace(authority=authority, query=cut, fragment="")))
 
 
-def _split(uri: str) -> _Parts | None:
-    match = _PARTS.fullmatch(uri)
+def _split(uri: str, form: re.Pattern[str] = _PARTS) -> _Parts | None:
+    match = form.fullmatch(uri)
     return None if match is None else _Parts(*(match[place] or "" for place in range(1, 6)))
 
 
@@ -171,16 +205,30 @@ def _without_dots(path: str) -> str:
     return "/".join(kept)
 
 
+def _host(scheme: str, authority: str) -> str:
+    """Return the host in lower case, without user information, dots at its end and a default port."""
+    host = _lowered(authority).rpartition("@")[2].removeprefix("//")
+    port = ""
+    if ":" in host and (found := _PORT.search(host)) is not None:
+        host, port = host[: found.start()], f":{found[1]}"
+    return host.rstrip(".") + port.removesuffix(_PORTS.get(scheme, ":"))
+
+
 def _resolved(uri: str) -> _Parts:
     """Return what a lenient server may take a URI for."""
-    parts = _split(nfc(uri).replace("\\", "/"))
+    text = nfc(uri).replace("\\", "/").lstrip()
+    parts = _split(f"file://{text}" if text.startswith("/") else text)
     if parts is None:
         return _Parts("", "", nfc(uri), "", "")
-    scheme, host = parts.scheme.lower(), _lowered(parts.authority).rpartition("@")[2].removeprefix("//")
-    host = host.removesuffix(_PORTS.get(scheme, ":")).rstrip(".")
-    path = _without_dots(_SLASHES.sub("/", parts.path))
+    scheme, authority, path = parts.scheme.lower(), parts.authority, parts.path
+    if scheme in _PORTS and authority in {"", "//"}:  # as browsers do
+        host, slash, rest = path.lstrip("/").partition("/")
+        authority, path = f"//{host}", slash + rest
+    path = _without_dots(_SLASHES.sub("/", path))
     if scheme == "file":
-        host = "" if host == "localhost" else host
         path = path if path.startswith("/") else f"/{path}"
-    authority = f"//{host}" if parts.authority or scheme == "file" else ""
+        host = _host(scheme, authority)
+        authority = "//" if _LOOPBACK.fullmatch(host) else f"//{host}"
+    elif authority:
+        authority, path = f"//{_host(scheme, authority)}", path or "/"
     return _Parts(scheme, authority, path, parts.query, parts.fragment)

@@ -10,6 +10,8 @@ import msgspec
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """The bounds, each with its unit."""
 
+    spelled: int = 2048
+    """Names of which is known how they are written, the oldest goes first (names)."""
     memo: int = 4096
     """Decisions that one set of rules remembers, the oldest goes first (pairs of server and tool)."""
     memo_chars: int = 256
@@ -62,7 +64,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """Lists of which is known what was found in them, the oldest goes first (lists)."""
     spans: int = 256
     """Places that one pattern finds in one leaf; of more nothing is cut out, and all is refused (places)."""
-    schemas: int = 4096
+    schemas: int = 1024
     """Schemas that are kept compiled, those that were not used for longest go first (schemas)."""
     schemas_bytes: int = 16 * 1024 * 1024
     """All schemas that are kept compiled together; compiled they take some times as much (bytes, as compact JSON)."""

@@ -32,7 +32,7 @@ class Written:
         except KeyError:
             found = self._found(kind, server, [name]).get(name)
         if len(name) <= LIMITS.memo_chars:
-            if len(self._memo) >= LIMITS.memo:
+            if len(self._memo) >= LIMITS.spelled:
                 del self._memo[next(iter(self._memo))]
             self._memo[key] = found
         return found

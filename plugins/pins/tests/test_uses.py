@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from plugins.pins.tests.conftest import Showing, tool
+from plugins.pins.tests.conftest import STRICT, Showing, codes, tool
 from plugins.pins.tests.test_plugin import everything, pinned
 
 from hauberk.testing import notification
@@ -233,3 +233,49 @@ async def test_new_names_cost_one_pass_over_the_pins(
             server.show(*[tool(f"new{turn}_{number}") for number in range(32)])
             await rig.request("tools/list")
         assert len([name for name in computed if name.startswith("t")]) == 50
+
+
+# --- who a list says the server is ---
+
+INFO = "io.modelcontextprotocol/serverInfo"
+SHOP = {"name": "shop", "version": "1"}
+
+
+class Stamping(Showing):
+    """A server that says in each list of tools who it is."""
+
+    info: Json = SHOP
+
+    def _honest(self, message: Json) -> Json:
+        said = super()._honest(message)
+        if message["method"] == "tools/list":
+            said["result"]["_meta"] = {INFO: self.info}
+        return said
+
+
+@pytest.mark.parametrize("trusted", ["[pins]\n", FIRST])
+async def test_another_server_in_a_list_is_a_change(guarded: Guarded, trust: Trust, trusted: str) -> None:
+    """A list that says another `serverInfo` than the pinned one shows none, and nothing may be used (A38, S3.40)."""
+    server = Stamping(tool("read"))
+    await pinned(guarded, trust, server)
+    async with guarded(server, trusted) as rig:
+        for info, shown in ((SHOP, SHOP), ({"name": "evil", "version": "1"}, {"name": "files", "version": ""})):
+            server.info = info
+            reply = await rig.request("tools/list")
+            assert reply is not None
+            assert reply["result"]["_meta"][INFO] == shown
+            await rig.call("read")
+        assert len(server.called("read")) == 1
+        assert rig.codes == ["pins.changed"]
+
+
+async def test_another_server_in_a_list_may_be_an_alert(guarded: Guarded, trust: Trust) -> None:
+    """Where a change is an alert, another `serverInfo` in lists is told of once, and passes."""
+    server = Stamping(tool("read"))
+    await pinned(guarded, trust, server)
+    server.info = SHOP | {"version": "2"}
+    async with guarded(server, STRICT + 'on_change = "alert"\n') as rig:
+        for _ in range(2):
+            await rig.request("tools/list")
+        await rig.call("read")
+        assert (rig.codes, codes(rig).count("pins.drifted")) == ([], 1)

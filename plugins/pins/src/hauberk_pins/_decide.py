@@ -43,7 +43,9 @@ def standing(key: Key, digest: str, pins: Shown) -> Standing:
     pin = pins.get(key)
     if pin is None:
         twin = pins.get(TWINS[key]) if key in TWINS else None
-        return "pinned" if twin is not None and twin.hash == digest else "unpinned"
+        if twin is None:
+            return "unpinned"
+        pin = twin
     return "pinned" if pin.hash == digest else "changed"
 
 

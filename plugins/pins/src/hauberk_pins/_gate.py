@@ -156,13 +156,28 @@ class Gate:
         outcome = self.judge(connection.server).page(
             self.sight(connection), listing, entries, message.result_digest, last=last
         )
+        changes = self._told(message, connection)
         self.writer.wake()
         for event in (*outcome.events, *outcome.once):
             message.note(event)
-        if not outcome.events:  # whatever is hidden is an event
-            return None
-        kept = [entry for entry in current if _is_kept(entry, listing.key, outcome.hidden)]
-        return None if len(kept) == len(current) else message.with_result({**result, listing.member: kept})
+        if outcome.events:  # whatever is hidden is an event
+            kept = [entry for entry in current if _is_kept(entry, listing.key, outcome.hidden)]
+            if len(kept) < len(current):
+                changes[listing.member] = kept
+        return message.with_result({**result, **changes}) if changes else None
+
+    def _told(self, message: Message, connection: Connection) -> dict[str, Any]:
+        """Judge who a server says it is in a list (2026-07-28); return what is shown in place of it."""
+        sent, meta = (message.original.result or {}).get("_meta"), (message.result or {}).get("_meta")
+        info = sent.get(_items.INFO_META) if isinstance(sent, dict) else None
+        if info is None:
+            return {}
+        hidden, events = self.judge(connection.server).told(self.sight(connection), info)
+        for event in events:
+            message.note(event)
+        if not hidden or not isinstance(meta, dict):
+            return {}
+        return {"_meta": {**meta, _items.INFO_META: {"name": connection.server, "version": ""}}}
 
     def _introduced(self, message: Message, connection: Connection) -> Message | None:
         sent, result = message.original.result or {}, dict(message.result or {})

@@ -86,7 +86,7 @@ class Judge:
         """Record what was shown, and as a pin what is pinned by first sight; return the events of it."""
         pins = self._book.pins(self._server)
         first = (
-            [key for key, digest in hashes.items() if digest and key not in pins]
+            [key for key, digest in hashes.items() if digest and key not in pins and TWINS.get(key) not in pins]
             if self.stance.auto_trust_first
             else []
         )
@@ -160,6 +160,14 @@ class Judge:
         outcome = self._decided(page, items, ("server", frozenset({*items, *twins})))
         sight.said = page.hashes
         return set(outcome.hidden), [*outcome.events, *outcome.once]
+
+    def told(self, sight: Sight, info: Any) -> tuple[bool, list[Event]]:
+        """Decide on who a server says it is in a list; return whether that is not to be shown."""
+        one = _items.item(*_items.META_INFO, info)
+        outcome = self._decided(Page({one.key: one.hash}, 0), {one.key: one}, None)
+        once = outcome.once if sight.said.get(one.key) != one.hash else ()
+        sight.said = {**sight.said, one.key: one.hash}
+        return bool(outcome.hidden), [*outcome.events, *once]
 
     # --- how it is reached ---
 

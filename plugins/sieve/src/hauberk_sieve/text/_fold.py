@@ -10,6 +10,8 @@ The rules:
    are gone.
 4. A text is folded only if it needs to be: something hidden stands beside ASCII, a letter has a Latin one for its
    compatibility form, or a look-alike stands beside a Latin letter. All this is one pattern (`NEEDED`).
+5. White space between words is one space, unless an empty line is in it: a text may be wrapped anywhere (`unwrapped`).
+   That at the ends stays, so that what was joined by empty lines is unwrapped as each part would be.
 """
 
 from __future__ import annotations
@@ -87,3 +89,28 @@ def unfolded(text: str, spans: list[tuple[int, int]]) -> list[tuple[int, int]]:
     """Return the places in a text of places in its fold."""
     starts = [0, *accumulate(len(_FOLDS[ord(char)]) for char in text)]
     return [(bisect_right(starts, start) - 1, bisect_left(starts, end)) for start, end in spans]
+
+
+_BREAKS: Final = re.compile(r"(?<=[^ \t\r\n])[ \t\r\n]++(?=[^ \t\r\n])")
+
+
+def unwrapped(text: str) -> str:
+    """Return a text as if it stood on one line, paragraph by paragraph (rule 5)."""
+    return _BREAKS.sub(_as_space, text)
+
+
+def rewrapped(text: str, spans: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Return the places in a text of places in what `unwrapped` makes of it."""
+    places: list[int] = []
+    at = 0
+    for found in _BREAKS.finditer(text):
+        if len(_as_space(found)) < len(found[0]):
+            places.extend(range(at, found.start() + 1))
+            at = found.end()
+    places.extend(range(at, len(text)))
+    return [(places[start], places[end - 1] + 1 if end > start else places[start]) for start, end in spans]
+
+
+def _as_space(found: re.Match[str]) -> str:
+    space = found[0]
+    return space if space.count("\n") > 1 or (space.count("\r") > 1 and "\n" not in space) else " "

@@ -24,6 +24,7 @@ import orjson
 Kind = Literal["text", "key", "number", "codes", "encoded"]
 Path = tuple[str | int, ...]
 
+_BETWEEN: Final = "\n\n"
 _FEWEST_CODES: Final = 8
 _LAST_CODE: Final = 0x10FFFF
 _SURROGATES: Final = range(0xD800, 0xE000)
@@ -80,11 +81,11 @@ class Leaves:
         return sum(map(len, self.texts)) + sum(len(orjson.dumps(number)) for number in self.numbers)
 
     def joined(self) -> str:
-        """Return all of it in lines. What matches in a leaf matches here too: no pattern knows more than lines."""
+        """Return all of it, by empty lines. What matches in a leaf matches here too: patterns know lines, not more."""
         if not self.numbers:
-            return "\n".join(self.texts)
-        digits = orjson.dumps(self.numbers)[1:-1].replace(b",", b"\n").decode()
-        return "\n".join((*self.texts, digits))
+            return _BETWEEN.join(self.texts)
+        digits = orjson.dumps(self.numbers)[1:-1].decode().replace(",", _BETWEEN)
+        return _BETWEEN.join((*self.texts, digits))
 
     def located(self) -> Iterator[Leaf]:
         """Yield each leaf with its place, in the order of the text."""
@@ -160,7 +161,7 @@ def flat(part: Any) -> str | None:
             stack.extend(value)
         elif value is not None and kind is not bool:
             return None
-    return "\n".join(texts)
+    return _BETWEEN.join(texts)
 
 
 def pointer(path: Path) -> str:

@@ -2,10 +2,11 @@
 
 The rules:
 
-1. The gate is few automata of all that is looked for. It runs over all leaves, joined by line feeds, and does not
+1. The gate is few automata of all that is looked for. It runs over all leaves, joined by empty lines, and does not
    count repetitions: it may find what no leaf has, never the other way round. The closer look takes leaf by leaf, and
    the rules as they are written.
-2. A text in which something is in disguise is looked at in its fold too (`hauberk_sieve.text._fold`).
+2. A text in which something is in disguise is looked at in its fold too (`hauberk_sieve.text._fold`). What speaks to a
+   model before anybody asked, definitions and asks, is looked at unwrapped too, and so is its fold.
 3. A gate that could not run to its end says so, and that is an error: it never means that nothing was found.
 4. More findings than the bound are counted as such (`Found.more`), and whoever acts on them must take it for the worst.
 """
@@ -14,13 +15,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
 
 from hauberk_sieve._limits import LIMITS
 from hauberk_sieve.text._detectors import DETECTORS, Span
-from hauberk_sieve.text._fold import NEEDED, fold, unfolded
+from hauberk_sieve.text._fold import NEEDED, fold, rewrapped, unfolded, unwrapped
 from hauberk_sieve.text._leaves import Leaf, Leaves
 
 if TYPE_CHECKING:
@@ -33,6 +35,10 @@ _VOLUME: Final = 6000
 
 _COUNTED: Final = re.compile(r"\\.|\[\^?\]?(?:\\.|\[:\^?\w+:\]|[^\]\\])*\]|\{([01]),\d+\}", re.DOTALL)
 """What is escaped, a class, or a repetition with an upper bound; the first two are left alone."""
+
+
+_UNWRAPPED: Final = frozenset({"definitions", "asks"})
+"""The places whose text is read unwrapped too."""
 
 
 class GateError(RuntimeError):
@@ -60,6 +66,14 @@ class Found(NamedTuple):
 
 
 NOTHING: Final = Found(())
+
+
+class _Reading(NamedTuple):
+    """One way in which a text can be read."""
+
+    text: str
+    back: Callable[[list[Span]], list[Span]]
+    """What makes places in the text of places in this."""
 
 
 class _Probe:
@@ -104,10 +118,11 @@ class _Probe:
 class Scanner:
     """Some rules for one place."""
 
-    __slots__ = ("_gates", "_owners", "_probes", "place")
+    __slots__ = ("_gates", "_owners", "_probes", "_unwraps", "place")
 
     def __init__(self, rules: Iterable[Rule], place: Place) -> None:
         self.place: Final = place
+        self._unwraps: Final = place in _UNWRAPPED
         self._probes: Final = tuple(_Probe(rule) for rule in rules if place in rule.where)
         gates = [(pattern, probe) for probe in self._probes for pattern in probe.gates()]
         self._owners: Final = tuple(probe for _, probe in gates)
@@ -115,6 +130,11 @@ class Scanner:
 
     def clears(self, text: str) -> bool:
         """Whether the gates find nothing in a text; where one does, or gives up, a scan says what."""
+        if self._unwraps and (plain := unwrapped(text)) != text and not self._passes(plain):
+            return False
+        return self._passes(text)
+
+    def _passes(self, text: str) -> bool:
         data = text.encode("utf-8", "surrogatepass")
         for gate in self._gates:  # noqa: SIM110 - a generator costs more than the loop, and most messages come here
             if gate.match(data) != gate.nothing:
@@ -133,14 +153,16 @@ class Scanner:
         """Return what the rules find in one text."""
         return self.scan(Leaves.of_text(text)).findings
 
-    def _suspects(self, text: str) -> tuple[list[_Probe], str]:
-        """Return the rules that may find something in a text, and its fold, if there is one that differs."""
-        rules, owners = len(self._owners), self._owners
-        ids, folded = self._match(text), ""
-        if rules in ids:
-            folded = fold(text)
-            ids += self._match(folded)
-        return [owners[id] for id in sorted({*ids}) if id < rules], folded
+    def _suspects(self, text: str) -> tuple[list[_Probe], list[_Reading]]:
+        """Return the rules that may find something in a text, and what else it can be read as (rule 2)."""
+        owners, rules = self._owners, len(self._owners)
+        ids = self._match(text)
+        readings = [_Reading(fold(text), partial(unfolded, text))] if rules in ids else []
+        if self._unwraps:
+            readings += list(_unwrapped(text, readings))
+        for reading in readings:
+            ids += self._match(reading.text)
+        return [owners[id] for id in sorted({*ids}) if id < rules], readings
 
     def _match(self, text: str) -> list[int]:
         """Return the numbers of what matches somewhere in a text.
@@ -155,23 +177,34 @@ class Scanner:
         findings: list[Finding] = []
         more: dict[str, Rule] = {}
         for leaf in leaves:
-            probes, folded = self._suspects(leaf.text)
+            probes, readings = self._suspects(leaf.text)
             for probe in dict.fromkeys(probes):
                 if len(findings) >= LIMITS.findings:
                     more[probe.rule.id] = probe.rule
-                elif (finding := self._found(probe, leaf, folded)) is not None:
+                elif (finding := self._found(probe, leaf, readings)) is not None:
                     findings.append(finding)
         return Found(tuple(findings), tuple(more.values()))
 
-    def _found(self, probe: _Probe, leaf: Leaf, folded: str) -> Finding | None:
+    def _found(self, probe: _Probe, leaf: Leaf, readings: list[_Reading]) -> Finding | None:
         spans, whole = probe.spans(leaf.text)
-        if folded and not probe.rule.detector:
-            seen, all_of_it = probe.spans(folded)
-            spans = _united([*spans, *unfolded(leaf.text, seen)])
+        for reading in () if probe.rule.detector else readings:
+            seen, all_of_it = probe.spans(reading.text)
+            spans = _united([*spans, *reading.back(seen)]) if seen else spans
             whole = whole and all_of_it
         if not spans:
             return None
         return Finding(probe.rule, probe.rule.where[self.place], leaf, tuple(spans), whole)
+
+
+def _unwrapped(text: str, readings: Iterable[_Reading]) -> Iterator[_Reading]:
+    """Yield a text unwrapped, and what else it can be read as, where that differs."""
+    for base, back in (_Reading(text, list), *readings):
+        if (plain := unwrapped(base)) != base:
+            yield _Reading(plain, partial(_back, base, back))
+
+
+def _back(base: str, back: Callable[[list[Span]], list[Span]], spans: list[Span]) -> list[Span]:
+    return back(rewrapped(base, spans))
 
 
 def compiled(pattern: str, *, case: bool) -> Any:

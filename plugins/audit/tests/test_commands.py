@@ -62,7 +62,7 @@ def test_whole_log_is_0(capsys: pytest.CaptureFixture[str], log: Path, key_file:
     assert (said.status, said.err) == (0, "")
     assert said.out.splitlines() == [
         f"whole: 5 entries in 1 log, each in its place and signed with key {keys.key_id(KEY)}",
-        "note: the end of the log is not anchored: entries that were cut off from its end are not missed",
+        "note: nothing outside anchors the log: what was cut off its end together with its state is not missed",
     ]
 
 

@@ -22,7 +22,7 @@ from hauberk_audit._places import keyed, places
 from hauberk_audit._verify import Report, verify
 from hauberk_audit._walk import Break
 
-_UNANCHORED: Final = "the end of the log is not anchored: entries that were cut off from its end are not missed"
+_UNANCHORED: Final = "nothing outside anchors the log: what was cut off its end together with its state is not missed"
 _VERIFY_EPILOG: Final = """\b
 Examples:
   hauberk audit verify

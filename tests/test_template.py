@@ -88,7 +88,7 @@ def test_plugin_has_the_shape_of_the_others(generated: Path) -> None:
     assert names == {"__init__.py", "_options.py", "_plugin.py", "_rules.py", "py.typed"}
     ours = tomllib.loads((ROOT / "plugins" / "sieve" / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     made = tomllib.loads((generated / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    assert made["dependencies"] == ours["dependencies"]
+    assert made["dependencies"] == [one for one in ours["dependencies"] if one.startswith("hauberk")]
     assert made["requires-python"] == ours["requires-python"]
 
 

@@ -14,8 +14,16 @@ from typing import Any, Final
 from tests.mcp_conformance.suite import Played, Suite
 
 BARE: Final = [sys.executable, "-m", "tests.mcp_conformance.client"]
-ALLOW: Final = 'allow = ["conformance/*"]'
-"""The rule of the sieve under which nothing may differ: what no rule names is denied, and this names all tools."""
+ALLOW: Final = """allow = ["conformance/*", { server = "conformance", prompt = "*", resource = "*" }]
+[sieve.asks]
+sampling = "allow"
+elicitation = "allow"
+roots = "allow"
+[sieve.schemas]
+arguments = "alert"
+results = "alert"
+"""
+"""The rules of the sieve under which nothing may differ: what no rule names is denied, and this names all there is."""
 
 
 @dataclass(frozen=True, slots=True)

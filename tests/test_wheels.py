@@ -90,9 +90,11 @@ def test_lock_is_of_the_wheels_and_of_no_machine(dist: Path, tmp_path: Path) -> 
     assert "editable" not in one
     programs = homes[0] / "venv" / "bin"
     assert locked(programs, homes[0], "verify").startswith("ok: ")
-    (module,) = homes[0].glob("venv/lib/*/site-packages/hauberk_sieve/_rules.py")
+    (module,) = homes[0].glob("venv/lib/*/site-packages/hauberk_sieve/_plugin.py")
     module.write_text(module.read_text() + "\n")
-    with pytest.raises(AssertionError, match=r"differs: sieve: 'hauberk_sieve/_rules\.py' is not what its RECORD says"):
+    with pytest.raises(
+        AssertionError, match=r"differs: sieve: 'hauberk_sieve/_plugin\.py' is not what its RECORD says"
+    ):
         locked(programs, homes[0], "verify")
     with pytest.raises(AssertionError, match="plugin 'sieve' is not what"):
         locked(programs, homes[0])

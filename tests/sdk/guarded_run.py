@@ -11,6 +11,19 @@ from pathlib import Path
 
 from mcp import StdioServerParameters
 
+OPEN = """
+[sieve.asks]
+sampling = "allow"
+elicitation = "allow"
+roots = "allow"
+tokens = 9223372036854775807
+[sieve.text]
+act = "alert"
+[sieve.addresses]
+act = "alert"
+"""
+"""What lets the server ask back, and say what it likes."""
+
 
 class GuardedRun:
     """The configuration of one `hauberk run`, in a folder of its own."""
@@ -22,7 +35,8 @@ class GuardedRun:
         denied = json.dumps([f"{server}/{tool}" for tool in deny])
         self.config = folder / "hauberk.toml"
         self.config.write_text(
-            f'[sieve]\ndefault = "allow"\ndeny = {denied}\n\n[audit]\npath = "audit.jsonl"\nkey_file = "audit.key"\n'
+            f'[sieve]\ndefault = "allow"\ndeny = {denied}\n{OPEN}'
+            '[audit]\npath = "audit.jsonl"\nkey_file = "audit.key"\n'
         )
         self.config.chmod(0o600)
 

@@ -378,6 +378,37 @@ async def test_error_is_read_too(link: Connect, role: str) -> None:
     }
 
 
+@roles
+@pytest.mark.parametrize("where", ["message", "data", "a list"])
+async def test_order_in_an_error_is_refused(link: Connect, role: str, where: str) -> None:
+    """What gives orders in place of an answer is no answer: in a result the same words are told and pass."""
+    between = await link(ALL, role=role)
+    between.ask("tools/list") if where == "a list" else between.call("a")
+    error: Json = {"code": -32000, "message": BAD} if where != "data" else {"code": 1, "message": "", "data": [BAD]}
+    got = between._send({"jsonrpc": "2.0", "id": 1, "error": error}, to_server=False)
+    assert got is not None
+    assert BAD not in str(got)
+    assert len(await between.events("sieve.text")) == 1
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "EACCES: permission denied, open '/etc/passwd'",
+        "Invalid arguments for tool read_file: path is required",
+        "User is not allowed to read this; ask an administrator for the role 'reader'.",
+        "The previous request is still running. Try again later.",
+        "unknown instruction 'ignore' in line 3",
+    ],
+)
+async def test_honest_error_passes(link: Connect, text: str) -> None:
+    """What programs say when something goes wrong is no order."""
+    between = await link(ALL)
+    between.call("a")
+    sent = {"jsonrpc": "2.0", "id": 1, "error": {"code": -32000, "message": text, "data": {"cause": text}}}
+    assert between._send(sent, to_server=False) == sent
+
+
 async def test_notification_is_cut_or_dropped(link: Connect) -> None:
     """A line of a log is cut; one in which a key is found is dropped."""
     between = await link(ALL)

@@ -23,11 +23,11 @@ from hauberk.event import Severity
 from hauberk_sieve.text._detectors import DETECTORS
 
 Action = Literal["alert", "redact", "block"]
-Place = Literal["definitions", "results", "asks"]
+Place = Literal["definitions", "results", "errors", "asks"]
 
 BUILTIN: Final = ("invisible", "control", "exfiltration", "instructions")
 """The packs that come with the sieve."""
-PLACES: Final[tuple[Place, ...]] = ("definitions", "results", "asks")
+PLACES: Final[tuple[Place, ...]] = ("definitions", "results", "errors", "asks")
 _NAME: Final = re.compile(r"[a-z][a-z0-9-]{0,63}")
 _FORBIDDEN: Final = re.compile(r"(?<!\\)(?:\\\\)*\\([AzC])")
 _FOLDER: Final = Path(__file__).parent / "packs"
@@ -73,8 +73,11 @@ class Pack(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
 
     @property
     def rules(self) -> tuple[Rule, ...]:
-        """Return the rules by their full ids."""
-        return tuple(msgspec.structs.replace(rule, id=f"{self.pack}.{rule.id}") for rule in self.rule)
+        """Return the rules by their full ids; in errors a rule does as in results, if it says nothing else."""
+        return tuple(
+            msgspec.structs.replace(rule, id=f"{self.pack}.{rule.id}", where=_everywhere(rule.where))
+            for rule in self.rule
+        )
 
 
 class Packs(msgspec.Struct, frozen=True):
@@ -101,6 +104,10 @@ class Packs(msgspec.Struct, frozen=True):
     def rules(self) -> tuple[Rule, ...]:
         """Return all rules by their full ids."""
         return tuple(rule for pack in self.packs for rule in pack.rules)
+
+
+def _everywhere(where: dict[Place, Action]) -> dict[Place, Action]:
+    return {"errors": where["results"], **where} if "results" in where else where
 
 
 def parse(data: bytes, name: str) -> Pack:

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import orjson
 
-from hauberk import answers, edge, embedded, notices, pipeline, refusing
+from hauberk import answers, edge, embedded, notices, overdue, pipeline, refusing
 from hauberk._twins import check_result
 from hauberk.contents import KEPT, Content
 from hauberk.event import Event
@@ -192,7 +192,7 @@ class Crossing(msgspec.Struct, eq=False):
             if "taskId" in params:
                 session.tasks.inherit(exchange, params)
         if self.policy.request_timeout is not None:
-            session.start_timer(exchange, way, self.policy.request_timeout)
+            overdue.start_timer(session, exchange, way, self.policy.request_timeout)
 
     def _match(self, data: dict[str, Any]) -> dict[str, Any]:
         """Find who asked, and write the asker's own id into the answer."""

@@ -22,8 +22,8 @@ from hauberk.exchange import Exchange, Exchanges, Outcome, RequestId
 from hauberk.floods import Floods
 from hauberk.lists import Lists
 from hauberk.message import NO_HEADERS, Frame, Kind, encode
-from hauberk.refusals import LIMITS, MEDIATION, HauberkError, Refused
-from hauberk.reports import Reports, refusal_event
+from hauberk.refusals import MEDIATION, Refused
+from hauberk.reports import Reports
 from hauberk.ways import Port, Reply, Walk, Way, discard, drive, stop_with
 
 if TYPE_CHECKING:
@@ -326,35 +326,6 @@ class Session:
         if task is not None and not crossing.returns_reply:
             stop_with(exchange, task)
 
-    def start_timer(self, exchange: Exchange, way: Way, seconds: float) -> None:
-        """Bound the time that an answer may take."""
-        if exchange.method != "subscriptions/listen":
-            exchange.timer = asyncio.get_running_loop().call_later(seconds, self._timed_out, exchange, way)
-
-    def _timed_out(self, exchange: Exchange, way: Way) -> None:
-        if exchange.outcome is not None:
-            return
-        sent = exchange.sent
-        self.end(exchange, way, "timed_out", tombstone=sent)
-        refused = Refused("core.timed_out", "the answer did not come in time", jsonrpc=LIMITS, public=True)
-        if not exchange.tool:
-            self.reports.record(refusal_event(refused), exchange)
-        reply = self.reports.refusal(refused, exchange.id, None, trusted=way.outward)
-        self._spawn(way.source, reply, exchange.ticket)
-        if sent:
-            params = {"requestId": exchange.id, "reason": "timed out"}
-            cancel = {"jsonrpc": "2.0", "method": "notifications/cancelled", "params": params}
-            self._spawn(way.target, cancel, None)
-
-    def _spawn(self, port: Port, data: dict[str, Any], ticket: Any) -> None:
-        try:
-            waiting = self.emit(self.guard.policy, port, data, ticket=ticket)
-        except HauberkError as error:
-            code = getattr(error, "code", "core.internal")
-            self.reports.record(Event(code=code, category="refusal", severity="critical"))
-            return
-        self._keep(waiting)
-
     # --- bookkeeping ---
 
     def end(self, exchange: Exchange, way: Way, outcome: Outcome, *, tombstone: bool) -> None:
@@ -371,9 +342,9 @@ class Session:
             recorder.note([self.reports.about(event, exchange, exchange.principal)])
 
     def _tell_unanswered(self, way: Way, ticket: Any) -> None:
-        self._keep(None if ticket is None else way.source.unanswered(ticket))
+        self.keep(None if ticket is None else way.source.unanswered(ticket))
 
-    def _keep(self, waiting: Awaitable[None] | None) -> None:
+    def keep(self, waiting: Awaitable[None] | None) -> None:
         """See to it that a write which could not be done at once is done."""
         if waiting is not None:
             task = asyncio.ensure_future(waiting)

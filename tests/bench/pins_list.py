@@ -8,14 +8,11 @@ from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 import orjson
+from tests.bench.lists import TOOLS, answer, passing
 from tests.bench.measure import Row, Times, micros, ratio, rounds, run_async
 
-from hauberk.contents import Content
-from hauberk.message import Message
-from hauberk.pipeline import walk
 from hauberk.testing import Rig, guard_from
 
-TOOLS: Final = 10_000
 _PINS: Final = '[plugins]\ndisable = ["sieve"]\n[pins]\nauto_trust_first = true\non_change = "block"\n'
 _GROUP: Final = "tools/list of 10,000 tools through pins / orjson.loads + dumps of the same bytes"
 
@@ -32,14 +29,14 @@ def run() -> Iterator[Row]:
 
 
 async def _measured() -> tuple[float, Times]:
-    data = {"jsonrpc": "2.0", "id": 1, "result": {"tools": [_tool(number) for number in range(TOOLS)]}}
+    data = answer()
     async with guard_from(_PINS, name="bench") as rig:
         start = time.perf_counter()
-        _passing(rig, data)()
+        passing(rig, data)()
         first = time.perf_counter() - start
         await rig.guard.loaded["pins"].plugin.gate.writer.close()
         encoded, moving = orjson.dumps(data), copy.deepcopy(data)
-        again = _passing(rig, data)
+        again = passing(rig, data)
         changes = {"again": again, "parsing": lambda: orjson.dumps(orjson.loads(encoded))}
         times = rounds(changes, repeat=15, count=3)
         times |= {"changed": rounds({"changed": _changing(rig, moving)}, repeat=15, count=1)["changed"]}
@@ -49,32 +46,11 @@ async def _measured() -> tuple[float, Times]:
 def _changing(rig: Rig, data: Any) -> Callable[[], Any]:
     """Return a function that takes a list through pins in which one tool is another than before."""
 
-    def passing() -> Any:
+    def changed() -> Any:
         data["result"]["tools"][0]["title"] = str(time.perf_counter_ns())
-        found = _passing(rig, data)()
+        found = passing(rig, data)()
         if len(found.result["tools"]) != TOOLS - 1:
             raise SystemExit("a changed tool was not hidden")
         return found
 
-    return passing
-
-
-def _passing(rig: Rig, data: Any) -> Callable[[], Any]:
-    """Return a function that takes a list through pins, as if it had just come."""
-    encoded, latest = orjson.dumps(data), rig.session.lists.latest
-    chain, clock = rig.guard.policy.chains.route("tools/list", "client").inward, time.monotonic
-
-    def passing() -> Any:
-        content = Content(encoded, data, "tools/list", latest)
-        message = Message("result", "client", "tools/list", data, 1, len(encoded), content=content)
-        return walk(chain, message, rig.connection, clock() + 3600, clock)
-
-    return passing
-
-
-def _tool(number: int) -> dict[str, Any]:
-    return {
-        "name": f"{('read', 'write')[number % 2]}_thing_{number}",
-        "description": "Reads or writes one thing of many, and says what became of it.",
-        "inputSchema": {"type": "object", "properties": {"path": {"type": "string"}}, "required": ["path"]},
-    }
+    return changed

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
 import orjson
+from tests.bench.lists import TOOLS, answer, passing
 from tests.bench.measure import Row, micros, ratio, rounds, run_async
 
-from hauberk.contents import Content
-from hauberk.message import Message
-from hauberk.pipeline import walk
-from hauberk.testing import Rig, guard_from
+from hauberk.testing import guard_from
 
-TOOLS = 10_000
 _SETTLING = 10
 _GROUP = "tools/list of 10,000 tools, again and unchanged / orjson.loads + dumps of the same bytes"
 _SIEVE = '[sieve]\ndefault = "deny"\nallow = ["bench/{allow}"]\ndeny = ["*/execute_*"]\n'
@@ -37,9 +34,9 @@ def run() -> Iterator[Row]:
 
 
 async def _measured(toml: str) -> Any:
-    encoded = orjson.dumps({"jsonrpc": "2.0", "id": 1, "result": {"tools": [_tool(n) for n in range(TOOLS)]}})
+    encoded = orjson.dumps(answer())
     async with guard_from(toml, name="bench") as rig:
-        again = _passing(rig, encoded)
+        again = passing(rig, orjson.loads(encoded))  # as a parser leaves it: each text an object of its own
         start = time.perf_counter()
         hidden = TOOLS - len(again().result["tools"])
         first = time.perf_counter() - start
@@ -50,24 +47,3 @@ async def _measured(toml: str) -> Any:
             again()
         candidates = {"again": again, "parsing": lambda: orjson.dumps(orjson.loads(encoded))}
         return first, rounds(candidates, repeat=15, count=3)
-
-
-def _passing(rig: Rig, encoded: bytes) -> Callable[[], Any]:
-    """Return a function that takes the list through the plugins, as if it had just come."""
-    data, latest = orjson.loads(encoded), rig.session.lists.latest
-    chain, clock = rig.guard.policy.chains.route("tools/list", "client").inward, time.monotonic
-
-    def passing() -> Any:
-        content = Content(encoded, data, "tools/list", latest)
-        message = Message("result", "client", "tools/list", data, 1, len(encoded), content=content)
-        return walk(chain, message, rig.connection, clock() + 3600, clock)
-
-    return passing
-
-
-def _tool(number: int) -> dict[str, Any]:
-    return {
-        "name": f"{('read', 'write')[number % 2]}_thing_{number}",
-        "description": "Reads or writes one thing of many, and says what became of it.",
-        "inputSchema": {"type": "object", "properties": {"path": {"type": "string"}}, "required": ["path"]},
-    }

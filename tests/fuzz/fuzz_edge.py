@@ -8,20 +8,23 @@ same for a seed on every machine.
 
 from __future__ import annotations
 
-import argparse
 import collections
 import importlib
-import importlib.util
 import json
 import math
 import random
 import re
 import sys
-import time
 import types
+from pathlib import Path
 from typing import Any, Final
 
 import orjson
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from tests.fuzz import driver
 
 from hauberk import edge
 from hauberk.bounds import Bounds
@@ -248,21 +251,5 @@ def check_only(line: bytes) -> None:
     check(line)
 
 
-def main() -> None:
-    """Run, and print how fast and what came."""
-    parser = argparse.ArgumentParser(description="fuzz the strict edge")
-    parser.add_argument("--runs", type=int, default=1_000_000)
-    parser.add_argument("--seed", type=int, default=1)
-    args = parser.parse_args()
-    if importlib.util.find_spec("atheris"):
-        run_guided(args.runs, args.seed)
-    start = time.perf_counter()
-    codes = run(args.runs, args.seed)
-    seconds = time.perf_counter() - start
-    print(f"{args.runs} executions, seed {args.seed}, {args.runs / seconds:.0f} a second, no failure")
-    for code, count in codes.most_common():
-        print(f"{count:9} {code}")
-
-
 if __name__ == "__main__":
-    main()
+    driver.main("the strict edge", run, guided=run_guided)

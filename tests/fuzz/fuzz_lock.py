@@ -8,17 +8,20 @@ machine.
 
 from __future__ import annotations
 
-import argparse
 import collections
 import hashlib
 import importlib
-import importlib.util
 import random
 import re
 import sys
-import time
 import types
+from pathlib import Path
 from typing import Any, Final
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from tests.fuzz import driver
 
 from hauberk import canon
 from hauberk.refusals import ConfigError
@@ -179,21 +182,5 @@ def check_only(data: bytes) -> None:
     check(data)
 
 
-def main() -> None:
-    """Run, and print how fast and what came."""
-    parser = argparse.ArgumentParser(description="fuzz the reader of hauberk.lock")
-    parser.add_argument("--runs", type=int, default=1_000_000)
-    parser.add_argument("--seed", type=int, default=1)
-    args = parser.parse_args()
-    if importlib.util.find_spec("atheris"):
-        run_guided(args.runs, args.seed)
-    start = time.perf_counter()
-    answers = run(args.runs, args.seed)
-    seconds = time.perf_counter() - start
-    print(f"{args.runs} executions, seed {args.seed}, {args.runs / seconds:.0f} a second, no failure")
-    for answer, count in answers.most_common():
-        print(f"{count:9} {answer}")
-
-
 if __name__ == "__main__":
-    main()
+    driver.main("the reader of hauberk.lock", run, guided=run_guided)

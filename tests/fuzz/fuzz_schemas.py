@@ -7,14 +7,20 @@ Schemas are written at random from keywords, references, dialects and odd values
 
 from __future__ import annotations
 
-import argparse
 import collections
 import random
+import sys
 import time
+from pathlib import Path
 from typing import Any, Final
 
 import jsonschema  # type: ignore[import-untyped]
 import orjson
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from tests.fuzz import driver
 
 from hauberk_sieve.schemas._addresses import Unusable
 from hauberk_sieve.schemas._checker import Checker
@@ -136,19 +142,5 @@ def run(runs: int, seed: int) -> collections.Counter[str]:
     return collections.Counter(check(written(rnd), _value(rnd, 3)) for _ in range(runs))
 
 
-def main() -> None:
-    """Run, and print how fast and what came."""
-    parser = argparse.ArgumentParser(description="fuzz the check by schema")
-    parser.add_argument("--runs", type=int, default=100_000)
-    parser.add_argument("--seed", type=int, default=1)
-    args = parser.parse_args()
-    start = time.perf_counter()
-    codes = run(args.runs, args.seed)
-    seconds = time.perf_counter() - start
-    print(f"{args.runs} executions, seed {args.seed}, {args.runs / seconds:.0f} a second, no failure")
-    for code, count in codes.most_common():
-        print(f"{count:9} {code}")
-
-
 if __name__ == "__main__":
-    main()
+    driver.main("the check by schema", run, runs=100_000)

@@ -11,15 +11,12 @@ With atheris installed, coverage guides it; else a driver of its own, the same f
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import faulthandler
 import importlib
-import importlib.util
 import logging
 import random
 import sys
-import time
 from collections import Counter
 from collections.abc import Awaitable
 from pathlib import Path
@@ -31,7 +28,7 @@ if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from tests.core.harness import ring
-from tests.fuzz import fuzz_edge
+from tests.fuzz import driver, fuzz_edge
 
 from hauberk import edge
 from hauberk.config import Config
@@ -444,21 +441,5 @@ def run_guided(runs: int, seed: int) -> None:
     atheris.Fuzz()
 
 
-def main() -> None:
-    """Run, and print how fast and what came."""
-    parser = argparse.ArgumentParser(description="fuzz a session")
-    parser.add_argument("--runs", type=int, default=1_000_000)
-    parser.add_argument("--seed", type=int, default=1)
-    args = parser.parse_args()
-    if importlib.util.find_spec("atheris"):
-        run_guided(args.runs, args.seed)
-    start = time.perf_counter()
-    codes = run(args.runs, args.seed)
-    seconds = time.perf_counter() - start
-    print(f"{args.runs} executions, seed {args.seed}, {args.runs / seconds:.0f} a second, no failure")
-    for code, count in codes.most_common():
-        print(f"{count:9} {code}")
-
-
 if __name__ == "__main__":
-    main()
+    driver.main("a session", run, guided=run_guided)

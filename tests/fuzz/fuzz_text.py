@@ -7,13 +7,18 @@ Values are made from poison, ordinary text and odd characters, at any depth; the
 
 from __future__ import annotations
 
-import argparse
 import collections
 import random
-import time
+import sys
+from pathlib import Path
 from typing import Any, Final
 
 import orjson
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from tests.fuzz import driver
 
 from hauberk.refusals import Refused
 from hauberk_sieve.text import Finding, Packs, Rule, Scanner, walk
@@ -102,19 +107,5 @@ def run(runs: int, seed: int) -> collections.Counter[str]:
     return collections.Counter(check(rnd) for _ in range(runs))
 
 
-def main() -> None:
-    """Run, and print how fast and what came."""
-    parser = argparse.ArgumentParser(description="fuzz what a model reads")
-    parser.add_argument("--runs", type=int, default=100_000)
-    parser.add_argument("--seed", type=int, default=1)
-    args = parser.parse_args()
-    start = time.perf_counter()
-    ends = run(args.runs, args.seed)
-    seconds = time.perf_counter() - start
-    print(f"{args.runs} executions, seed {args.seed}, {args.runs / seconds:.0f} a second, no failure")
-    for end, count in ends.most_common():
-        print(f"{count:9} {end}")
-
-
 if __name__ == "__main__":
-    main()
+    driver.main("what a model reads", run, runs=100_000)

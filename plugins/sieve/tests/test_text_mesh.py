@@ -391,6 +391,23 @@ async def test_order_in_an_error_is_refused(link: Connect, role: str, where: str
     assert len(await between.events("sieve.text")) == 1
 
 
+@roles
+@pytest.mark.parametrize("member", ["x", ""])
+@pytest.mark.parametrize(("method", "found"), [("initialize", BAD), ("tools/call", {"a\u202eb": 1})])
+async def test_what_is_found_in_no_list_is_refused(
+    link: Connect, role: str, member: str, method: str, found: Any
+) -> None:
+    """An array in an answer that lists nothing has no items to hide, whatever the array is called."""
+    between = await link(ALL, role=role)
+    hello: Json = {"protocolVersion": "2025-11-25", "capabilities": {}}
+    if method == "initialize":
+        between.ask(method, {**hello, "clientInfo": {"name": "c", "version": "1"}})
+    else:
+        between.call("a")
+    said = {**hello, "serverInfo": {"name": "a", "version": "1"}, "content": [], member: [found]}
+    assert "result" not in between.answer(said)
+
+
 @pytest.mark.parametrize(
     "text",
     [

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import msgspec
 
+from hauberk.listings import LISTS
 from hauberk.testing._faces import STATELESS, Face, era_of
 from hauberk.testing._messages import answer
 
@@ -16,11 +17,6 @@ Said = dict[str, Any] | bytes | Exception
 Change = Callable[[dict[str, Any], list[Said]], list[Said]]
 _VERSION: Final = "2025-11-25"
 _NO_METHOD: Final = -32601
-_LISTS: Final = {
-    "prompts/list": "prompts",
-    "resources/list": "resources",
-    "resources/templates/list": "resourceTemplates",
-}
 
 
 class Tool(msgspec.Struct):
@@ -135,7 +131,7 @@ class Honest:
         shown = self.shown
         match method:
             case "prompts/list" | "resources/list" | "resources/templates/list":
-                member = _LISTS[method]
+                member = LISTS[method].member
                 items = {"prompts": shown.prompts, "resources": shown.resources, "resourceTemplates": shown.templates}
                 return {member: items[member]} if shown.prompts or shown.resources or shown.templates else None
             case "prompts/get" if has(shown.prompts, "name", params):

@@ -8,13 +8,14 @@ from weakref import WeakKeyDictionary
 
 from hauberk.connection import Connection
 from hauberk.event import Event
+from hauberk.listings import LISTS, Listing
 from hauberk.message import Message
 from hauberk.refusals import ConfigError, Refused
 from hauberk.verdict import Deny
 from hauberk_pins import _items, _options, _sight, _uses
 from hauberk_pins._book import Book
 from hauberk_pins._decide import Stance
-from hauberk_pins._items import LISTS, Key, Listing
+from hauberk_pins._items import Key
 from hauberk_pins._judge import UNLISTED, Judge
 from hauberk_pins._limits import LIMITS
 from hauberk_pins._probes import FIXED

@@ -12,34 +12,16 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Final
 
 import msgspec
 
 from hauberk import canon
+from hauberk.listings import LISTS
 from hauberk_pins import _visible
 
-Kind = Literal["origin", "server", "tool", "prompt", "resource", "template"]
 Key = tuple[str, str]
 """Kind and name."""
-
-
-class Listing(NamedTuple):
-    """Where items of one kind stand in a list."""
-
-    kind: Kind
-    member: str
-    """The member of the result that holds them."""
-    key: str
-    """The member of each that names it."""
-
-
-LISTS: Final[Mapping[str, Listing]] = {
-    "tools/list": Listing("tool", "tools", "name"),
-    "prompts/list": Listing("prompt", "prompts", "name"),
-    "resources/list": Listing("resource", "resources", "uri"),
-    "resources/templates/list": Listing("template", "resourceTemplates", "uriTemplate"),
-}
 NAMED_BY: Final[Mapping[str, str]] = {listing.kind: listing.key for listing in LISTS.values()}
 SERVER_INFO: Final[Key] = ("server", "serverInfo")
 INFO_META: Final = "io.modelcontextprotocol/serverInfo"

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from hauberk.event import Event
+from hauberk.listings import Listing
 from hauberk.refusals import ConfigError
 from hauberk.verdict import Deny
 from hauberk_pins import _decide, _items
 from hauberk_pins._book import Book, Whole
 from hauberk_pins._decide import CHANGED, UNPINNED, Stance, Standing
-from hauberk_pins._items import INFO_META, TWINS, Item, Key, Listing
+from hauberk_pins._items import INFO_META, TWINS, Item, Key
 from hauberk_pins._limits import LIMITS
 from hauberk_pins._sight import Page, Sight
 from hauberk_pins._uses import NOBODY

@@ -19,9 +19,10 @@ from typing import Any, Final
 
 from hauberk.bounds import Bounds
 from hauberk.connection import Program
+from hauberk.listings import LISTS, Listing
 from hauberk.refusals import HauberkError, Refused
 from hauberk_pins import _compare, _items, _origin, _program
-from hauberk_pins._items import LISTS, Item, Key
+from hauberk_pins._items import Item, Key
 from hauberk_pins._limits import LIMITS
 from hauberk_pins._program import Known
 from hauberk_pins._visible import shown
@@ -180,7 +181,7 @@ async def _list(peer: Peer, method: str, params: Mapping[str, Any]) -> Items:
     raise HauberkError(f"its {listing.kind}s have more than {LIMITS.pages} pages")
 
 
-def _read(listing: _items.Listing, result: Mapping[str, Any]) -> Items:
+def _read(listing: Listing, result: Mapping[str, Any]) -> Items:
     entries = result.get(listing.member)
     if not isinstance(entries, list):
         raise HauberkError(f"it lists {listing.kind}s without an array of {listing.member}")

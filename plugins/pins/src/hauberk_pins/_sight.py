@@ -16,9 +16,10 @@ from typing import Any, Final
 
 import msgspec
 
+from hauberk.listings import Listing
 from hauberk.refusals import Refused
 from hauberk_pins import _items
-from hauberk_pins._items import Item, Key, Listing
+from hauberk_pins._items import Item, Key
 from hauberk_pins._limits import LIMITS
 
 _CHANGED: Final[Mapping[str, tuple[str, ...]]] = {

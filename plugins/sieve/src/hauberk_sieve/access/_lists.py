@@ -2,34 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from itertools import compress
-from typing import Any, Final, NamedTuple
+from typing import Any
 
 import msgspec
 
 from hauberk_sieve._limits import LIMITS
 from hauberk_sieve._spelling import shown
-from hauberk_sieve.access._rule import Kind
 from hauberk_sieve.access._uris import shown_uri
-
-
-class Listing(NamedTuple):
-    """What one method lists."""
-
-    kind: Kind
-    member: str
-    """The member of the result that holds the entries."""
-    key: str
-    """The member of each entry that names it."""
-
-
-LISTS: Final[Mapping[str, Listing]] = {
-    "tools/list": Listing("tool", "tools", "name"),
-    "prompts/list": Listing("prompt", "prompts", "name"),
-    "resources/list": Listing("resource", "resources", "uri"),
-    "resources/templates/list": Listing("template", "resourceTemplates", "uriTemplate"),
-}
 
 
 class Sifted(msgspec.Struct, frozen=True):

@@ -8,6 +8,7 @@ from weakref import WeakKeyDictionary
 
 from hauberk.connection import Connection
 from hauberk.event import Event
+from hauberk.listings import LISTS, Listing
 from hauberk.message import Message, ToolCall
 from hauberk.principal import Principal
 from hauberk.refusals import Refused
@@ -17,7 +18,7 @@ from hauberk_sieve._mesh import Mesh, PerServer, Setting
 from hauberk_sieve._spelling import shown
 from hauberk_sieve.access import _uses
 from hauberk_sieve.access._facts import Facts
-from hauberk_sieve.access._lists import LISTS, Listing, Sifted, sift
+from hauberk_sieve.access._lists import Sifted, sift
 from hauberk_sieve.access._pages import Pages
 from hauberk_sieve.access._rule import NAMED_BY, Kind
 from hauberk_sieve.access._rules import Decision, Rules

@@ -13,21 +13,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
+from hauberk.listings import LISTS, Listing
 from hauberk.message import Message
 from hauberk_sieve.addresses._policy import Use
 
 GONE: Final = "hauberk:removed"
 """The URI of an embedded resource whose own was taken out."""
-LISTS: Final = {
-    "tools/list": ("tools", ""),
-    "prompts/list": ("prompts", ""),
-    "resources/list": ("resources", "uri"),
-    "resources/templates/list": ("resourceTemplates", "uriTemplate"),
-}
 READS: Final = ("resources/read", "resources/subscribe")
 """Requests whose URI the server may fetch."""
 _CALLS: Final = frozenset(("tools/call", "tasks/result", "tasks/get"))
 _HELLOS: Final = frozenset(("initialize", "server/discover"))
+_URIS: Final = ("uri", "uriTemplate")
+"""What an item is named by where its name is a URI."""
 _PLAIN: Final = ("text", "image", "audio")
 _INFO: Final = "io.modelcontextprotocol/serverInfo"
 METHODS: Final = (
@@ -67,7 +64,7 @@ class Sift:
         if method in _CALLS:
             return self._called(result)
         if method in LISTS:
-            return self._listed(result, *LISTS[method])
+            return self._listed(result, LISTS[method])
         if method == "resources/read":
             return self._member(result, "contents", self._contents, list)
         if method == "prompts/get":
@@ -127,7 +124,9 @@ class Sift:
             return resource
         return {**resource, "uri": GONE}
 
-    def _listed(self, result: dict[str, Any], member: str, key: str) -> dict[str, Any]:
+    def _listed(self, result: dict[str, Any], listing: Listing) -> dict[str, Any]:
+        _, member, name = listing
+        key = name if name in _URIS else ""
         entries = result.get(member)
         if type(entries) is not list or not (key or any(type(entry) is dict and "icons" in entry for entry in entries)):
             return result

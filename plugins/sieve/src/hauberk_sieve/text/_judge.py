@@ -15,12 +15,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any, Final, NamedTuple
 
+from hauberk.listings import LISTS
 from hauberk.refusals import Refused
 from hauberk_sieve._limits import LIMITS
 from hauberk_sieve._spelling import shown
 from hauberk_sieve.text._hidden import Item
 from hauberk_sieve.text._leaves import Leaf, Path
-from hauberk_sieve.text._parts import LISTS
 from hauberk_sieve.text._rewrite import can_cut, cut, replaced
 from hauberk_sieve.text._scan import Finding, Found, Scanner
 
@@ -95,7 +95,9 @@ def refused(rule: str, reason: str) -> Refused:
 
 def item_of(path: Path, data: dict[str, Any], method: str) -> Item | None:
     """Return the item of a list that a path leads into, or None where it leads elsewhere."""
-    member, called = LISTS.get(method, ("", ""))
+    if method not in LISTS:
+        return None
+    _, member, called = LISTS[method]
     if path[:2] != ("result", member) or len(path) < _ITEM_DEPTH:
         return None
     items, place = data["result"][member], path[2]
@@ -128,7 +130,7 @@ def _applied(data: dict[str, Any], texts: dict[Path, str], done: dict[Path, str]
 
 def carried(outcome: Outcome, original: dict[str, Any], current: dict[str, Any], method: str) -> dict[str, Any]:
     """Return what is left of a list, of which others hid or rewrote something before (rule 1)."""
-    member, called = LISTS[method]
+    _, member, called = LISTS[method]
     before, after = original["result"], outcome.data["result"]
     listed = before.get(member)
     fates: dict[int, tuple[Any, bool]] = {}
@@ -149,7 +151,7 @@ def carried(outcome: Outcome, original: dict[str, Any], current: dict[str, Any],
 
 def clean_items(data: dict[str, Any], method: str, hidden: dict[Item, str]) -> Iterator[Item]:
     """Yield the items of a list that are not to be hidden."""
-    member, called = LISTS[method]
+    _, member, called = LISTS[method]
     items = data["result"].get(member)
     for item in items if isinstance(items, list) else ():
         name = _name(item, called)

@@ -14,18 +14,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from hauberk.listings import LISTS
+
 if TYPE_CHECKING:
     from hauberk.message import Message
     from hauberk_sieve.text._leaves import Path
     from hauberk_sieve.text._packs import Place
 
-LISTS: Final = {
-    "tools/list": ("tools", "name"),
-    "prompts/list": ("prompts", "name"),
-    "resources/list": ("resources", "uri"),
-    "resources/templates/list": ("resourceTemplates", "uriTemplate"),
-}
-"""Methods that list items: the member with the items, and what an item is called by."""
 _DEFINING: Final = frozenset({*LISTS, "initialize", "server/discover"})
 _ENVELOPE: Final = frozenset({"jsonrpc", "id", "method"})
 _MEMBER: Final = {"result": "result", "error": "error", "request": "params", "notification": "params"}

@@ -18,6 +18,7 @@ import msgspec
 
 from hauberk import files
 from hauberk.connection import Connection
+from hauberk.listings import LISTS
 from hauberk.message import Message
 from hauberk.refusals import ConfigError, Refused
 from hauberk_sieve._limits import LIMITS
@@ -26,7 +27,7 @@ from hauberk_sieve.text._hidden import Hidden
 from hauberk_sieve.text._judge import Outcome, carried, clean_items, judge, refused
 from hauberk_sieve.text._leaves import Leaves, flat, walk
 from hauberk_sieve.text._packs import BUILTIN, PackError, Packs
-from hauberk_sieve.text._parts import LISTS, part_of, place_of
+from hauberk_sieve.text._parts import part_of, place_of
 from hauberk_sieve.text._rules import Scanners
 from hauberk_sieve.text._scan import NOTHING, Found, Scanner
 

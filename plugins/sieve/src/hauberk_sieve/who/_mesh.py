@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from hauberk.connection import Connection
 from hauberk.event import Action, Event, Severity
+from hauberk.listings import LISTS
 from hauberk.message import Message, ToolCall
 from hauberk.principal import Principal
 from hauberk.verdict import Deny
@@ -39,12 +40,6 @@ _PASS: Final = frozenset(
         "notifications/cancelled",
     }
 )
-_LISTS: Final = {
-    "tools/list": "tools",
-    "prompts/list": "prompts",
-    "resources/list": "resources",
-    "resources/templates/list": "resourceTemplates",
-}
 _SEVERITY: Final[dict[Told, Severity]] = {
     "sieve.people_loaded": "info",
     "sieve.people_unreadable": "warning",
@@ -102,16 +97,16 @@ class Who(Mesh):
         if method in _PASS or (method == "tools/call" and message.kind == "request"):  # a call is judged
             return None
         answer = message.kind in ("result", "error")
-        if method in _LISTS and not answer:
+        if method in LISTS and not answer:
             return None
         principal, proved = self._subject(message, connection)
         refused = self.standing(principal, connection.server, proved=proved).refused
         if refused is None:
             return None
-        if method in _LISTS and message.kind == "result":
+        if method in LISTS and message.kind == "result":
             message.note(self._emptied(refused))
             kept = {key: value for key, value in (message.result or {}).items() if key != "nextCursor"}
-            return message.with_result({**kept, _LISTS[method]: []})
+            return message.with_result({**kept, LISTS[method].member: []})
         raise refused.refused()
 
     def judge(self, call: ToolCall, connection: Connection) -> Deny | None:

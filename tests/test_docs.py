@@ -45,6 +45,7 @@ APART: dict[str, list[str]] = {
     "access.md": ["toml"],
     "attacks.md": ["toml", "sh"],
     "benchmarks.md": ["sh", "text", "sh", "text", "sh", "sh", "sh"],
+    "checkpoints.md": ["toml", "console", "console", "text"],
     "configuration.md": ["toml"],
     "doctor.md": ["console", "python"],
     "efficacy.md": ["sh", "text"],
@@ -53,6 +54,7 @@ APART: dict[str, list[str]] = {
     "names.md": ["toml"],
     "people.md": ["toml", "toml"],
     "plugins.md": ["python", "toml", "toml", "python", "python"],
+    "policy-history.md": ["console", "console", "sh", "toml", "toml"],
     "production.md": ["console"],
     "rejudge.md": ["toml", "console"],
     "rule-packs.md": ["toml", "toml"],
@@ -261,6 +263,26 @@ def test_benchmarks_are_run_as_their_page_says() -> None:
         program, _, rest = line.partition(" ")
         word = rest.split()[0]
         assert re.search(rf"(?m)^{word}:", makefile) if program == "make" else (ROOT / word).exists(), line
+
+
+def test_log_is_verified_as_the_page_of_checkpoints_shows(place: Place) -> None:
+    """The configuration of the page has no fault, and each of its commands says what it shows (S3.6, S2.39)."""
+    page = DOCS / "checkpoints.md"
+    text = block(page, "toml", "sinks")
+    place.write("hauberk.toml", text)
+    assert place.run("hauberk config check --config hauberk.toml").status == 0
+    kept = f"file:{place.home}/host1.checkpoints"
+    place.write("hauberk.toml", re.sub(r"sinks = .*", f'sinks = ["{kept}"]\nkey_file = "checkpoint.key"', text))
+    with (place.home / "hauberk.toml").open("r+", encoding="utf-8") as file:
+        lines = file.read().replace("[audit]", '[audit]\npath = "audit.jsonl"\nkey_file = "audit.key"')
+        file.seek(0)
+        file.write(lines)
+    assert place.run("hauberk run --config hauberk.toml -- npx").status == 0
+    for step in steps(page):
+        done = place.run(step.text)
+        assert done.status == 0, (step.text, done)
+        shown = re.sub(r"\b5\b", "…", step.shown)
+        assert like(shown, done.out), (step.text, done)
 
 
 @pytest.mark.timeout(600)

@@ -53,7 +53,8 @@ class Host:
         if config.production:
             locking.write(config, locking.there(config, plugins.installed()).lock)
             if not self.key.exists():
-                assert main(["audit", "init", "--config", str(self.config)]) == 0
+                escrow = str(self.config.with_name("escrow.key"))
+                assert main(["audit", "init", "--config", str(self.config), "--escrow", escrow]) == 0
                 self._capsys.readouterr()
 
     def doctor(self) -> tuple[int, dict[str, dict[str, Any]]]:

@@ -181,3 +181,64 @@ def test_business_hours_load_with_their_configuration(place: Place) -> None:
     assert json.loads(shown.out)["policy"] == {"opens": 8, "closes": 18, "mode": "enforce"}
     listed = json.loads(place.run(["hauberk", "plugins", "--config", "business_hours.toml", "--json"]).out)
     assert {plugin["name"] for plugin in listed if plugin["active"]} == {"sieve", "pins", "audit", "policy"}
+
+
+@pytest.fixture
+def provided(place: Place) -> Place:
+    """Return a place where the example of a key provider is installed, as its docstring says, and its KMS is there."""
+    text = (EXAMPLES / "key_provider.py").read_text(encoding="utf-8")
+    group, entry = re.findall(r'(?m)^    \[project\.entry-points\."([\w.]+)"\]\n    (.*)$', text)[0]
+    site = place.home / "site"
+    (site / "example-1.0.dist-info").mkdir(parents=True)
+    (site / "key_provider.py").write_text(text, encoding="utf-8")
+    (site / "example-1.0.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: example\nVersion: 1.0\n")
+    (site / "example-1.0.dist-info" / "entry_points.txt").write_text(f"[{group}]\n{entry.replace(chr(34), '')}\n")
+    place.env["PYTHONPATH"] = str(site)
+    assert place.run([sys.executable, site / "key_provider.py", place.home / "kms.json"]).status == 0
+    table = "\n".join(re.findall(r"(?m)^    (\[audit\.encryption\]|enabled = .*|key = .*)$", text))
+    place.write("hauberk.toml", table.replace("/srv/kms.json", str(place.home / "kms.json")))
+    return place
+
+
+def test_key_provider_keeps_the_key_of_the_log(provided: Place) -> None:
+    """With the example of a key provider a KMS keeps the key of the log; without the KMS no host starts (S3.8)."""
+    command = "hauberk run --config hauberk.toml -- npx"
+    assert "result" in provided.answers(command, call("read_note", name="milk"))[1]
+    log = provided.home / "state" / "hauberk" / "audit" / "audit.jsonl"
+    assert b"read_note" not in log.read_bytes()
+    assert b'"sealed":"' in log.read_bytes()
+    assert "read_note" in provided.run("hauberk audit list --config hauberk.toml").out
+    assert provided.run("hauberk audit verify --config hauberk.toml").status == 0
+    (provided.home / "kms.json").rename(provided.home / "elsewhere.json")
+    done = provided.run(command, {"jsonrpc": "2.0", "id": 1, "method": "ping"})
+    assert (done.status, done.out) == (125, "")
+    assert "key provider 'example-kms' failed to start (FileNotFoundError)" in done.err
+    listed = provided.run("hauberk audit list --config hauberk.toml")
+    assert "is sealed, and what is in it cannot be shown" in listed.err
+    assert "read_note" not in listed.out
+
+
+def test_checkpoint_sink_keeps_checkpoints(place: Place) -> None:
+    """With the example of a sink a program gets the checkpoints of a host, and the log verifies with them (S3.6)."""
+    text = (EXAMPLES / "checkpoint_sink.py").read_text(encoding="utf-8")
+    group, entry = re.findall(r'(?m)^    \[project\.entry-points\."([\w.]+)"\]\n    (.*)$', text)[0]
+    site, kept = place.home / "site", place.home / "kept"
+    (site / "example-1.0.dist-info").mkdir(parents=True)
+    (site / "checkpoint_sink.py").write_text(text, encoding="utf-8")
+    (site / "example-1.0.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: example\nVersion: 1.0\n")
+    (site / "example-1.0.dist-info" / "entry_points.txt").write_text(f"[{group}]\n{entry.replace(chr(34), '')}\n")
+    place.env["PYTHONPATH"] = str(site)
+    program = place.home / "keep-checkpoint"
+    program.write_text(f"#!/bin/sh\nprintf '\\n\\n' >> '{kept}'\ncat >> '{kept}'\n", encoding="ascii")
+    program.chmod(0o755)
+    table = "\n".join(re.findall(r"(?m)^    (\[audit\.checkpoints\]|sinks = .*)$", text))
+    place.write("hauberk.toml", table.replace("/usr/local/bin/keep-checkpoint", str(program)))
+    assert "result" in place.answers("hauberk run --config hauberk.toml -- npx", call("read_note", name="milk"))[1]
+    public = place.home / "state" / "hauberk" / "checkpoint.key.pub"
+    done = place.run(f"hauberk audit verify --config hauberk.toml --checkpoints {kept} --public-key {public}")
+    assert (done.status, done.out.split(":")[0]) == (0, "whole")
+    log = place.home / "state" / "hauberk" / "audit" / "audit.jsonl"
+    log.write_bytes(b"".join(log.read_bytes().splitlines(keepends=True)[:-1]))
+    done = place.run(f"hauberk audit verify --config hauberk.toml --checkpoints {kept} --public-key {public}")
+    assert done.status == 1
+    assert ": truncated: " in done.out

@@ -21,4 +21,5 @@ html_title = "hauberk"
 html_show_sphinx = False
 html_show_copyright = False
 html_copy_source = False
+html_extra_path = ["../../docs/audit-entry.schema.json"]
 html_theme_options = {"navigation_with_keys": False}

@@ -11,14 +11,16 @@ import sys
 from pathlib import Path
 
 from contrib.docs import attacks, commands, decisions, events, hooks, options, refusals
-from contrib.docs.pages import DOCS
+from contrib.docs.pages import DOCS, ROOT
+
+from hauberk_audit import _entry_schema
 
 
 def pages() -> dict[Path, str]:
     """Return each page that is made from the code, or has parts that are, as it should be."""
     configuration, codes, catalogue = DOCS / "configuration.md", DOCS / "refusals.md", DOCS / "events.md"
     matrix = DOCS / "attacks.md"
-    written = codes.read_text(encoding="utf-8")
+    written, entry = codes.read_text(encoding="utf-8"), _entry_schema.document()
     return {
         DOCS / "hooks.md": hooks.page(),
         DOCS / "decisions.md": decisions.page(),
@@ -28,6 +30,8 @@ def pages() -> dict[Path, str]:
         catalogue: events.page(catalogue.read_text(encoding="utf-8"), written),
         matrix: attacks.page(matrix.read_text(encoding="utf-8")),
         **refusals.pages(written),
+        DOCS / "audit-entry.schema.json": entry,
+        ROOT / "plugins/audit/src/hauberk_audit" / _entry_schema.FILE: entry,
     }
 
 

@@ -20,6 +20,8 @@ from hauberk import Options
 from hauberk._document import Core, Features, Plugins, ServerOptions
 from hauberk.bounds import Bounds
 from hauberk.plugins import installed, load_class
+from hauberk_audit._checkpoint_options import Checkpoints
+from hauberk_audit._encryption import Encryption
 from hauberk_audit._rotation import Rotation
 from hauberk_sieve.access._rule import Entry
 from hauberk_sieve.addresses._options import Addresses
@@ -43,6 +45,8 @@ TABLES: Final[dict[str, type[msgspec.Struct]]] = {
     "Every plugin": Options,
     **{f"`[{word}]`": load_class(installed()[word]).Options for word in FIRST_PARTY},
     "`[audit.rotation]`": Rotation,
+    "`[audit.encryption]`": Encryption,
+    "`[audit.checkpoints]`": Checkpoints,
     "`[sieve.allow]`": Entry,
     "`[sieve.names]`": Names,
     "`[sieve.people]`": People,

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from typing import Final
 
-from contrib.docs import rings, scenes_asks, scenes_names, scenes_pins, scenes_schemas, scenes_text, scenes_who
+from contrib.docs import (
+    rings,
+    scenes_asks,
+    scenes_audit,
+    scenes_names,
+    scenes_pins,
+    scenes_schemas,
+    scenes_text,
+    scenes_who,
+)
 from contrib.docs.scene import Line, Scene
 from contrib.docs.scene import answer as _answer
 from contrib.docs.scene import call as _call
@@ -191,19 +200,9 @@ UNPLAYED_EVENTS: Final = {
     **scenes_asks.UNPLAYED_EVENTS,
     **scenes_text.UNPLAYED_EVENTS,
     **scenes_who.UNPLAYED_EVENTS,
+    **scenes_audit.UNPLAYED_EVENTS,
     "policy.untold": ("policy", "warning", "logged", "`why`"),
     "core.events_lost": ("system", "critical", "logged", ""),
     "core.unprobed": ("system", "warning", "logged", ""),
-    "audit.chain_started": ("system", "info", "logged", "`file`"),
-    "audit.chain_reset": (
-        "system",
-        "warning",
-        "logged",
-        "`reason`, `reason_code`, `changed_by`, `prior`, `files`",
-    ),
-    "audit.continued": ("system", "info", "logged", "`file`, `sequence`, `hash`"),
-    "audit.recovered": ("system", "warning", "logged", "`bytes`, `file`"),
-    "audit.rotation": ("system", "info", "logged", "`file`, `entries`, `reason`"),
-    "audit.state_lost": ("system", "warning", "logged", "`reason`"),
 }
 """Category, severity, action and details of those that need a slow machine or two guards, or that only the log gets."""

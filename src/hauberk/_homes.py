@@ -7,6 +7,7 @@ has for the user, or where the configuration says (X.5, S3.43).
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Literal
@@ -29,6 +30,21 @@ def user_dir(kind: Literal["config", "state"]) -> Path:
             f"the user's {kind} directory {str(path)!r} is not absolute", hint=f"unset XDG_{kind.upper()}_HOME"
         )
     return path
+
+
+def fixed_dir(kind: Literal["config", "state"]) -> Path | None:
+    """Return the directory of the user for this program where no variable of the environment moves it.
+
+    Returns:
+        It is that of `user_dir` where the environment says nothing; None where the system has no home for the user.
+    """
+    if os.name != "posix":
+        return user_dir(kind)
+    if (home := system_home()) is None:
+        return None
+    if sys.platform == "darwin":
+        return Path(home, "Library", "Application Support", "hauberk")
+    return Path(home, *{"config": (".config",), "state": (".local", "state")}[kind], "hauberk")
 
 
 def check_state(name: str, path: Path, environ: Mapping[str, str]) -> None:

@@ -60,12 +60,13 @@ class Config:
         "_decoder",
         "_document",
         "_home",
-        "_profile_default",
         "_tables",
         "base",
+        "content",
         "host",
         "name",
         "path",
+        "profile_default",
         "version",
         "warnings",
     )
@@ -84,9 +85,10 @@ class Config:
         self.host: Final = host
         self.base: Final = base
         self.path: Final = path
+        self.content: Final = data
         self.version: Final = f"sha256:{hashlib.sha256(data).hexdigest()}"
         self.warnings: tuple[str, ...] = ()
-        self._profile_default: Final[Profile] = profile_default
+        self.profile_default: Final[Profile] = profile_default
         self._home: Path | None = None
         self._document: Final = Document(data, name, resolve=self.resolve, profile_default=profile_default)
         self._decoder: Final = self._document.decoder
@@ -125,11 +127,9 @@ class Config:
         Raises:
             ConfigError: It was read from no file, or as `read`.
         """
-        if path is not None:
-            return type(self).read(path, host=self.host, profile_default=self._profile_default)
-        if self.path is None and (self.base is None or self.name != _DEFAULTS):
+        if path is None and self.place is None:
             raise ConfigError(f"{self.name}: was read from no file, so there is none to read again", hint="give one")
-        return type(self).read(self.path, host=self.host, profile_default=self._profile_default)
+        return type(self).read(path or self.path, host=self.host, profile_default=self.profile_default)
 
     @classmethod
     def from_toml(
@@ -155,6 +155,11 @@ class Config:
 
     def __repr__(self) -> str:
         return f"Config({self.name!r}, host={self.host!r}, profile={self.profile!r}, version={self.version!r})"
+
+    @property
+    def place(self) -> Path | None:
+        """The file that was read, or the user's own that is not there; None where a program gave the text."""
+        return self.base / FILE_NAME if self.base is not None and self.name == _DEFAULTS else self.path
 
     @property
     def profile(self) -> Profile:

@@ -182,6 +182,31 @@ def private_dir(path: Path) -> Path:
     return path
 
 
+def list_trusted(path: Path) -> list[str]:
+    """Return the names in a directory that only its owner may change, sorted.
+
+    Raises:
+        ConfigError: It is missing or a symbolic link, belongs to somebody else, or others may change or swap it.
+    """
+    try:
+        if not _POSIX:
+            return sorted(os.listdir(path))  # noqa: PTH208 - as below
+        fd = os.open(path, os.O_RDONLY | _DIRECTORY | _NOFOLLOW)
+        try:
+            info, names = _status(fd), os.listdir(fd)  # noqa: PTH208 - of the one that was checked
+        finally:
+            os.close(fd)
+        above = path.parent.stat()
+    except OSError as exc:
+        raise _cannot("use directory", path, exc) from exc
+    if info.st_mode & _TRUSTED:  # no sticky bit helps: others must not put files of their own there
+        raise _loose(path, info.st_mode, "lets others put files there", "go-w")
+    fault = _directory_fault(path, info) or _directory_fault(path.parent, above)
+    if fault:
+        raise fault
+    return sorted(names)
+
+
 def sync_directory(path: Path) -> None:
     """Make the names in a directory durable (a rename is not, until then)."""
     if not _POSIX:

@@ -39,10 +39,28 @@ def load_key(path: Path) -> bytes:
     Raises:
         ConfigError: The file is not private (`hauberk.files`), not in the one encoding, or holds a placeholder.
     """
-    key = _decode(files.read_private(path, max_bytes=_FILE_BYTES), path)
+    return parse_key(files.read_private(path, max_bytes=_FILE_BYTES), f"key file {str(path)!r}")
+
+
+def parse_key(data: bytes, where: str) -> bytes:
+    """Return the 32 bytes of a key that is kept elsewhere, in the encoding of a key file.
+
+    Args:
+        data: The line.
+        where: Where it is from, as an error says it.
+
+    Raises:
+        ConfigError: It is not in the one encoding, or holds a placeholder.
+    """
+    key = _decode(data, where)
     if _is_placeholder(key):
-        raise _bad(path, "is a placeholder, not a random key")
+        raise _bad(where, "is a placeholder, not a random key")
     return key
+
+
+def key_line(key: bytes) -> str:
+    """Return a key as `parse_key` reads it: what stands in a key file, without the line feed."""
+    return f"{PREFIX}{_encode(key)}"
 
 
 def create_key(path: Path, *, random: Callable[[int], bytes]) -> bytes:
@@ -53,10 +71,20 @@ def create_key(path: Path, *, random: Callable[[int], bytes]) -> bytes:
     Raises:
         ConfigError: The path exists, its directory cannot hold a private file, or ``random`` gives a placeholder.
     """
+    key = new_key(f"key file {str(path)!r}", random=random)
+    files.write_new(path, f"{key_line(key)}\n".encode())
+    return key
+
+
+def new_key(where: str, *, random: Callable[[int], bytes]) -> bytes:
+    """Return 32 bytes of ``random`` (`os.urandom`) for a key that is kept ``where`` an error says.
+
+    Raises:
+        ConfigError: ``random`` gives a placeholder.
+    """
     key = random(KEY_BYTES)
     if len(key) != KEY_BYTES or _is_placeholder(key):
-        raise ConfigError(f"cannot make key file {str(path)!r}: the source of randomness is broken")
-    files.write_new(path, f"{PREFIX}{_encode(key)}\n".encode())
+        raise ConfigError(f"cannot make {where}: the source of randomness is broken")
     return key
 
 
@@ -101,18 +129,18 @@ def _encode(key: bytes) -> str:
     return base64.urlsafe_b64encode(key).rstrip(b"=").decode()
 
 
-def _decode(data: bytes, path: Path) -> bytes:
+def _decode(data: bytes, where: str) -> bytes:
     text = data.removesuffix(b"\n")
     body = text.removeprefix(PREFIX.encode())
     if body == text:
-        raise _bad(path, _looks_like(data))
+        raise _bad(where, _looks_like(data))
     try:
         key = base64.b64decode(body + b"=", altchars=b"-_", validate=True)
     except binascii.Error:
-        raise _bad(path, "is damaged") from None
+        raise _bad(where, "is damaged") from None
     # One key has one text: the last character carries two bits that must be zero.
     if len(key) != KEY_BYTES or _encode(key).encode() != body:
-        raise _bad(path, "is damaged, or does not hold exactly 32 bytes")
+        raise _bad(where, "is damaged, or does not hold exactly 32 bytes")
     return key
 
 
@@ -136,8 +164,8 @@ def _is_placeholder(key: bytes) -> bool:
     return len(steps) == 1 or len(set(key)) < _DISTINCT or key[:16] == key[16:] or text
 
 
-def _bad(path: Path, what: str) -> ConfigError:
+def _bad(where: str, what: str) -> ConfigError:
     return ConfigError(
-        f"cannot use key file {str(path)!r}: it {what}",
+        f"cannot use {where}: it {what}",
         hint=f"a key file is one line, {PREFIX!r} and 43 characters of base64url, made by hauberk where there is none",
     )

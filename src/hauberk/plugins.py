@@ -53,6 +53,8 @@ class Source(msgspec.Struct, frozen=True):
     module: str = ""
     """What is imported, and of which package it should be; a local policy has neither."""
     package: importlib.metadata.Distribution | None = None
+    content: bytes = b""
+    """The bytes of a local policy, those that are run."""
 
 
 class Loaded(msgspec.Struct, frozen=True):
@@ -64,6 +66,8 @@ class Loaded(msgspec.Struct, frozen=True):
     steps: tuple[Step, ...]
     distribution: str = ""
     version: str = ""
+    content: bytes = b""
+    """As of its `Source`."""
 
 
 def installed() -> dict[str, Source]:
@@ -185,7 +189,7 @@ def policy_source(path: Path) -> Source:
             )
         return classes[0]
 
-    return Source("policy", str(path), version, load)
+    return Source("policy", str(path), version, load, content=text)
 
 
 class Registry:
@@ -196,7 +200,7 @@ class Registry:
         self._manager.add_hookspecs(hookspecs)
         self._loaded: dict[str, Loaded] = {}
 
-    def add(self, plugin: Any, *, mode: str = "enforce", distribution: str = "", version: str = "") -> Loaded:
+    def add(self, plugin: Any, *, mode: str = "enforce", source: Source | None = None) -> Loaded:
         """Register one plugin object.
 
         Raises:
@@ -217,7 +221,8 @@ class Registry:
             self._manager.unregister(plugin)
             raise PluginError(f"plugin {name!r} breaks a hook: {error}", hint="see the hook reference") from None
         steps = tuple(self._steps(name, plugin, mode))
-        loaded = Loaded(name, plugin, mode, steps, distribution, version)
+        found = () if source is None else (source.distribution, source.version, source.content)
+        loaded = Loaded(name, plugin, mode, steps, *found)
         self._loaded[name] = loaded
         return loaded
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from hauberk import loading, pipeline, plugins
+from hauberk import loading, pipeline, plugins, signatures
 from hauberk.bounds import Bounds
 from hauberk.chains import Chains
 from hauberk.config import Config
@@ -20,6 +20,7 @@ from hauberk.event import Event
 from hauberk.methods import Method
 from hauberk.plugins import Loaded, Registry, Source
 from hauberk.refusals import ConfigError, HookError, PluginError, Refused
+from hauberk.signatures import Signed
 from hauberk.sinks import Recorder, Sink
 
 if TYPE_CHECKING:
@@ -42,6 +43,10 @@ class GuardView:
         self.now: Final = guard.now
         """Seconds since 1970."""
         self.next_id: Final = guard.next_id
+        self.loaded: Mapping[str, Loaded] = {}
+        """The active plugins of the policy by name; complete once all of them are made."""
+        self.signed: Signed | None = None
+        """What the trust stores say of the policy; None where nobody has to have signed it."""
 
     def options_for(self, plugin: Any, server: str | None = None) -> Any:
         """Return a plugin's options, merged for one server if one is named."""
@@ -113,6 +118,8 @@ class Policy(msgspec.Struct, frozen=True, eq=False, weakref=True):
     loaded: Mapping[str, Loaded]
     """The active plugins by name."""
     roster: tuple[loading.Standing, ...]
+    signed: Signed | None
+    """What the trust stores say of it; None where nobody has to have signed it."""
     view: GuardView
     users: Users
 
@@ -154,9 +161,12 @@ def of_objects(guard: Guard, config: Config, objects: tuple[Any, ...]) -> Policy
     Raises:
         PluginError: A plugin breaks the contract.
     """
-    registry = Registry()
+    view, registry = GuardView(guard, config), Registry()
+    if objects:  # without any it judges nothing, and `load` makes another
+        view.signed = signatures.checked(config, "", guard.now())
     _add(registry, objects)
-    return _frozen(guard, GuardView(guard, config), registry, ())
+    signatures.kept(view.signed, registry.loaded)
+    return _frozen(guard, view, registry, ())
 
 
 def load(guard: Guard, config: Config, objects: tuple[Any, ...], disable: Iterable[str], *, discover: bool) -> Policy:
@@ -176,6 +186,8 @@ def load(guard: Guard, config: Config, objects: tuple[Any, ...], disable: Iterab
     view, registry = GuardView(guard, config), Registry()
     sources = loading.sources(config, discover=discover)
     left_out = loading.before_import(config, sources, [getattr(plugin, "name", "") for plugin in objects], disable)
+    local = sources.get("policy")
+    view.signed = signatures.checked(config, "" if local is None else local.version, guard.now())
     classes = {name: plugins.load_class(source) for name, source in sources.items() if name not in left_out}
     config.check({name: found.Options for name, found in classes.items()} | dict.fromkeys(left_out))
     roster = []
@@ -185,6 +197,7 @@ def load(guard: Guard, config: Config, objects: tuple[Any, ...], disable: Iterab
         roster.append(loading.standing(sources[name], why, loaded))
     _add(registry, objects)
     loading.exactly_required(config, registry.loaded)
+    signatures.kept(view.signed, registry.loaded)
     policy = _frozen(guard, view, registry, tuple(roster))
     for name in config.core.approvers:
         _approver(registry, name)
@@ -207,11 +220,12 @@ def _make(view: GuardView, registry: Registry, source: Source, cls: Any) -> Load
             f"plugin {source.name!r} cannot start ({type(error).__name__}: {error})",
             hint=f"see its options in [{source.name}]",
         ) from error
-    return registry.add(plugin, mode=options.mode, distribution=source.distribution, version=source.version)
+    return registry.add(plugin, mode=options.mode, source=source)
 
 
 def _frozen(guard: Guard, view: GuardView, registry: Registry, roster: tuple[loading.Standing, ...]) -> Policy:
     config, loaded = view.config, registry.loaded
+    view.loaded = loaded
     core = config.core
     steps = [step for one in loaded.values() for step in one.steps]
     chains = Chains(steps)
@@ -237,6 +251,7 @@ def _frozen(guard: Guard, view: GuardView, registry: Registry, roster: tuple[loa
         bounds=core.bounds,
         loaded=loaded,
         roster=roster,
+        signed=view.signed,
         view=view,
         users=Users(),
     )

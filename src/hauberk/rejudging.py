@@ -44,6 +44,10 @@ Before = Literal["allowed", "approved", "refused"]
 After = Literal["passes", "asks", "refused", "unknown"]
 _METHOD: Final = "tools/call"
 _CORE: Final = "core"
+_SEALED: Final = b'"sealed":"'
+"""Is at the beginning of an entry that is encrypted."""
+_HEAD: Final = 128
+"""Where it is looked for (bytes)."""
 _BY_JUDGES: Final = frozenset({"core.unjudged", "core.unapproved"})
 
 
@@ -209,6 +213,8 @@ def entries(lines: Iterable[bytes], seen: Callable[[int], object] = lambda _: No
         try:
             yield decoder.decode(line)
         except (msgspec.DecodeError, UnicodeDecodeError):
+            if _SEALED in line[:_HEAD]:
+                raise _is_sealed(number) from None
             raise _no_entry(number, "it is no event as one JSON object") from None
         seen(len(line))
 
@@ -216,6 +222,13 @@ def entries(lines: Iterable[bytes], seen: Callable[[int], object] = lambda _: No
 def _no_entry(number: int, why: str) -> ConfigError:
     return ConfigError(
         f"cannot read the log: line {number} is no entry, {why}", hint="see hauberk audit verify for what is wrong"
+    )
+
+
+def _is_sealed(number: int) -> ConfigError:
+    return ConfigError(
+        f"cannot read the log: line {number} is sealed",
+        hint="where its key is at hand: hauberk audit export LOG | hauberk rejudge -",
     )
 
 

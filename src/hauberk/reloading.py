@@ -17,16 +17,16 @@ import contextlib
 import logging
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from hauberk import _policy_diff, plugins
-from hauberk._policy_diff import Diff, Rule
+from hauberk import differences, plugins
 from hauberk.config import Config
-from hauberk.event import Event
+from hauberk.differences import Diff, Rule
+from hauberk.event import Event, Severity
 from hauberk.opening import Opened
 from hauberk.pipeline import is_cancelled
 from hauberk.refusals import ConfigError, HauberkError, PluginError, Refused
@@ -143,20 +143,21 @@ class Reloader:
             opened = await Opened.all_of(new.loaded, old.loaded)
             try:
                 await self._guard.prove(new)
-                await self._announce(old, new, _changed(old, new, diff, changed_by))
+                await self._announce(old, new, diff, changed_by)
             except BaseException:
                 await opened.close(keep=old.loaded)
                 raise
         return new, opened, diff
 
-    async def _announce(self, old: Policy, new: Policy, event: Event) -> None:
+    async def _announce(self, old: Policy, new: Policy, diff: Diff, changed_by: str) -> None:
         """Record that a policy was loaded and is about to be in force: in its own sinks, and in those that go.
 
         Raises:
             Refused: A required sink of the new policy cannot record.
         """
+        loaded, event = policy_loaded(new, "reload", changed_by), _changed(old, new, diff, changed_by)
         complete = self._guard.complete
-        if (waiting := new.recorder.barrier([complete(policy_loaded(new, "reload"))])) is not None:
+        if (waiting := new.recorder.barrier([complete(loaded)])) is not None:
             await waiting
         with contextlib.suppress(Refused):  # it has been reported; a log on a full disk must be one that can be changed
             if (waiting := old.recorder.barrier([complete(event)])) is not None:
@@ -211,22 +212,39 @@ def _author(config: Config) -> str:
         return "file"
 
 
-def policy_loaded(policy: Policy, how: str) -> Event:
-    """Return the event of a policy that was loaded (S3.17)."""
+def policy_loaded(policy: Policy, how: str, changed_by: str | None = None) -> Event:
+    """Return the event of a policy that was loaded (S3.17), with who signed it where somebody had to (S3.20)."""
     details = {**_named(policy.config), "policy_version": policy.config.version, "loaded_by": how}
+    details["changed_by"] = changed_by or _author(policy.config)
     if (local := policy.loaded.get("policy")) is not None:
         details["policy_file"] = local.version
-    return Event(code="policy.loaded", category="policy", details=details)
+    signed = policy.signed
+    if signed is not None:
+        details |= signed.details()
+    severity: Severity = "warning" if signed is not None and signed.fault else "info"
+    return Event(code="policy.loaded", category="policy", severity=severity, details=details)
 
 
 def _changed(old: Policy, new: Policy, diff: Diff, changed_by: str) -> Event:
-    """Return the event of a policy that took the place of another (S3.18)."""
+    return policy_changed(new.config, old.config.version, diff.summary, diff.lines, changed_by)
+
+
+def policy_changed(config: Config, old_version: str, summary: str, lines: Iterable[str], changed_by: str) -> Event:
+    """Return the event of a policy that took the place of another (S3.18).
+
+    Args:
+        config: The one that is in force now.
+        old_version: The version of the other.
+        summary: How many rules differ.
+        lines: Which do.
+        changed_by: Who changed it.
+    """
     details = {
-        **_named(new.config),
-        "old_version": old.config.version,
-        "new_version": new.config.version,
-        "diff_summary": diff.summary,
-        "diff": list(diff.lines),
+        **_named(config),
+        "old_version": old_version,
+        "new_version": config.version,
+        "diff_summary": summary,
+        "diff": list(lines),
         "changed_by": changed_by,
     }
     return Event(code="policy.changed", category="policy", severity="warning", details=details)
@@ -255,25 +273,14 @@ def _reason(error: BaseException) -> str:
 
 def _difference(old: Policy, new: Policy) -> Diff:
     """Compare two policies rule by rule."""
-    return _policy_diff.compare(_rules(old), _rules(new))
+    return differences.compare(_rules(old), _rules(new))
 
 
 def _rules(policy: Policy) -> dict[str, Rule]:
     """Return each value of a policy by its place; a value of a plugin's table is shown where its type is known."""
-    config, flat = policy.config, _policy_diff.flat
     kinds = {name: getattr(one.plugin, "Options", None) for name, one in policy.loaded.items()}
-    rules = {"profile": Rule(config.profile, shown=True)}
-    for word, table in (("plugins", config.plugins), ("features", config.features), ("core", config.core)):
-        rules |= flat(word, table)
-    for name in config.servers:
-        if (server := config.server(name)) is not None:
-            held = msgspec.structs.asdict(server)  # without a type, as its arguments may hold a password
-            rules |= flat(f"server.{name}", {key: value for key, value in held.items() if value not in (None, (), {})})
-    for place, values in config.tables.items():
-        rules |= flat(str(place)[1:-1], values, kinds.get(place.word))
-    if (local := policy.loaded.get("policy")) is not None:
-        rules["policy.py"] = Rule(local.version, shown=True)
-    return rules
+    local = policy.loaded.get("policy")
+    return differences.rules(policy.config, kinds, "" if local is None else local.version)
 
 
 async def _retire(old: Policy, new: Policy, opened: Opened) -> None:

@@ -29,7 +29,7 @@ NOISE: list[tuple[str, Any]] = [
 
 @pytest.mark.parametrize(("code", "line"), NOISE)
 async def test_a_flood_from_the_wire_is_counted(code: str, line: Any) -> None:
-    """Of what nobody asked for the first are recorded one by one, the rest as one event with their number (X.6, S4.22)."""
+    """Of what nobody asked for the first are recorded one by one, the rest are counted as one event (X.6, S4.22)."""
     async with sieved() as r:
         for _ in range(BURST + 1000):
             r.post(r.from_server, line)

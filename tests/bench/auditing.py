@@ -1,4 +1,6 @@
-"""The log: appending beside orjson and a MAC of the same entry, and committing many calls together."""
+"""The log: appending beside orjson and a MAC of the same entry, committing many calls together, verifying beside a MAC
+of the same bytes; and that neither a start nor an append nor a verified entry costs more in a longer log.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +11,8 @@ import os
 import statistics
 import tempfile
 import time
+import tracemalloc
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -17,9 +21,11 @@ import orjson
 from tests.bench.measure import Row, micros, ratio, rounds
 
 from hauberk.event import Event
-from hauberk_audit._chain import Chain
+from hauberk_audit._chain import GENESIS, Chain
 from hauberk_audit._entry import render
 from hauberk_audit._log import Log
+from hauberk_audit._ratchet import first_root
+from hauberk_audit._verify import verify
 from hauberk_audit._writer import Durability, Writer
 
 KEY: Final = bytes(range(7, 39))
@@ -45,10 +51,19 @@ EVENT: Final = Event(
 )
 
 
-def run() -> list[Row]:
-    """Measure appending, and commits of many calls."""
-    with tempfile.TemporaryDirectory(prefix="hauberk-bench-") as folder:
-        return [_append(Path(folder)), *_commit(Path(folder))]
+Candidates = dict[str, Callable[[], Any]]
+SHORT: Final = 5000
+"""Entries of a log, beside one of twenty times as many."""
+
+
+def run() -> Iterator[Row]:
+    """Measure appending, commits of many calls, verifying, and what a longer log costs."""
+    with tempfile.TemporaryDirectory(prefix="hauberk-bench-") as name:
+        folder = Path(name)
+        yield _append(folder)
+        yield from _commit(folder)
+        yield from _verify(folder)
+        yield from _longer(folder)
 
 
 def _append(folder: Path) -> Row:
@@ -99,3 +114,82 @@ async def _rate(path: Path, durability: Durability) -> float:
     rate = count / (time.perf_counter() - start)
     writer.leave(durability)
     return rate
+
+
+def _written(path: Path, count: int, commit: int = 0) -> Path:
+    """Write a log; with ``commit`` its key goes forward after so many entries."""
+    path.parent.mkdir(mode=0o700)
+    rung, digest, body = first_root(KEY).first(), GENESIS, render(EVENT)
+    signer = rung.signer() if commit else Chain(KEY)
+    path.touch(mode=0o600)
+    with path.open("wb") as file:
+        for number in range(1, count + 1):
+            line, digest = signer.seal(body, number, digest)
+            file.write(line)
+            if commit and number % commit == 0:
+                rung = rung.next()
+                signer = rung.signer()
+    return path
+
+
+def _whole(path: Path) -> None:
+    report = verify([path], KEY)
+    if report.status:
+        raise RuntimeError(f"the log of the benchmark does not verify: {report.breaks[:1]}")
+
+
+def macs(lines: list[bytes]) -> None:
+    """Make an HMAC-SHA256 of each line, from states that were prepared, which is the fastest way here."""
+    inner, outer = hashlib.sha256(bytes(64)), hashlib.sha256(bytes(64))
+    for line in lines:
+        first, second = inner.copy(), outer.copy()
+        first.update(line)
+        second.update(first.digest())
+        second.digest()
+
+
+def _verify(folder: Path) -> Iterator[Row]:
+    count = 4 * SHORT
+    plain = _written(folder / "plain" / "audit.jsonl", count)
+    forward = _written(folder / "forward" / "audit.jsonl", count, commit=10)
+    lines = plain.read_bytes().split(b"\n")[:-1]
+    candidates: Candidates = {
+        "plain": partial(_whole, plain),
+        "forward": partial(_whole, forward),
+        "macs": partial(macs, lines),
+    }
+    times = rounds(candidates, repeat=15, count=1)
+    group = "verify / HMAC-SHA256 of each line"
+    rate = count / statistics.median(times["plain"])
+    yield Row(group, f"one key ({rate:,.0f} entries/s)", ratio(times, "plain", "macs"), bar=1 / 0.35, aim=1 / 0.5)
+    yield Row(group, "a key that goes forward, ten entries a commit", ratio(times, "forward", "macs"))
+
+
+def _longer(folder: Path) -> Iterator[Row]:
+    short = _written(folder / "short" / "audit.jsonl", SHORT)
+    long = _written(folder / "long" / "audit.jsonl", 20 * SHORT)
+    group = "a log of 100,000 entries / of 5,000"
+    times = rounds({"short": partial(_whole, short), "long": partial(_whole, long)}, repeat=5, count=1)
+    yield Row(group, "verify, time of an entry", ratio(times, "long", "short") / 20, bar=1.2, aim=1.05)
+    yield Row(group, "verify, peak of memory", _peak(long) / _peak(short), bar=1.2, aim=1.05)
+    times = rounds({"short": partial(_opened, short), "long": partial(_opened, long)}, repeat=21, count=5)
+    yield Row(group, "start, and end", ratio(times, "long", "short"), bar=1.5, aim=1.1)
+    logs = {"short": Log.open(short, Chain(KEY), sync=False), "long": Log.open(long, Chain(KEY), sync=False)}
+    times = rounds({name: partial(_ours, log) for name, log in logs.items()}, repeat=21, count=500)
+    yield Row(group, "append an event", ratio(times, "long", "short"), bar=1.2, aim=1.05)
+    for log in logs.values():
+        log.close()
+
+
+def _opened(path: Path) -> None:
+    Log.open(path, Chain(KEY), sync=False).close()
+
+
+def _peak(path: Path) -> int:
+    """Return the most memory that verifying takes (bytes, as Python counts them)."""
+    tracemalloc.start()
+    try:
+        _whole(path)
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()

@@ -287,6 +287,19 @@ def test_plainer_name_of_a_plugin_command(site: Site, hauberk_line: Any) -> None
     assert hauberk_line("hello", "greet", "world").out == "greeter world\n"
 
 
+def test_several_commands_of_a_plugin(site: Site, hauberk_line: Any) -> None:
+    """A plugin may bring several commands; its word is the one of this name, and each other is found by its own."""
+    text = PLUGIN.replace('return click.Group("NAME", commands=[greet])', 'return made("other"), made("NAME")')
+    text += """
+def made(name):
+    return click.Group(name, commands=[click.Command("who", callback=lambda: click.echo(name))])
+"""
+    site.install("greeter", text)
+    assert hauberk_line("greeter", "who").out == "greeter\n"
+    assert hauberk_line("other", "who").out == "other\n"
+    assert {"greeter", "other"} <= set(hauberk_line("--help").out.split())
+
+
 def test_plugin_does_not_take_a_command_of_the_core(site: Site, hauberk_line: Any) -> None:
     """A plugin named like a command of the core does not replace it."""
     site.install("config")
@@ -294,7 +307,7 @@ def test_plugin_does_not_take_a_command_of_the_core(site: Site, hauberk_line: An
     assert "greet" not in hauberk_line("config", "--help").out
 
 
-@pytest.mark.parametrize("body", ["return 5", "raise ValueError(5)"])
+@pytest.mark.parametrize("body", ["return 5", "return click.Group('a'), 5", "raise ValueError(5)"])
 def test_commands_that_are_none(site: Site, hauberk_line: Any, body: str) -> None:
     """A ``commands`` that fails, or answers something else, is an error that names the plugin."""
     text = PLUGIN.partition("    @staticmethod")[0] + f"    @staticmethod\n    def commands():\n        {body}\n"

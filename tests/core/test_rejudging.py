@@ -209,6 +209,14 @@ async def test_name_that_the_log_does_not_have_is_not_judged(name: str) -> None:
     assert counts(await rejudged(entry(tool=name), by=(judge(Allow()),)))[3] == 1
 
 
+async def test_sealed_line_is_an_error_with_a_way() -> None:
+    """Of an entry that is encrypted it is said how it can be judged."""
+    line = b'{"format":"hauberk-audit/1","file":"0123456789abcdef","line":1,"sealed":"AAAA","integrity":{}}\n'
+    with pytest.raises(ConfigError, match="line 1 is sealed") as error:
+        await rejudged(line, by=(judge(Allow()),))
+    assert "hauberk audit export LOG | hauberk rejudge -" in str(error.value.hint)
+
+
 @pytest.mark.parametrize("line", [b"not json\n", b"[]\n", b'{"code":1}\n', b"\xff\n", b"{}\n", b"\n"])
 async def test_line_that_is_no_entry_is_an_error(line: bytes) -> None:
     """What is no entry is named by its line, never skipped."""

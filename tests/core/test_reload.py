@@ -246,6 +246,7 @@ async def test_start_says_which_policy_holds(place: Place) -> None:
         "policy_version": version,
         "policy_path": str(place.path),
         "loaded_by": "startup",
+        "changed_by": f"file:{os.getuid()}",
     }
 
 

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Final
 
 from hauberk.event import Event
-from hauberk_audit._chain import GENESIS, Chain
+from hauberk_audit._chain import GENESIS, Chain, read
 from hauberk_audit._entry import render
+from hauberk_audit._ratchet import Ladder
 from hauberk_audit._walk import Walk
 
 KEY: Final = bytes(range(7, 250, 8)) + b"\xfe"
@@ -40,7 +41,7 @@ def chain(count: int, key: bytes = KEY, *, after: bytes = b"", text: str = "x") 
 def stream(count: int, key: bytes = KEY, *, after: bytes = b"", text: str = "x") -> Iterator[bytes]:
     """Yield what `chain` returns."""
     signer = Chain(key)
-    last = signer.read(after)
+    last = read(after)
     sequence, digest = (last.sequence, last.hash) if last else (0, GENESIS)
     for number in range(sequence + 1, sequence + count + 1):
         line, digest = signer.seal(render(event(number, rule=text)), number, digest)
@@ -49,7 +50,7 @@ def stream(count: int, key: bytes = KEY, *, after: bytes = b"", text: str = "x")
 
 def breaks(lines: Iterable[bytes], key: bytes = KEY, *, torn: bool = False) -> list[Found]:
     """Return what a walk says of lines."""
-    walk = Walk(Chain(key))
+    walk = Walk(Ladder(key))
     found = [*walk.feed(lines), *walk.finish(torn=torn)]
     return [(one.kind, one.line, one.sequence) for one in found]
 

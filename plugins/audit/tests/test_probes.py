@@ -14,13 +14,14 @@ from hauberk import doctor
 from hauberk.event import Event
 from hauberk.guard import Guard
 from hauberk.hookspecs import hookimpl
-from hauberk_audit import Audit
+from hauberk_audit import Audit, _custody
 from hauberk_audit._bounds import BOUNDS
 from hauberk_audit._chain import Chain
 from hauberk_audit._log import Log
 from hauberk_audit._probes import exposed
+from hauberk_audit._ratchet import Rung
 
-SOUND = {"records_calls": "ok", "keeps_key_private": "ok", "keeps_log_private": "ok"}
+SOUND = {"records_calls": "ok", "keeps_key_private": "ok", "keeps_log_private": "ok", "keeps_policies": "ok"}
 MANNERS = ["", "---\n[audit]\nrequired = true", '---\n[audit]\ndurability = "group"']
 
 
@@ -129,3 +130,27 @@ async def test_log_that_turns_a_file_while_it_is_probed_is_live(load: Load, stat
     for entries in (2, 3, 5):
         assert await states(load(f"---\n[audit.rotation]\nentries = {entries}\n")) == SOUND
     assert (state / "audit" / "audit.jsonl.1.gz").exists()
+
+
+# --- a key that goes forward ---
+
+
+@pytest.fixture
+def forward(state: Path) -> str:
+    """Make a key that only goes forward, and return a configuration that wants it."""
+    state.mkdir(0o700)
+    _custody.make(state / "audit.key", state / "escrow.key")
+    return "---[audit]\nratchet = true"
+
+
+async def test_log_of_such_a_key_is_live(load: Load, forward: str) -> None:
+    """Although what signed is gone, the probe sees that an entry was signed with the key that was next (S3.7)."""
+    assert await states(load(forward)) == SOUND
+    assert await states(load(forward)) == SOUND
+
+
+async def test_log_signed_with_another_key_is_found(load: Load, forward: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A log whose entries are signed with something else than they name is not live."""
+    monkeypatch.setattr(Rung, "signer", lambda self: Chain(bytes(32), key_id=b"%b.1.1" % self.key_id.encode()))
+    probed = load(forward)
+    assert (await states(probed))["records_calls"] == "faulty"

@@ -35,8 +35,22 @@ class Bounds:
     """Seconds after which what was written is on the disk, where nobody waits for it."""
     losses: int = 64
     """Failed writes that are remembered for those who wait."""
-    chunk: int = 1024 * 1024
+    keys: int = 16 * 1024 * 1024
+    """Bytes of the file of data keys."""
+    sealed: int = 2**32
+    """Lines that one data key seals: those of its file, and what a run adds (NIST SP 800-38D section 8.3)."""
+    chunk: int = 128 * 1024
     """Bytes that verify reads at once."""
+    note: int = 64 * 1024
+    """Bytes of a checkpoint with its signatures, and of what a place answers that gets it."""
+    checkpoints: int = 4_000_000
+    """Checkpoints that verify takes in."""
+    piece: int = 64 * 1024
+    """Bytes of the log that are hashed for a checkpoint before others may go on."""
+    patience: float = 10.0
+    """Seconds that a place may take for a checkpoint."""
+    farewell: float = 20.0
+    """Seconds that a host waits for its last checkpoint."""
 
 
 BOUNDS: Final = Bounds()

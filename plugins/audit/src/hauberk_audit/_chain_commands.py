@@ -11,14 +11,15 @@ from typing import Any, Final, get_args
 import click
 import msgspec
 
-from hauberk import keys
 from hauberk.cli.options import HELP, print_json, printing
 from hauberk.event import Event, id_source
 from hauberk.refusals import HauberkError
-from hauberk_audit._chain import Chain
+from hauberk_audit._custody import Signing, key_id, load
+from hauberk_audit._encryption import sealing_for
 from hauberk_audit._entry import render, visible
+from hauberk_audit._options import key_path, log_path
 from hauberk_audit._paths import log_set
-from hauberk_audit._places import keyed, places
+from hauberk_audit._places import configuration, keyed, places
 from hauberk_audit._reset import Code, Status, reset, status
 
 _STATUS_EPILOG: Final = """\b
@@ -54,7 +55,7 @@ def status_command(
     PATH is a log, with its numbered siblings, or a directory of logs; without it, the log of the configuration.
     """
     log, key = places(config, host, path, key_file)
-    signer = Chain(keys.load_key(key))
+    signer = load(key)
     found = [_told(one, signer) for one in log_set(log)]
     if as_json:
         print_json([msgspec.to_builtins(one) for one in found])
@@ -84,20 +85,21 @@ def reset_command(
 
     PATH is the log; without it, that of the configuration.
     """
-    log, key = places(config, host, path, key_file)
-    signer = Chain(keys.load_key(key))
+    settings, options = configuration(config, host)
+    log, signer = path or log_path(options, settings), load(key_file or key_path(options, settings))
+    sealing = sealing_for(options.encryption, settings, log, key_id(signer))
     if not yes:
         click.confirm(f"put {visible(str(log))} away and begin a new chain?", abort=True, err=True)
     details = {"reason": reason, "reason_code": reason_code, "changed_by": f"uid:{os.getuid()}"}
     try:
-        away = reset(log, signer, _say, details)
+        away = reset(log, signer, say, details, sealing=sealing)
     except OSError as error:
         raise HauberkError(f"cannot put {str(log)!r} away: {(error.strerror or '').lower()}") from None
     click.echo(f"put away: {visible(str(away))}")
-    click.echo(f"begun: {visible(str(log))}, signed with key {signer.key_id.decode()}")
+    click.echo(f"begun: {visible(str(log))}, signed with key {key_id(signer)}")
 
 
-def _told(path: Path, signer: Chain) -> Status:
+def _told(path: Path, signer: Signing) -> Status:
     try:
         return status(path, signer)
     except OSError as error:
@@ -114,7 +116,7 @@ def _line(found: Status) -> str:
     return click.style(f"{name}: {', '.join(words)}", fg="yellow" if found.state else "green")
 
 
-def _say(code: str, details: dict[str, Any], now: Callable[[], float] = time.time) -> bytes:
+def say(code: str, details: dict[str, Any], now: Callable[[], float] = time.time) -> bytes:
     """Return an entry of this command."""
     return render(
         Event(code=code, id=id_source()(), time=now(), category="system", severity="warning", details=details)

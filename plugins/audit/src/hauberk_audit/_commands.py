@@ -1,129 +1,91 @@
-"""``hauberk audit``: verify logs, make the key."""
+"""``hauberk audit``: verify and read logs, make the key."""
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
 
 import click
-import msgspec
 
 from hauberk import keys
-from hauberk.cli.options import HELP, printing
-from hauberk.refusals import HauberkError
-from hauberk_audit import _options
+from hauberk.cli.options import HELP
+from hauberk.refusals import ConfigError
+from hauberk_audit import _checkpoint_keys, _options
 from hauberk_audit._chain_commands import chain
+from hauberk_audit._custody import make
+from hauberk_audit._encryption import key_source, sources
 from hauberk_audit._entry import visible
-from hauberk_audit._paths import log_set
-from hauberk_audit._places import keyed, places
-from hauberk_audit._verify import Report, verify
-from hauberk_audit._walk import Break
-
-_UNANCHORED: Final = "nothing outside anchors the log: what was cut off its end together with its state is not missed"
-_VERIFY_EPILOG: Final = """\b
-Examples:
-  hauberk audit verify
-  hauberk audit verify audit.jsonl --key-file audit.key
-  hauberk audit verify /srv/logs --key-file audit.key --json
-
-Exit status: 0 each entry is in its place, 1 something was changed, 2 there is nothing to verify, or it cannot be read.
-"""
+from hauberk_audit._places import configuration, keyed, places
+from hauberk_audit._prune_command import prune_command
+from hauberk_audit._query_commands import COMMANDS as QUERIES
+from hauberk_audit._rekey_command import rekey_command
+from hauberk_audit._verify_command import verify_command
 
 
 @click.group("audit", context_settings=HELP)
 def audit() -> None:
-    """Verify the tamper-evident log."""
+    """Verify and read the tamper-evident log."""
 
 
-@audit.command("verify", epilog=_VERIFY_EPILOG, context_settings=HELP)
-@click.argument("paths", nargs=-1, type=click.Path(path_type=Path), metavar="[PATH]...")
-@keyed
-@printing
-@click.pass_context
-def verify_command(
-    ctx: click.Context,
-    /,
-    *,
-    paths: tuple[Path, ...],
-    key_file: Path | None,
-    config: Path | None,
-    host: str,
-    as_json: bool,
-) -> None:
-    """Say where logs are not what was written.
-
-    PATH is a log, with its numbered siblings, or a directory of logs; without it, the log of the configuration.
-    """
-    log, key = places(config, host, paths[0] if paths else None, key_file)
-    report = _verified(paths or (log,), keys.load_key(key))
-    if as_json:
-        found = msgspec.structs.asdict(report) | {"entries": report.entries, "status": report.status}
-        click.echo(msgspec.json.format(msgspec.json.encode(found)).decode())
-    else:
-        _print(report)
-    ctx.exit(report.status)
-
-
+audit.add_command(verify_command)
 audit.add_command(chain)
+audit.add_command(prune_command)
+audit.add_command(rekey_command)
+for asking in QUERIES:
+    audit.add_command(asking)
 
 
 @audit.command("init", context_settings=HELP)
 @keyed
-def init_command(*, key_file: Path | None, config: Path | None, host: str) -> None:
-    """Make the key of the log, where there is none."""
-    path = places(config, host, key=key_file)[1]
-    key = _options.make_key(path)
-    click.echo(f"made key {keys.key_id(key)}: {visible(str(path))}")
-    click.echo("hint: keep a copy where this host cannot write; without the key nobody can verify the log")
+@click.option(
+    "--escrow",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Where the initial key goes, for who verifies; this host gets one that only goes forward.",
+)
+@click.option("--encryption", is_flag=True, help="Make the key that opens the log, where the configuration says.")
+@click.option("--checkpoints", is_flag=True, help="Make the key that signs checkpoints, and print the public one.")
+def init_command(
+    *, key_file: Path | None, escrow: Path | None, encryption: bool, checkpoints: bool, config: Path | None, host: str
+) -> None:
+    """Make the key of the log, where there is none.
 
-
-def _verified(paths: tuple[Path, ...], key: bytes) -> Report:
-    try:
-        with _progress(paths) as progress:
-            return verify(paths, key, progress=progress)
-    except OSError as error:
-        name = visible(str(error.filename or "the log"))
-        raise HauberkError(f"cannot read {name!r}: {(error.strerror or type(error).__name__).lower()}") from error
-
-
-@contextmanager
-def _progress(paths: tuple[Path, ...]) -> Iterator[Callable[[int], None] | None]:
-    """Show a bar, where somebody looks."""
-    if not sys.stderr.isatty():
-        yield None
+    With --escrow, as production wants it, who takes this host over later cannot write the log's past anew. With
+    --encryption it is not the key that signs the log, but the one that opens it where [audit.encryption] is on; with
+    --checkpoints the one that signs what [audit.checkpoints] gives away.
+    """
+    if encryption:
+        _make_sealing_key(config, host)
         return
-    size = sum(log.stat().st_size for path in paths for log in log_set(path) if log.is_file())
-    with click.progressbar(length=size, label="verify", file=sys.stderr) as bar:
-        yield bar.update
+    if checkpoints:
+        _make_checkpoint_key(key_file, config, host)
+        return
+    path = places(config, host, key=key_file)[1]
+    if escrow is None:
+        key = keys.key_id(_options.make_key(path))
+        hint = "keep a copy where this host cannot write; without the key nobody can verify the log"
+    elif isinstance(path, Path):
+        key = make(path, escrow)
+        hint = f"move {visible(str(escrow))} off this host, to who verifies; without it nobody can verify the log"
+    else:
+        raise ConfigError(f"key {str(path)!r} cannot go forward", hint="name a file: [audit] key_file")
+    click.echo(f"made key {key}: {visible(str(path))}")
+    click.echo(f"hint: {hint}")
 
 
-def _print(report: Report) -> None:
-    for found in report.breaks:
-        click.secho(_line(found), fg="red")
-    if (more := report.broken - len(report.breaks)) > 0:
-        click.secho(f"… and {more} more", fg="red")
-    for name in report.empty:
-        click.secho(f"{visible(name)}: nothing to verify: it has no entries", fg="yellow")
-    total = f"{_count(report.entries, 'entry', 'entries')} in {_count(len(report.logs), 'log', 'logs')}"
-    if report.broken:
-        places = _count(report.broken, "break", "breaks")
-        click.secho(f"broken: {places}; {total} signed with key {report.key_id}", fg="red", bold=True)
-        if {found.kind for found in report.breaks} == {"wrong_key"}:
-            click.echo("hint: name the key of this log with --key-file")
-    elif report.status == 0:
-        click.secho(f"whole: {total}, each in its place and signed with key {report.key_id}", fg="green", bold=True)
-        click.echo(f"note: {_UNANCHORED}")
+def _make_sealing_key(config: Path | None, host: str) -> None:
+    settings, options = configuration(config, host)
+    source = key_source(options.encryption, settings)
+    key = keys.key_id(sources(settings).make(source))
+    click.echo(f"made key {key}: {visible(source)}")
+    click.echo("hint: keep a copy off this host; without the key nobody can read the log")
 
 
-def _count(number: int, one: str, many: str) -> str:
-    return f"{number} {one if number == 1 else many}"
-
-
-def _line(found: Break) -> str:
-    last = found.line + found.lines - 1
-    where = f":{found.line}" if found.lines == 1 else f":{found.line}-{last}"
-    entry = f" entry {found.sequence}:" if found.sequence else ""
-    return f"{visible(found.file)}{where if found.line else ''}: {found.kind}:{entry} {found.detail}"
+def _make_checkpoint_key(key_file: Path | None, config: Path | None, host: str) -> None:
+    settings, options = configuration(config, host)
+    log = _options.log_path(options, settings)
+    path = key_file or _checkpoint_keys.key_path(options.checkpoints, settings)
+    name = _checkpoint_keys.origin_of(options.checkpoints, log, host, log)
+    public = _checkpoint_keys.make_signer(path, name).verifier.line
+    click.echo(f"made key: {visible(str(path))}")
+    click.echo(f"public key: {visible(public)}")
+    click.echo(f"hint: give {visible(str(_checkpoint_keys.public_path(path)))} to who verifies")

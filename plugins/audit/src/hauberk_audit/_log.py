@@ -8,18 +8,21 @@ The rules:
    next entry goes on where the chain stands. If that fails too, nothing more is written until the log is opened anew.
 3. At open the chain goes on from where it stands (`hauberk_audit._resume`). What the last run left of a line is moved
    to a file beside, and the caller records that.
-4. The state is written after the entries that it is about, and on the disk no earlier.
+4. The state is written after the entries that it is about, and on the disk no earlier. Where the key goes forward, it
+   goes on by a rung then: what was committed was signed with a key that is gone.
 5. A file that is full is closed before the next entry (`hauberk_audit._rotation`); a step of that which fails is taken
    again before the next entry, or by the next run.
+6. Where the log is encrypted at rest, an entry is sealed first and signed then (`hauberk_audit._sealer`).
 """
 
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Final, NamedTuple, NoReturn, Self, final
+from typing import Any, Final, NamedTuple, NoReturn, Self, final
 
 from msgspec.structs import replace
 
@@ -27,10 +30,14 @@ from hauberk import advisory, files
 from hauberk.refusals import PluginError
 from hauberk_audit._bounds import BOUNDS
 from hauberk_audit._chain import GENESIS, Chain
+from hauberk_audit._custody import Signing
 from hauberk_audit._paths import closed, quarantine, sibling, state_path
+from hauberk_audit._ratchet import Rung
+from hauberk_audit._reached import Reached
 from hauberk_audit._resume import Resumed, resume
 from hauberk_audit._rotation import CLOSED, CONTINUED, Rotator
-from hauberk_audit._state import Fault, State
+from hauberk_audit._sealer import Sealing
+from hauberk_audit._state import Fault, Seen, State
 
 
 class Disk(NamedTuple):
@@ -57,11 +64,15 @@ class Log:
     __slots__ = (
         "_at",
         "_chain",
+        "_check",
         "_disk",
         "_ended",
         "_failed",
         "_fd",
         "_rotator",
+        "_rung",
+        "_sealer",
+        "_signed",
         "_size",
         "_state",
         "closed",
@@ -73,7 +84,16 @@ class Log:
     )
 
     def __init__(
-        self, path: Path, fd: int, chain: Chain, state: State, *, sync: bool, disk: Disk, rotator: Rotator | None
+        self,
+        path: Path,
+        fd: int,
+        signing: Signing,
+        state: State,
+        *,
+        sync: bool,
+        disk: Disk,
+        rotator: Rotator | None,
+        sealing: Sealing | None,
     ) -> None:
         self.path: Final = path
         self.torn: Torn | None = None
@@ -82,12 +102,23 @@ class Log:
         self.closed: list[Path] = []
         """Files that were closed since it was opened."""
         self._fd = fd
-        self._chain: Final = chain
+        self._rung: Rung | None
         self._disk: Final = disk
         self._state: Final = state
         self._rotator: Final = rotator
         self._failed: OSError | None = None
-        found = resume(path, fd, chain, state.at, state.fault)
+        found = resume(path, fd, signing, Seen(state.at, state.fault, state.rung))
+        self._sealer: Final = None if sealing is None else sealing(path)
+        if self._sealer is not None:
+            self._sealer.begin(found.at.file, found.at.sequence - found.at.first + 1)
+        if isinstance(signing, Chain):
+            self._rung, self._chain = None, signing
+        else:
+            self._rung = found.rung or signing.take()
+            self._chain = self._rung.signer()
+        self._signed = False
+        """Whether an entry is signed with this rung."""
+        self._check = found.at.check
         self.crashed: Final = state.at.running
         """Whether the last run did not close it."""
         self.fault: Final[Fault] = state.fault if found.at.sequence else ""
@@ -99,35 +130,39 @@ class Log:
     def open(
         cls,
         path: Path,
-        chain: Chain,
+        signing: Signing,
         *,
         sync: bool,
         disk: Disk = Disk(),  # noqa: B008 - immutable
         rotator: Rotator | None = None,
+        sealing: Sealing | None = None,
     ) -> Self:
         """Open the log, or the first sibling of it that no other writer holds, and go on with its chain.
 
         Args:
             path: The log; a directory that is missing is made with mode 0700.
-            chain: The key.
+            signing: Its key, or the roots of it.
             sync: Whether an entry is on the disk when `append` returns.
             disk: What writes.
             rotator: When a file is closed, and what is said of it; without it never.
+            sealing: What seals entries; without it they are written in clear.
 
         Raises:
-            ConfigError: A file is not private, or its directory cannot hold a private file.
+            ConfigError: A file is not private, its directory cannot hold a private file, or a data key is damaged.
             PluginError: All siblings are held, or the chain cannot go on from what is there.
             OSError: The disk failed.
         """
         if not os.path.lexists(path.parent):
             files.private_dir(path.parent)
+        key = signing.state_key if isinstance(signing, Chain) else None
         for number in range(BOUNDS.siblings + 1):
             candidate = sibling(path, number)
-            state = State.take(state_path(candidate), chain.state_key)
+            state = State.take(state_path(candidate), key)
             if state is None:
                 continue
             try:
-                return cls._opened(candidate, chain, state, sync=sync, disk=disk, rotator=rotator)
+                how = {"sync": sync, "disk": disk, "rotator": rotator, "sealing": sealing}
+                return cls._opened(candidate, signing, state, **how)
             except BaseException:
                 state.close()
                 raise
@@ -137,13 +172,11 @@ class Log:
         )
 
     @classmethod
-    def _opened(
-        cls, path: Path, chain: Chain, state: State, *, sync: bool, disk: Disk, rotator: Rotator | None
-    ) -> Self:
+    def _opened(cls, path: Path, signing: Signing, state: State, **how: Any) -> Self:
         fd = files.append_private(path)
         try:
             _hold(path, fd)
-            return cls(path, fd, chain, state, sync=sync, disk=disk, rotator=rotator)
+            return cls(path, fd, signing, state, **how)
         except BaseException:
             os.close(fd)
             raise
@@ -154,9 +187,19 @@ class Log:
         return self._failed is None
 
     @property
+    def rung(self) -> Rung | None:
+        """What signs next, where the key goes forward."""
+        return self._rung
+
+    @property
     def sequence(self) -> int:
         """The number of the last entry; 0 where there is none."""
         return self._at.sequence
+
+    @property
+    def reached(self) -> Reached:
+        """How far it is: after `flush`, on the disk."""
+        return Reached(self._at.file, self._size, self._at.sequence)
 
     def append(self, body: bytes) -> None:
         """Write one entry, given as `hauberk_audit._entry.render` returns it.
@@ -188,8 +231,11 @@ class Log:
             self._disk.sync(self._fd)
             self._keep()
 
-    def close(self) -> None:
+    def close(self, *, whole: bool = True) -> None:
         """Bring what was written to the disk, and let go of the log.
+
+        Args:
+            whole: Whether it says all that it should; otherwise the next run finds a log that was not closed.
 
         Raises:
             OSError: The disk failed.
@@ -200,8 +246,8 @@ class Log:
         broken, self._failed = self._failed, OSError(errno.EBADF, "it is closed")
         try:
             self._disk.sync(fd)
-            if broken is None:
-                self._state.write(self._at)
+            if broken is None and whole:
+                self._commit(running=False)
         finally:
             os.close(fd)
             self._state.close()
@@ -210,7 +256,7 @@ class Log:
         """Write entries; if that fails none of them stays."""
         sequence, digest = self._at.sequence, self._at.hash.encode() or GENESIS
         lines = []
-        for body in bodies:
+        for body in self._sealed(bodies):
             sequence += 1
             line, digest = self._chain.seal(body, sequence, digest)
             lines.append(line)
@@ -224,9 +270,25 @@ class Log:
             self._undo()
             raise
         self._at, self._size = replace(self._at, sequence=sequence, hash=digest.decode()), self._size + len(data)
+        if self._rung is not None and lines:
+            self._signed, self._check = True, hashlib.sha256(lines[-1][:-1]).hexdigest()
+
+    def _sealed(self, bodies: Sequence[bytes]) -> Sequence[bytes]:
+        """Return bodies as they are written."""
+        if self._sealer is None:
+            return bodies
+        seal, file, first = self._sealer.seal, self._at.file, self._at.sequence - self._at.first + 2
+        return [seal(body, file, line) for line, body in enumerate(bodies, first)]
 
     def _keep(self) -> None:
-        self._state.write(replace(self._at, running=True))
+        self._commit(running=True)
+
+    def _commit(self, *, running: bool) -> None:
+        """Say in the state where the chain stands; where the key goes forward, go on by a rung."""
+        if self._rung is not None and self._signed:
+            self._rung = self._rung.next()
+            self._chain, self._signed = self._rung.signer(), False
+        self._state.write(replace(self._at, running=running, check=self._check), self._rung)
 
     # --- files that are full ---
 
@@ -239,8 +301,7 @@ class Log:
             entries = self._at.sequence - self._at.first + 2
             details = {"file": closed(self.path, self._at.file).name, "entries": entries, "reason": reason}
             self._add([self._rotator.say(CLOSED, details)])
-            self._disk.sync(self._fd)
-            self._ended = True
+            self._ended = True  # whatever fails from here on, a file is closed once
         if self._ended:
             self._next(now)
         if self._size or not self._at.sequence:
@@ -253,6 +314,7 @@ class Log:
         """Give the file that was closed its number, and begin the next one."""
         name = closed(self.path, self._at.file)
         if not os.path.lexists(name):
+            self._disk.sync(self._fd)
             self.path.rename(name)
             files.sync_directory(self.path.parent)
         fd = files.append_private(self.path)
@@ -261,10 +323,10 @@ class Log:
         except BaseException:
             os.close(fd)
             raise
-        os.close(self._fd)
-        self._fd, self._size, self._ended = fd, 0, False
+        before, self._fd, self._size, self._ended = self._fd, fd, 0, False
         self.closed.append(name)
         self._at = replace(self._at, file=self._at.file + 1, began=now, first=self._at.sequence + 1)
+        os.close(before)  # last: what it says of a file that is on the disk changes nothing
 
     def _write(self, data: bytes) -> None:
         done = 0
@@ -299,7 +361,11 @@ class Log:
             self.torn = Torn(len(found.torn), path)
         if not self._at.began and self._rotator is not None:
             self._at = replace(self._at, began=self._rotator.now())
+        if self.crashed:
+            self._disk.sync(self._fd)  # what the last run wrote may not be on the disk, and the state comes after it
         self._keep()
+        if self._rung is not None:
+            self._state.sync()  # from here on the disk has a state that leads to any later rung
 
 
 def _hold(path: Path, fd: int) -> None:

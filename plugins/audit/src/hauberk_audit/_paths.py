@@ -32,6 +32,21 @@ def closed(path: Path, number: int) -> Path:
     return path.with_name(f"{path.name}.{number}")
 
 
+def packed(path: Path, number: int) -> Path:
+    """Return the name of a file that was closed and compressed."""
+    return path.with_name(f"{path.name}.{number}.gz")
+
+
+def tree_path(path: Path) -> Path:
+    """Return where it is kept how far the checkpoints of a log are."""
+    return path.with_name(f"{path.name}.tree")
+
+
+def pruned_path(path: Path) -> Path:
+    """Return where it is kept with what entry a log begins of which files are gone."""
+    return path.with_name(f"{path.name}.pruned")
+
+
 def closed_files(path: Path) -> dict[int, Path]:
     """Return the files of a log that were closed and are there, by their numbers, the oldest first.
 
@@ -57,7 +72,7 @@ def quarantine(path: Path) -> Path:
     return next(name for name in names if not os.path.lexists(name))
 
 
-def log_set(path: Path) -> list[Path]:
+def log_set(path: Path, *, to: str = "verify") -> list[Path]:
     """Return the logs that a path stands for: those in a directory, or a log and its numbered siblings.
 
     A log is there if any of its files is, or its state.
@@ -76,7 +91,7 @@ def log_set(path: Path) -> list[Path]:
     found = [log for base in bases for log in _siblings(base)]
     if not found:
         reason = f"it holds no file that ends with {SUFFIX!r}" if path.is_dir() else "there is no such file"
-        raise ConfigError(f"nothing to verify: {str(path)!r}: {reason}", hint="name the log that [audit] path says")
+        raise ConfigError(f"nothing to {to}: {str(path)!r}: {reason}", hint="name the log that [audit] path says")
     return found
 
 

@@ -3,27 +3,35 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
+
+from msgspec.structs import replace
 
 from hauberk.event import Event, Severity
 from hauberk.hookspecs import hookimpl
 from hauberk.layers import Layer
 from hauberk.refusals import PluginError
-from hauberk_audit import _options
-from hauberk_audit._chain import Chain
+from hauberk_audit import _encryption, _options
+from hauberk_audit._care import Care
+from hauberk_audit._custody import key_id
 from hauberk_audit._entry import render
 from hauberk_audit._log import Log
 from hauberk_audit._opened import opened
 from hauberk_audit._rotation import Rotator
 from hauberk_audit._writer import Durability, Writer
+from hauberk_audit.policies._keeper import LOADED, Keeper
 
 if TYPE_CHECKING:
     import click
 
-    from hauberk.guard import Guard
+    from hauberk.config import Config
+    from hauberk.policy import GuardView
     from hauberk.probe import Probe
+    from hauberk.signatures import Signed
+    from hauberk_audit._opening import Opener
 
 logger = logging.getLogger("hauberk.audit")
 
@@ -36,7 +44,7 @@ class Audit:
     Options = _options.Options
     safe_default = _options.Options()
 
-    def __init__(self, options: _options.Options, guard: Guard) -> None:
+    def __init__(self, options: _options.Options, guard: GuardView) -> None:
         """Settle where the log is; nothing is opened, made or read before `open`."""
         settings = guard.config
         for server in settings.servers:
@@ -47,35 +55,64 @@ class Audit:
         self.durability: Final[Durability] = options.durability or ("group" if self.required else "interval")
         self.quick: Final = not self.required and self.durability != "event"
         """Events are only put aside for the thread that writes."""
+        self._ratchet: Final = settings.production if options.ratchet is None else options.ratchet
+        self.encryption: Final = options.encryption
+        _encryption.check(options.encryption, settings)
         self._rotation: Final = options.rotation
         self._guard: Final = guard
+        self._keeper: Final = Keeper(guard, self.path, required=bool(self.required))
         self._writer: Writer | None = None
+        self._care: Final = Care(options, settings, guard, log=self.path, required=bool(self.required))
         self._failing = False
 
     def adopt(self, old: Any) -> None:
         """Go on with the open log of the one that runs, if it is the same file under the same key; used by `open`."""
         writer = getattr(old, "_writer", None)
-        if isinstance(writer, Writer) and (old.path, old.key_file) == (self.path, self.key_file) and writer.log.usable:
+        kept = (self.path, self.key_file, self.encryption)
+        if isinstance(writer, Writer) and (old.path, old.key_file, old.encryption) == kept and writer.log.usable:
             self._writer = writer.share(self.durability)  # the same one, so that events stay in their order
 
     async def open(self) -> None:
         """Go on with the chain of the log.
 
         Raises:
-            ConfigError: The log or its key cannot be used.
+            ConfigError: The log or its key cannot be used, or the history of policies, where it has to be kept.
             PluginError: The chain cannot go on from what is there.
         """
+        self._care.prepare()
         if self._writer is not None:
+            self._keeper.open()
+            self._care.start(self._writer)
             return
-        key = _options.key_for(self.key_file, self.path, production=self._guard.config.production)
+        production = self._guard.config.production
+        key = _options.key_for(self.key_file, self.path, production=production, ratchet=self._ratchet)
+        sealing = _encryption.sealing_for(self.encryption, self._guard.config, self.path, key_id(key))
+        self._keeper.open()  # before the log: what fails here leaves nothing open
         rotator = Rotator(self._rotation, self._guard.now, self._said)
-        log = Log.open(self.path, Chain(key), sync=True, rotator=rotator)
-        for code, details, severity in opened(log):
-            log.append(self._said(code, details, severity))
-        self._writer = Writer(log, compress=self._rotation.compress).share(self.durability)
+        log = Log.open(self.path, key, sync=True, rotator=rotator, sealing=sealing)
+        try:
+            for code, details, severity in opened(log):
+                log.append(self._said(code, details, severity))
+        except BaseException:
+            with suppress(OSError):
+                log.close(whole=False)
+            raise
+        writer = Writer(log, compress=self._rotation.compress, clock=self._guard.clock)
+        self._writer = writer.share(self.durability)
+        self._care.start(writer)
 
     async def close(self) -> None:
-        """Bring the log to the disk and let go of it."""
+        """Bring the log to the disk, make the last checkpoint of it, and let go of it."""
+        try:
+            self.flush()
+        except PluginError as error:
+            self._say(error)
+        try:
+            await self._care.close()
+        finally:
+            self._leave()
+
+    def _leave(self) -> None:
         writer, self._writer = self._writer, None
         if writer is None:
             return
@@ -89,16 +126,25 @@ class Audit:
         """Take an event for the log."""
         if self._writer is None:
             raise PluginError("audit log is not open", hint="use the guard as an async context manager")
+        more = None
+        if event.code == LOADED:
+            event, more = self._keeper.seen(event)
         try:
             self._writer.put(event, self.durability)
         except PluginError as error:
             self._say(error)
             raise
+        if more is not None:
+            self._guard.emit(more)
+        if self._keeper.fault is not None:
+            self._say(self._keeper.fault)
+            raise self._keeper.fault.with_traceback(None)
         if self.quick or self.durability == "event":
             self._failing = False
 
     def settled(self) -> Awaitable[None] | None:
         """Return None if all events that were given are recorded, else what is to be awaited."""
+        self._care.check()
         waiting = None if self._writer is None else self._writer.settled()
         return None if waiting is None else self._told(waiting)
 
@@ -123,11 +169,31 @@ class Audit:
         if self._writer is not None:
             self._writer.flush()
 
-    def probes(self) -> list[Probe]:
-        """Return what shows that the log is live."""
-        from hauberk_audit._probes import probes  # in development a host starts without them
+    def opener(self) -> Opener:
+        """Return what opens the entries of the log, with the keys of the configuration that are at hand."""
+        from hauberk_audit._opening import Opener
 
-        return probes(self)
+        return Opener(_encryption.at_hand(self.encryption, self._guard.config).providers)
+
+    def record_probe(self) -> str | None:
+        """Record one entry with a key that is gone afterwards; return why it is not signed with it."""
+        from hauberk_audit._probes import unsigned
+
+        writer = self._writer
+        rung = None if writer is None else writer.log.rung
+        if writer is None or rung is None:
+            return "the key of the log goes forward, and its log does not"
+        self.on_audit(replace(self._event("audit.probed", {}, "info"), probe=True))
+        writer.flush()
+        return unsigned(self.log_path(), rung)
+
+    def probes(self) -> list[Probe]:
+        """Return what shows that the log is live, and that policies and checkpoints are kept."""
+        from hauberk_audit._anchor_probes import anchor_probes  # in development a host starts without them
+        from hauberk_audit._probes import probes
+        from hauberk_audit.policies._probes import probes as of_policies
+
+        return [*probes(self), *of_policies(self._guard, self._keeper), *anchor_probes(self._care, self.flush)]
 
     def _say(self, error: PluginError) -> None:
         if not self._failing:
@@ -136,15 +202,25 @@ class Audit:
 
     def _said(self, code: str, details: dict[str, Any], severity: Severity = "info") -> bytes:
         """Return an entry of the log's own."""
+        return render(self._event(code, details, severity))
+
+    def _event(self, code: str, details: dict[str, Any], severity: Severity) -> Event:
         g = self._guard
-        event = Event(
+        return Event(
             code=code, id=g.next_id(), time=g.now(), category="system", severity=severity, host=g.host, details=details
         )
-        return render(event)
 
     @staticmethod
-    def commands() -> click.Group:
-        """Return the commands under ``hauberk audit``."""
-        from hauberk_audit._commands import audit
+    def check_signature(config: Config, policy_file: str, stores: Sequence[Path], now: float) -> Signed | None:
+        """Return what trust stores say of a policy (`hauberk_audit.policies._check.check`)."""
+        from hauberk_audit.policies._check import check
 
-        return audit
+        return check(config, policy_file, stores, now)
+
+    @staticmethod
+    def commands() -> tuple[click.Group, ...]:
+        """Return the commands under ``hauberk audit`` and ``hauberk policy``."""
+        from hauberk_audit._commands import audit
+        from hauberk_audit.policies._commands import policy
+
+        return audit, policy

@@ -5,28 +5,43 @@ from __future__ import annotations
 import gzip
 import os
 import stat
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from hauberk import keys
+import orjson
+
 from hauberk.event import Event
 from hauberk.probe import Probe, call, client
 from hauberk.refusals import HauberkError
 from hauberk_audit._bounds import BOUNDS
-from hauberk_audit._chain import Chain
+from hauberk_audit._chain import Chain, read
+from hauberk_audit._custody import load
 from hauberk_audit._paths import closed_files
+from hauberk_audit._providers import KeyPlace
+from hauberk_audit._ratchet import Rung, named
+from hauberk_audit._sealing import is_sealed
 
 if TYPE_CHECKING:
+    from hauberk_audit._opening import Opener
     from hauberk_audit._plugin import Audit
 
+_SEALED: Final = "hauberk-doctor-sealed"
+"""A tool."""
 _READ: Final = 4 * BOUNDS.line
 """Bytes of the end of the log that are looked at: it may be of any size, and ``hauberk audit verify`` reads it all."""
 
 
 def probes(plugin: Audit) -> list[Probe]:
     """Return the probes of one log."""
+    sealed = Probe(
+        "audit.seals_entries",
+        "nothing of what is recorded of a call is in the log in clear",
+        (client(call(_SEALED)),),
+        check=lambda events: in_clear(plugin, events),
+    )
     return [
+        *([sealed] if plugin.encryption.enabled else ()),
         Probe(
             "audit.records_calls",
             "what becomes of a call is in the log, each entry in its place and signed",
@@ -55,11 +70,36 @@ def unrecorded(plugin: Audit, events: Sequence[Event]) -> str | None:
         lines = _last_lines(plugin.log_path())
     except OSError as error:
         return f"the log cannot be read: {(error.strerror or '').lower()}"
-    there = b"\n".join(lines)
+    there = b"\n".join(_opened(plugin, lines))
     lost = [event.code for event in events if event.id.encode() not in there]
     if lost:
         return f"of {len(events)} entries {len(lost)} are not in the log, the first of them {lost[0]}"
-    return _break(Chain(keys.load_key(plugin.key_file)), lines)
+    signing = load(plugin.key_file)
+    return _break(signing, lines) if isinstance(signing, Chain) else plugin.record_probe()
+
+
+def in_clear(plugin: Audit, events: Sequence[Event]) -> str | None:
+    """Return what of these events stands in the log so that it can be read without a key."""
+    if not events:
+        return "nothing was recorded of a call"
+    plugin.flush()
+    try:
+        there = b"\n".join(_last_lines(plugin.log_path()))
+    except OSError as error:
+        return f"the log cannot be read: {(error.strerror or '').lower()}"
+    found = sorted(word for word in {_SEALED, *(event.id for event in events)} if word.encode() in there)
+    return f"{found[0]!r} is in the log in clear" if found else None
+
+
+def _opened(plugin: Audit, lines: Iterable[bytes]) -> Iterator[bytes]:
+    """Yield lines as they would be if the log were not sealed."""
+    opener: Opener | None = None
+    for line in lines:
+        if is_sealed(line):
+            opener = opener or plugin.opener()
+            yield orjson.dumps(opener(orjson.loads(line), plugin.log_path()))
+        else:
+            yield line
 
 
 def _last_lines(path: Path) -> list[bytes]:
@@ -89,8 +129,8 @@ def _break(chain: Chain, lines: Iterable[bytes]) -> str | None:
     """Return what is wrong with lines that follow one another."""
     last = None
     for line in lines:
-        entry = chain.read(line)
-        if entry is None or not entry.signed:
+        entry = read(line)
+        if entry is None or not chain.signed(line):
             return "an entry is not signed with the key of the log"
         if last is not None and chain.follow(line, last.sequence + 1, last.hash) is None:
             return f"entry {entry.sequence} does not follow the one before it"
@@ -98,10 +138,25 @@ def _break(chain: Chain, lines: Iterable[bytes]) -> str | None:
     return None
 
 
-def broken_key(path: Path) -> str | None:
-    """Return what is wrong with a key file."""
+def unsigned(path: Path, rung: Rung) -> str | None:
+    """Return why the last line of a log is not signed with a rung or one that follows from it."""
     try:
-        keys.load_key(path)
+        line = _last_lines(path)[-1]
+    except (OSError, IndexError):
+        return "the log cannot be read"
+    entry = read(line)
+    name = None if entry is None else named(entry.key_id)
+    if name is None or name.step < rung.step:
+        return "an entry is not signed with the key of the log"
+    while rung.step < name.step:
+        rung = rung.next()
+    return None if rung.signer().signed(line) else "an entry is not signed with the key of the log"
+
+
+def broken_key(path: KeyPlace) -> str | None:
+    """Return what is wrong with the key of a log."""
+    try:
+        load(path)
     except HauberkError as error:
         return error.message
     return None

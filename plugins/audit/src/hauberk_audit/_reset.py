@@ -2,8 +2,8 @@
 
 The rules:
 
-1. Nothing is deleted. All files of the log, its state and what was set aside go into a directory beside it, as they
-   are.
+1. Nothing is deleted but the index, which can be made again from any log. All files of the log, its state, its data
+   keys and what was set aside go into a directory beside it, as they are.
 2. The new chain begins with ``audit.chain_reset``: who did it, why, and where the chain before it ended, as far as that
    can be told.
 3. A log that another process writes is left alone.
@@ -20,11 +20,15 @@ from msgspec.structs import replace
 
 from hauberk import advisory, files
 from hauberk.refusals import ConfigError, PluginError
+from hauberk_audit import _index_files
 from hauberk_audit._chain import Chain
+from hauberk_audit._custody import Signing
 from hauberk_audit._log import Log
-from hauberk_audit._paths import archive, closed_files, state_path
+from hauberk_audit._paths import archive, closed_files, pruned_path, state_path, tree_path
+from hauberk_audit._recipients import keys_path
 from hauberk_audit._resume import resume
 from hauberk_audit._rotation import Say
+from hauberk_audit._sealer import Sealing
 from hauberk_audit._state import State, seen
 
 RESET: Final = "audit.chain_reset"
@@ -51,20 +55,21 @@ class Status(msgspec.Struct, frozen=True):
     """What is wrong with the state."""
 
 
-def status(path: Path, chain: Chain) -> Status:
+def status(path: Path, signing: Signing) -> Status:
     """Return how a log stands; nothing is changed.
 
     Raises:
         OSError: The disk failed.
     """
-    at, fault = seen(state_path(path), chain.state_key)
+    state = seen(state_path(path), _state_key(signing))
+    at, fault = state.at, state.fault
     names = tuple(name.name for name in closed_files(path).values())
-    found = Status(str(path), _is_held(state_path(path)), True, "", at.sequence, at.hash, names, fault)
+    found = Status(str(path), is_held(state_path(path)), True, "", at.sequence, at.hash, names, fault)
     if found.held:
         return found
     fd = os.open(path if os.path.lexists(path) else os.devnull, os.O_RDONLY | os.O_NOFOLLOW)
     try:
-        resumed = resume(path, fd, chain, at, fault)
+        resumed = resume(path, fd, signing, state)
     except PluginError as error:
         return replace(found, goes_on=False, reason=error.message.partition(": ")[2])
     finally:
@@ -72,8 +77,12 @@ def status(path: Path, chain: Chain) -> Status:
     return replace(found, sequence=resumed.at.sequence, hash=resumed.at.hash)
 
 
-def _is_held(state: Path) -> bool:
-    """Whether a process holds the state of a log; nothing is made."""
+def _state_key(signing: Signing) -> bytes | None:
+    return signing.state_key if isinstance(signing, Chain) else None
+
+
+def is_held(state: Path) -> bool:
+    """Whether a process holds the state file of a log; nothing is made."""
     try:
         fd = os.open(state, os.O_RDWR | os.O_NOFOLLOW)
     except FileNotFoundError:
@@ -84,14 +93,15 @@ def _is_held(state: Path) -> bool:
         os.close(fd)
 
 
-def reset(path: Path, chain: Chain, say: Say, details: dict[str, Any]) -> Path:
+def reset(path: Path, signing: Signing, say: Say, details: dict[str, Any], *, sealing: Sealing | None = None) -> Path:
     """Put a log away and begin a new chain; return where the old one is.
 
     Args:
         path: The log.
-        chain: The key of the new chain.
+        signing: The key of the new chain, or the roots of it.
         say: Makes the body of an entry.
         details: Who did it, and why.
+        sealing: What seals the new chain; without it, it is begun in clear.
 
     Raises:
         ConfigError: There is no log, another process writes it, or a file of it is not private.
@@ -101,20 +111,23 @@ def reset(path: Path, chain: Chain, say: Say, details: dict[str, Any]) -> Path:
     state_file = state_path(path)
     if not mine and not os.path.lexists(state_file):
         raise ConfigError(f"there is no audit log {str(path)!r}", hint="name the log that [audit] path says")
-    at, fault = seen(state_file, chain.state_key)
-    state = State.take(state_file, chain.state_key)
+    key = _state_key(signing)
+    at, fault, _ = seen(state_file, key)
+    state = State.take(state_file, key)
     if state is None:
         raise ConfigError(f"audit log {str(path)!r} is being written", hint="end the process that writes it")
     try:
         away = files.private_dir(archive(path))
-        aside = sorted(path.parent.glob(f"{path.name}.torn-*"))
+        more = (keys_path(path), tree_path(path), pruned_path(path))
+        aside = [*sorted(path.parent.glob(f"{path.name}.torn-*")), *filter(os.path.lexists, more)]
         for name in [*mine, *aside, state_file]:
             name.rename(away / name.name)
         files.sync_directory(path.parent)
+        _index_files.drop(path)  # one that is in use is brought up to date by the next query
     finally:
         state.close()
     prior = {"sequence": at.sequence, "hash": at.hash, "state": fault or "whole", "archived": away.name}
-    log = Log.open(path, chain, sync=True)
+    log = Log.open(path, signing, sync=True, sealing=sealing)
     try:
         log.append(say(RESET, {**details, "prior": prior, "files": [name.name for name in mine]}))
     finally:

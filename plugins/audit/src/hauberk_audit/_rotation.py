@@ -36,12 +36,25 @@ class Rotation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Entries of a file."""
     compress: bool = True
     """Whether files that are closed are compressed (gzip)."""
+    keep: int | None = None
+    """How many files that were closed stay; older ones are let go, and the log says so. Without it, all."""
+    keep_days: float | None = None
+    """Days for which a file that was closed stays, from its last entry on. Without it, for ever."""
 
     def __post_init__(self) -> None:
         for name in ("bytes", "hours", "entries"):
             value = getattr(self, name)
             if value is not None and value <= 0:
                 raise ValueError(f"rotation.{name}: a file holds more than nothing")
+        for name in ("keep", "keep_days"):
+            value = getattr(self, name)
+            if value is not None and value <= 0:
+                raise ValueError(f"rotation.{name}: the last file that was closed always stays")
+
+    @property
+    def prunes(self) -> bool:
+        """Whether files go by themselves."""
+        return self.keep is not None or self.keep_days is not None
 
     def due(self, at: Position, size: int, now: float) -> str:
         """Return why a file is to be closed, or nothing."""

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from typing import Final, Literal, NamedTuple, Self, final
@@ -25,6 +26,7 @@ from hauberk_audit._bounds import BOUNDS
 from hauberk_audit._entry import render
 from hauberk_audit._log import Log
 from hauberk_audit._packing import Packer
+from hauberk_audit._reached import Reached
 
 Durability = Literal["event", "group", "interval"]
 
@@ -42,14 +44,18 @@ class _Waiter(NamedTuple):
 class Writer:
     """The one writer of one log; several plugins of one host may share it over a reload."""
 
-    def __init__(self, log: Log, *, compress: bool = False) -> None:
+    def __init__(self, log: Log, *, compress: bool = False, clock: Callable[[], float] = time.monotonic) -> None:
         """Take a log that is open.
 
         Args:
             log: The log.
             compress: Whether files of it that are closed are compressed.
+            clock: Seconds that only go on.
         """
         self.log: Final = log
+        self._clock: Final = clock
+        self.wrote = clock()
+        """When an entry was written last, by the clock."""
         self._packer: Final = Packer(compress=compress)
         self._state: Final = threading.Condition()
         self._disk: Final = threading.Lock()
@@ -208,7 +214,35 @@ class Writer:
         self.flush()  # what was given before stands before it
         with self._disk:
             self.log.extend([render(event)])
+            self.wrote = self._clock()
         self._tidy()
+
+    # --- who looks after the log ---
+
+    def insert(self, body: bytes) -> None:
+        """Write an entry, given as `hauberk_audit._entry.render` returns it, and return when it is on the disk.
+
+        Any thread may call this. What others gave and what is not written yet stands after it.
+
+        Raises:
+            PluginError: It could not be written.
+            OSError: It is written, and the disk failed.
+        """
+        with self._disk:
+            self.log.append(body)
+            self.log.flush()
+            self.wrote = self._clock()
+        self._tidy()
+
+    def reached(self) -> Reached:
+        """Bring what was written to the disk, and return how far that is; any thread may call this.
+
+        Raises:
+            OSError: The disk failed.
+        """
+        with self._disk:
+            self.log.flush()
+            return self.log.reached
 
     # --- the thread ---
 
@@ -237,6 +271,7 @@ class Writer:
         try:
             with self._disk:
                 self.log.extend(bodies)
+                self.wrote = self._clock()
         except PluginError as error:
             return error
         except BaseException as error:  # noqa: BLE001 - whoever waits must be told, and the thread must not end

@@ -1,0 +1,1 @@
+"""Which policies were in force, to the byte, and who signed them."""

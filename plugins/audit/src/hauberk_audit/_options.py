@@ -10,13 +10,13 @@ import msgspec
 
 from hauberk import config, files, keys
 from hauberk.refusals import ConfigError
-from hauberk_audit._chain import Chain
-from hauberk_audit._checkpoint_options import Checkpoints
-from hauberk_audit._custody import Signing, load
-from hauberk_audit._encryption import Encryption, sources
-from hauberk_audit._providers import KeyPlace, KeySource, place_of
-from hauberk_audit._rotation import Rotation
-from hauberk_audit._writer import Durability
+from hauberk_audit.checkpoints._checkpoint_options import Checkpoints
+from hauberk_audit.sealing._encryption import Encryption, sources
+from hauberk_audit.sealing._providers import KeyPlace, KeySource, place_of
+from hauberk_audit.writing._chain import Chain
+from hauberk_audit.writing._custody import Signing, load
+from hauberk_audit.writing._rotation import Rotation
+from hauberk_audit.writing._writer import Durability
 
 Required = bool | Literal["both"]
 _LOOSE_TO_STRICT: Final = (False, True, "both")

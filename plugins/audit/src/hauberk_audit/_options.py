@@ -54,6 +54,10 @@ class Options(config.Options, frozen=True, kw_only=True):
     """Who gets signed checkpoints of the log."""
     encryption: Encryption = Encryption()
     """Whether the log is encrypted at rest, and with whose keys."""
+    arguments: dict[str, tuple[str, ...]] = msgspec.field(default_factory=dict)
+    """Arguments of calls that are recorded in clear, by ``"server/tool"`` (``*`` and ``?`` stand for any). Of all
+    others only a digest and their size are in the log.
+    """
 
     def __post_init__(self) -> None:
         if self.key is not None and self.key_file is not None:

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Awaitable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Self, cast
 
 from msgspec.structs import replace
 
@@ -44,6 +44,14 @@ class Audit:
     layer = Layer.ADMIT
     Options = _options.Options
     safe_default = _options.Options()
+
+    def __new__(cls, options: _options.Options, guard: GuardView) -> Self:  # noqa: ARG004 - as `__init__`
+        """Give a log that sees calls only where the policy names arguments of them."""
+        if cls is not Audit or not options.arguments:
+            return super().__new__(cls)
+        from hauberk_audit._naming import Naming
+
+        return cast("Self", super().__new__(Naming))
 
     def __init__(self, options: _options.Options, guard: GuardView) -> None:
         """Settle where the log is; nothing is opened, made or read before `open`."""

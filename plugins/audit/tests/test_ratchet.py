@@ -81,7 +81,7 @@ def sealed(rung: Rung, sequence: int, prev: bytes, text: str = "forged") -> byte
 
 
 def test_each_step_is_one_way_and_named() -> None:
-    """Rungs and roots are derived forward by HKDF, and each has a key of its own (S3.7, X.10)."""
+    """Rungs and roots are derived forward by HKDF, and each has a key of its own (S2.32, S3.7, X.10)."""
     root = first_root(KEY)
     rung = root.first()
     assert rung.key == keys.derive(root.key, "audit-rung")

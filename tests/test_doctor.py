@@ -22,7 +22,7 @@ from hauberk.hookspecs import hookimpl
 from hauberk.refusals import ConfigError, PluginError
 from hauberk.verdict import Allow
 from hauberk_audit import Audit
-from hauberk_audit._verify import verify
+from hauberk_audit.verifying._verify import verify
 from hauberk_sieve import Sieve
 
 PRODUCTION = 'profile = "production"\n[plugins]\nrequire = ["sieve", "audit"]\n'

@@ -20,9 +20,9 @@ from hauberk import Options
 from hauberk._document import Core, Features, Plugins, ServerOptions
 from hauberk.bounds import Bounds
 from hauberk.plugins import installed, load_class
-from hauberk_audit._checkpoint_options import Checkpoints
-from hauberk_audit._encryption import Encryption
-from hauberk_audit._rotation import Rotation
+from hauberk_audit.checkpoints._checkpoint_options import Checkpoints
+from hauberk_audit.sealing._encryption import Encryption
+from hauberk_audit.writing._rotation import Rotation
 from hauberk_sieve.access._rule import Entry
 from hauberk_sieve.addresses._options import Addresses
 from hauberk_sieve.asks._options import Asks

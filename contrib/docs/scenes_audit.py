@@ -16,6 +16,7 @@ UNPLAYED_EVENTS: Final = {
     "audit.recovered": ("system", "warning", "logged", "`bytes`, `file`"),
     "audit.rotation": ("system", "info", "logged", "`file`, `entries`, `reason`"),
     "audit.state_lost": ("system", "warning", "logged", "`reason`"),
+    "audit.arguments": ("decision", "info", "logged", "arguments by name"),
     "audit.probed": ("system", "info", "logged", ""),
     "audit.history_failed": ("policy", "warning", "logged", "`reason`"),
     "audit.heartbeat": ("system", "info", "logged", ""),

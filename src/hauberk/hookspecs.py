@@ -135,7 +135,7 @@ def on_audit(event: Event) -> None:
     """Record, count or alert on an event.
 
     Args:
-        event: What happened; it holds no argument and no secret.
+        event: What happened; it holds no secret, and no argument but those that a policy names.
 
     When:
         For each event, after the chain that it comes from. Sinks whose plugin says ``required`` are awaited before a

@@ -14,10 +14,10 @@ from tests.attacks.walks import in_process
 
 from hauberk.testing import Era, guard_from
 from hauberk_audit._entry_schema import schema
-from hauberk_audit._export import lines
-from hauberk_audit._queries import Logs
-from hauberk_audit._query import Query
-from hauberk_audit._reading import Reader
+from hauberk_audit.queries._export import lines
+from hauberk_audit.queries._queries import Logs
+from hauberk_audit.queries._query import Query
+from hauberk_audit.queries._reading import Reader
 
 WALKED = [row for row in ROWS if "in process" in row.ways and not row.pinned][::6]
 """Some of the attacks, of all kinds."""

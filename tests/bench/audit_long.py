@@ -29,9 +29,9 @@ if __name__ == "__main__":
 
 from tests.bench.auditing import EVENT, KEY, macs  # noqa: E402 - after the path to it
 
-from hauberk_audit._chain import GENESIS, Chain  # noqa: E402 - as above
 from hauberk_audit._entry import render  # noqa: E402 - as above
-from hauberk_audit._verify import verify  # noqa: E402 - as above
+from hauberk_audit.verifying._verify import verify  # noqa: E402 - as above
+from hauberk_audit.writing._chain import GENESIS, Chain  # noqa: E402 - as above
 
 LENGTHS: Final = (10_000, 1_000_000)
 ADDRESS_SPACE: Final = 512 * 1024 * 1024

@@ -21,12 +21,12 @@ import orjson
 from tests.bench.measure import Row, micros, ratio, rounds
 
 from hauberk.event import Event
-from hauberk_audit._chain import GENESIS, Chain
 from hauberk_audit._entry import render
-from hauberk_audit._log import Log
-from hauberk_audit._ratchet import first_root
-from hauberk_audit._verify import verify
-from hauberk_audit._writer import Durability, Writer
+from hauberk_audit.verifying._verify import verify
+from hauberk_audit.writing._chain import GENESIS, Chain
+from hauberk_audit.writing._log import Log
+from hauberk_audit.writing._ratchet import first_root
+from hauberk_audit.writing._writer import Durability, Writer
 
 KEY: Final = bytes(range(7, 39))
 IN_FLIGHT: Final = 100

@@ -23,11 +23,11 @@ from tests.crash.lives import entries_of
 from tests.crash.load import CODE, OPEN, REFUSED, Load, host
 
 from hauberk import files, keys
-from hauberk_audit import _custody
 from hauberk_audit._bounds import BOUNDS
 from hauberk_audit._paths import log_set, sibling, state_path
-from hauberk_audit._verify import verify
-from hauberk_audit._walk import Break
+from hauberk_audit.verifying._verify import verify
+from hauberk_audit.verifying._walk import Break
+from hauberk_audit.writing import _custody
 
 RECOVERED: Final = "audit.recovered"
 

@@ -23,14 +23,14 @@ import orjson
 from hauberk import files, keys
 from hauberk.event import Event
 from hauberk.refusals import HauberkError
-from hauberk_audit import _custody
 from hauberk_audit._entry import render
-from hauberk_audit._log import Disk, Log
-from hauberk_audit._opened import opened
-from hauberk_audit._packing import compress
 from hauberk_audit._paths import closed_files
-from hauberk_audit._rotation import CLOSED, Rotation, Rotator
-from hauberk_audit._verify import verify
+from hauberk_audit.verifying._verify import verify
+from hauberk_audit.writing import _custody
+from hauberk_audit.writing._log import Disk, Log
+from hauberk_audit.writing._opened import opened
+from hauberk_audit.writing._packing import compress
+from hauberk_audit.writing._rotation import CLOSED, Rotation, Rotator
 
 MINE: Final = "crash.event"
 """The code of what is acknowledged, or not."""

@@ -10,16 +10,16 @@ from typing import Any, Final
 from plugins.audit.tests.logs import KEY, NOW, event
 
 from hauberk.event import Event
-from hauberk_audit._chain import Chain
-from hauberk_audit._checkpoints import Checkpointer
-from hauberk_audit._custody import Signing
 from hauberk_audit._entry import render
-from hauberk_audit._log import Log
-from hauberk_audit._note import Signer
-from hauberk_audit._packing import compress
-from hauberk_audit._reached import Reached
-from hauberk_audit._rotation import Rotation, Rotator
-from hauberk_audit._sinks import SinkError
+from hauberk_audit.checkpoints._checkpoints import Checkpointer
+from hauberk_audit.checkpoints._note import Signer
+from hauberk_audit.checkpoints._sinks import SinkError
+from hauberk_audit.writing._chain import Chain
+from hauberk_audit.writing._custody import Signing
+from hauberk_audit.writing._log import Log
+from hauberk_audit.writing._packing import compress
+from hauberk_audit.writing._reached import Reached
+from hauberk_audit.writing._rotation import Rotation, Rotator
 
 SIGNER: Final = Signer("example.com/host1", bytes(range(32)))
 OTHER_SIGNER: Final = Signer("example.com/host1", bytes(range(1, 33)))

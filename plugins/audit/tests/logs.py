@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Final
 
 from hauberk.event import Event
-from hauberk_audit._chain import GENESIS, Chain, read
 from hauberk_audit._entry import render
-from hauberk_audit._ratchet import Ladder
-from hauberk_audit._walk import Walk
+from hauberk_audit.verifying._walk import Walk
+from hauberk_audit.writing._chain import GENESIS, Chain, read
+from hauberk_audit.writing._ratchet import Ladder
 
 KEY: Final = bytes(range(7, 250, 8)) + b"\xfe"
 OTHER_KEY: Final = bytes(range(3, 250, 8)) + b"\xfd"

@@ -16,14 +16,14 @@ from plugins.audit.tests.kept import OTHER_SIGNER, SIGNER, Box, Written, checkpo
 from plugins.audit.tests.logs import KEY, NOW, chain, stream
 
 from hauberk.refusals import ConfigError
-from hauberk_audit._anchor import Anchor
-from hauberk_audit._checkpoint import Checkpoint, chain_of
 from hauberk_audit._entry import rfc3339
-from hauberk_audit._note import Signer, Verifier
 from hauberk_audit._paths import closed_files, packed, state_path
-from hauberk_audit._tree import Tree, leaf_hash
-from hauberk_audit._verify import Report, Terms, load_checkpoints, verify
-from hauberk_audit._walk import Break
+from hauberk_audit.checkpoints._checkpoint import Checkpoint, chain_of
+from hauberk_audit.checkpoints._note import Signer, Verifier
+from hauberk_audit.checkpoints._tree import Tree, leaf_hash
+from hauberk_audit.verifying._anchor import Anchor
+from hauberk_audit.verifying._verify import Report, Terms, load_checkpoints, verify
+from hauberk_audit.verifying._walk import Break
 
 Kinds = set[str]
 both = pytest.mark.parametrize("key", [None, KEY], ids=["public key alone", "with the key of the log"])

@@ -17,14 +17,14 @@ from hauberk.doctor import run as doctor
 from hauberk.event import Event
 from hauberk.guard import Guard
 from hauberk.refusals import ConfigError, PluginError, Refused
-from hauberk_audit._anchor import Anchor
-from hauberk_audit._caretaker import Caretaker
-from hauberk_audit._checkpoint_keys import load_signer, origin_of, public_path, verifier_of
-from hauberk_audit._checkpoint_options import Checkpoints
-from hauberk_audit._note import Verifier
 from hauberk_audit._paths import closed_files
-from hauberk_audit._sinks import SinkError
-from hauberk_audit._verify import Report, Terms, load_checkpoints, verify
+from hauberk_audit.checkpoints._caretaker import Caretaker
+from hauberk_audit.checkpoints._checkpoint_keys import load_signer, origin_of, public_path, verifier_of
+from hauberk_audit.checkpoints._checkpoint_options import Checkpoints
+from hauberk_audit.checkpoints._note import Verifier
+from hauberk_audit.checkpoints._sinks import SinkError
+from hauberk_audit.verifying._anchor import Anchor
+from hauberk_audit.verifying._verify import Report, Terms, load_checkpoints, verify
 
 PRODUCTION = 'profile = "production"\nplugins.require = ["audit"]\n'
 AUDIT_KEYS = '[audit]\nkey_file = "audit.key"\nratchet = false\n'
@@ -304,7 +304,7 @@ async def test_doctor_tries_the_sinks(load: Load, kept: Path, checkpoints: str) 
 
 def test_one_sink_out_of_reach_is_enough(monkeypatch: pytest.MonkeyPatch) -> None:
     """In production all places being within reach is a fault that names each; one that is not is enough."""
-    from hauberk_audit._anchor_probes import within_reach
+    from hauberk_audit.checkpoints._anchor_probes import within_reach
 
     class Near:
         def within_reach(self) -> str:
@@ -424,8 +424,8 @@ def test_round_that_hangs_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> 
     """At the end a round that does not end is left alone after a while; so is one that was asked for."""
     import threading
 
-    from hauberk_audit import _caretaker
     from hauberk_audit._bounds import Bounds
+    from hauberk_audit.checkpoints import _caretaker
 
     monkeypatch.setattr(_caretaker, "BOUNDS", Bounds(farewell=0.01))
     hangs = threading.Event()

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from plugins.audit.tests.logs import KEY, OTHER_KEY, breaks, chain, event
 
 from hauberk import keys
-from hauberk_audit._chain import FORMAT, GENESIS, Chain, read
+from hauberk_audit.writing._chain import FORMAT, GENESIS, Chain, read
 
 BODIES = st.binary(max_size=300).map(lambda tail: FORMAT + tail)
 HASHES = st.binary(min_size=32, max_size=32).map(lambda raw: raw.hex().encode())

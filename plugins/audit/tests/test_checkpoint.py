@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hauberk_audit._bounds import BOUNDS
-from hauberk_audit._checkpoint import Checkpoint, Cut, chain_of, notes_in
-from hauberk_audit._note import NoteError, Signer, encode, parse
-from hauberk_audit._tree import Tree, leaf_hash
+from hauberk_audit.checkpoints._checkpoint import Checkpoint, Cut, chain_of, notes_in
+from hauberk_audit.checkpoints._note import NoteError, Signer, encode, parse
+from hauberk_audit.checkpoints._tree import Tree, leaf_hash
 
 ROOT = bytes(range(32))
 SIGNER = Signer("example.com/log", bytes(range(32)))

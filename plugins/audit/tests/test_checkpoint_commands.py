@@ -14,10 +14,10 @@ from plugins.audit.tests.logs import KEY
 from plugins.audit.tests.test_commands import Said, audit
 
 from hauberk import keys
-from hauberk_audit._chain import Chain
-from hauberk_audit._checkpoint_keys import load_signer, verifier_of
-from hauberk_audit._custody import make as make_roots
 from hauberk_audit._paths import closed_files, pruned_path, state_path, tree_path
+from hauberk_audit.checkpoints._checkpoint_keys import load_signer, verifier_of
+from hauberk_audit.writing._chain import Chain
+from hauberk_audit.writing._custody import make as make_roots
 
 pytestmark = pytest.mark.usefixtures("only_audit")
 Capsys = pytest.CaptureFixture[str]
@@ -288,7 +288,7 @@ def test_prune_of_a_log_whose_key_goes_forward(capsys: Capsys, house: House) -> 
     folder.mkdir(0o700)
     log, roots, escrow = folder / "audit.jsonl", folder / "roots", folder / "escrow"
     make_roots(roots, escrow)
-    from hauberk_audit._custody import load
+    from hauberk_audit.writing._custody import load
 
     signing = load(roots)
     assert not isinstance(signing, Chain)

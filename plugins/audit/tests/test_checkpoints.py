@@ -14,16 +14,16 @@ from hypothesis import strategies as st
 from plugins.audit.tests.kept import OTHER_SIGNER, SIGNER, Box, Told, Written, checkpointer, said
 from plugins.audit.tests.logs import NOW
 
-from hauberk_audit import _follow
-from hauberk_audit._checkpoint import Checkpoint, chain_of
-from hauberk_audit._checkpoints import Checkpointer
 from hauberk_audit._entry import rfc3339
-from hauberk_audit._note import Signer, check_signed, parse
 from hauberk_audit._paths import closed, closed_files, tree_path
-from hauberk_audit._pruned import Keep, cut_note, execute, plan
-from hauberk_audit._reached import Reached
-from hauberk_audit._sinks import Prove, SinkError
-from hauberk_audit._tree import Tree, consistent, leaf_hash
+from hauberk_audit.checkpoints import _follow
+from hauberk_audit.checkpoints._checkpoint import Checkpoint, chain_of
+from hauberk_audit.checkpoints._checkpoints import Checkpointer
+from hauberk_audit.checkpoints._note import Signer, check_signed, parse
+from hauberk_audit.checkpoints._pruned import Keep, cut_note, execute, plan
+from hauberk_audit.checkpoints._sinks import Prove, SinkError
+from hauberk_audit.checkpoints._tree import Tree, consistent, leaf_hash
+from hauberk_audit.writing._reached import Reached
 
 
 def lines_of(path: Path) -> list[bytes]:
@@ -224,7 +224,7 @@ def test_killed_at_any_point_it_goes_on(
         return call
 
     with monkeypatch.context() as patch:
-        patch.setattr("hauberk_audit._follow.leaf_hash", dies(leaf_hash))
+        patch.setattr("hauberk_audit.checkpoints._follow.leaf_hash", dies(leaf_hash))
         patch.setattr(files, "write_atomic", dies(files.write_atomic))
         patch.setattr(box, "send", dies(box.send))
         patch.setattr(Signer, "sign", dies(Signer.sign))

@@ -24,19 +24,20 @@ from hauberk.config import Config
 from hauberk.event import Event
 from hauberk.guard import Guard
 from hauberk.refusals import ConfigError, HauberkError, PluginError
-from hauberk_audit import _custody, _encryption, _sealer, _sqlcipher
-from hauberk_audit._chain import Chain
 from hauberk_audit._entry import render
-from hauberk_audit._log import Log
-from hauberk_audit._opening import Opener
 from hauberk_audit._paths import closed_files
 from hauberk_audit._probes import in_clear
-from hauberk_audit._providers import LocalKey
-from hauberk_audit._reading import Reader
-from hauberk_audit._recipients import keys_path
-from hauberk_audit._rotation import Rotation, Rotator
-from hauberk_audit._sealer import sealing
-from hauberk_audit._verify import verify
+from hauberk_audit.queries._reading import Reader
+from hauberk_audit.sealing import _encryption, _sealer, _sqlcipher
+from hauberk_audit.sealing._opening import Opener
+from hauberk_audit.sealing._providers import LocalKey
+from hauberk_audit.sealing._recipients import keys_path
+from hauberk_audit.sealing._sealer import sealing
+from hauberk_audit.verifying._verify import verify
+from hauberk_audit.writing import _custody
+from hauberk_audit.writing._chain import Chain
+from hauberk_audit.writing._log import Log
+from hauberk_audit.writing._rotation import Rotation, Rotator
 
 ENCRYPTED = "---\n[audit.encryption]\nenabled = true\n"
 CANARY = "canary-6b1f0c"

@@ -15,8 +15,8 @@ from plugins.audit.tests.logs import KEY, NOW, event
 
 from hauberk.event import Event
 from hauberk_audit._bounds import BOUNDS
-from hauberk_audit._chain import GENESIS, Chain
 from hauberk_audit._entry import Row, render, rfc3339, visible
+from hauberk_audit.writing._chain import GENESIS, Chain
 
 UNSAFE = [
     "\n",

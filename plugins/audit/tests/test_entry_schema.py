@@ -16,8 +16,8 @@ from plugins.audit.tests.written import entry
 
 from hauberk.event import Event
 from hauberk_audit import _entry_schema
-from hauberk_audit._chain import GENESIS, Chain
 from hauberk_audit._entry import render
+from hauberk_audit.writing._chain import GENESIS, Chain
 
 CHECK = Draft202012Validator(_entry_schema.schema(), format_checker=FormatChecker())
 

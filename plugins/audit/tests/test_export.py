@@ -16,9 +16,9 @@ from plugins.audit.tests.written import entry
 
 from hauberk.event import Action, Category, Event, Severity
 from hauberk_audit._entry import render
-from hauberk_audit._export import as_json, as_line, as_text, cell, lines
-from hauberk_audit._ocsf import VERSION, event
-from hauberk_audit._reading import Found, parse, sequence_of
+from hauberk_audit.queries._export import as_json, as_line, as_text, cell, lines
+from hauberk_audit.queries._ocsf import VERSION, event
+from hauberk_audit.queries._reading import Found, parse, sequence_of
 
 LOG = Path("audit.jsonl")
 JSON = st.recursive(

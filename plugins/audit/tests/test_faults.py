@@ -26,10 +26,10 @@ from hauberk import keys
 from hauberk.event import Event
 from hauberk.guard import Guard
 from hauberk.refusals import PluginError, Refused
-from hauberk_audit._chain import Chain
-from hauberk_audit._log import Disk, Log
-from hauberk_audit._rotation import Rotation
-from hauberk_audit._verify import verify
+from hauberk_audit.verifying._verify import verify
+from hauberk_audit.writing._chain import Chain
+from hauberk_audit.writing._log import Disk, Log
+from hauberk_audit.writing._rotation import Rotation
 
 ROOT = Path(__file__).resolve().parents[3]
 LINUX = pytest.mark.skipif(not points.PLACES.exists(), reason="looks at files through /proc")

@@ -9,9 +9,9 @@ from typing import Final
 from plugins.audit.tests.logs import KEY, chain, event
 
 from hauberk import keys
-from hauberk_audit._chain import GENESIS
 from hauberk_audit._entry import render
-from hauberk_audit._ratchet import first_root
+from hauberk_audit.writing._chain import GENESIS
+from hauberk_audit.writing._ratchet import first_root
 
 PAGE: Final = Path(__file__).parents[3] / "docs" / "audit-format.md"
 

@@ -14,11 +14,11 @@ from plugins.audit.tests.logs import KEY, event, stream
 from plugins.audit.tests.test_tamper import write as write_log
 
 from hauberk_audit._bounds import BOUNDS
-from hauberk_audit._chain import Chain
 from hauberk_audit._entry import render
-from hauberk_audit._log import Disk, Log
-from hauberk_audit._rotation import Rotation
-from hauberk_audit._verify import verify
+from hauberk_audit.verifying._verify import verify
+from hauberk_audit.writing._chain import Chain
+from hauberk_audit.writing._log import Disk, Log
+from hauberk_audit.writing._rotation import Rotation
 
 
 def written(path: Path, count: int, pack: Callable[[bytes], bytes] = bytes) -> Path:

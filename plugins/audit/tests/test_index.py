@@ -17,13 +17,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from plugins.audit.tests.written import entry, parsed, rotate, write
 
-from hauberk_audit import _index, _index_files
-from hauberk_audit._index import Index, Unusable, ready
-from hauberk_audit._index_files import index_path, lock_path
-from hauberk_audit._packing import compress
-from hauberk_audit._parts import Progress
 from hauberk_audit._paths import closed, closed_files, log_set
-from hauberk_audit._reading import Reader
+from hauberk_audit.queries import _index, _index_files
+from hauberk_audit.queries._index import Index, Unusable, ready
+from hauberk_audit.queries._index_files import index_path, lock_path
+from hauberk_audit.queries._parts import Progress
+from hauberk_audit.queries._reading import Reader
+from hauberk_audit.writing._packing import compress
 
 ROWS = """SELECT e.file, e.line, e.offset, e.size, e.sequence, e.time, e.count, e.id, e.digest, e.reason, e.prev_hash,
     e.hash, a.text, b.text, c.text, d.text, f.text, g.text, h.text, i.text FROM entries e

@@ -20,10 +20,10 @@ from plugins.audit.tests.logs import KEY, OTHER_KEY, breaks, chain, event, file_
 
 from hauberk.refusals import ConfigError, PluginError
 from hauberk_audit._bounds import BOUNDS
-from hauberk_audit._chain import FORMAT, Chain
 from hauberk_audit._entry import render
-from hauberk_audit._log import Disk, Log
 from hauberk_audit._paths import state_path
+from hauberk_audit.writing._chain import FORMAT, Chain
+from hauberk_audit.writing._log import Disk, Log
 
 
 def body(number: int) -> bytes:
@@ -386,9 +386,9 @@ def test_what_was_acknowledged_is_there(
 HOLDER = """
 import sys
 from pathlib import Path
-from hauberk_audit._chain import Chain
+from hauberk_audit.writing._chain import Chain
 from hauberk_audit._entry import render
-from hauberk_audit._log import Log
+from hauberk_audit.writing._log import Log
 from hauberk.event import Event
 log = Log.open(Path(sys.argv[1]), Chain(bytes.fromhex(sys.argv[2])), sync=False)
 print(log.path.name, flush=True)

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hauberk_audit._bounds import BOUNDS
-from hauberk_audit._note import (
+from hauberk_audit.checkpoints._note import (
     NOTE,
     WITNESS,
     Note,

@@ -22,8 +22,8 @@ from hauberk.guard import Guard
 from hauberk.refusals import ConfigError, PluginError, Refused
 from hauberk_audit import Audit
 from hauberk_audit._bounds import Bounds
-from hauberk_audit._log import Disk, Log
-from hauberk_audit._verify import verify
+from hauberk_audit.verifying._verify import verify
+from hauberk_audit.writing._log import Disk, Log
 
 PRODUCTION = 'profile = "production"\nplugins.require = ["audit"]\n'
 
@@ -209,7 +209,7 @@ async def test_required_entries_are_on_the_disk(
     """
     synced: list[int] = []
     on_disk(monkeypatch, Disk(sync=synced.append))
-    monkeypatch.setattr("hauberk_audit._writer.BOUNDS", Bounds(interval=3600))
+    monkeypatch.setattr("hauberk_audit.writing._writer.BOUNDS", Bounds(interval=3600))
     async with load(text) as guard:
         plugin_of(guard).flush()
         synced.clear()
@@ -404,9 +404,8 @@ def test_five_hosts_share_a_state_directory(state: Path) -> None:
 
 def test_import_brings_no_command_line() -> None:
     """The plugin imports neither click nor the verifier: ``hauberk run`` does not pay for them."""
-    program = (
-        "import sys, hauberk_audit; print([m for m in ('click', 'hauberk_audit._verify', 'mcp') if m in sys.modules])"
-    )
+    heavy = ("click", "hauberk_audit.verifying._verify", "mcp")
+    program = f"import sys, hauberk_audit; print([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 

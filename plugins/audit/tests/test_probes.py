@@ -14,12 +14,13 @@ from hauberk import doctor
 from hauberk.event import Event
 from hauberk.guard import Guard
 from hauberk.hookspecs import hookimpl
-from hauberk_audit import Audit, _custody
+from hauberk_audit import Audit
 from hauberk_audit._bounds import BOUNDS
-from hauberk_audit._chain import Chain
-from hauberk_audit._log import Log
 from hauberk_audit._probes import exposed
-from hauberk_audit._ratchet import Rung
+from hauberk_audit.writing import _custody
+from hauberk_audit.writing._chain import Chain
+from hauberk_audit.writing._log import Log
+from hauberk_audit.writing._ratchet import Rung
 
 SOUND = {"records_calls": "ok", "keeps_key_private": "ok", "keeps_log_private": "ok", "keeps_policies": "ok"}
 MANNERS = ["", "---\n[audit]\nrequired = true", '---\n[audit]\ndurability = "group"']

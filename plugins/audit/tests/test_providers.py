@@ -17,9 +17,9 @@ from plugins.audit.tests.test_commands import audit
 from hauberk import keys
 from hauberk.config import Config
 from hauberk.refusals import ConfigError, HauberkError, PluginError
-from hauberk_audit import _providers
-from hauberk_audit._providers import LocalKey, Sources, is_source, parse
-from hauberk_audit._verify import verify
+from hauberk_audit.sealing import _providers
+from hauberk_audit.sealing._providers import LocalKey, Sources, is_source, parse
+from hauberk_audit.verifying._verify import verify
 
 DATA = bytes(range(40))
 
@@ -309,7 +309,7 @@ def test_nothing_of_others_is_imported_before_it_is_asked_for() -> None:
     import subprocess
 
     code = (
-        "import sys, hauberk_audit, hauberk_audit._providers, hauberk_audit._sealer; "
+        "import sys, hauberk_audit, hauberk_audit.sealing._providers, hauberk_audit.sealing._sealer; "
         "print([name for name in ('keyring', 'cryptography', 'sqlcipher3') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True, timeout=30)

@@ -14,16 +14,16 @@ from plugins.audit.tests.logs import KEY, NOW
 
 from hauberk import files
 from hauberk.event import Event
-from hauberk_audit import _pruned
-from hauberk_audit._anchor import Anchor
-from hauberk_audit._chain import Chain
 from hauberk_audit._entry import render, rfc3339
-from hauberk_audit._follow import LogChanged
-from hauberk_audit._log import Log
-from hauberk_audit._note import Signer, Verifier
 from hauberk_audit._paths import closed, closed_files, packed, pruned_path, state_path, tree_path
-from hauberk_audit._pruned import Keep, Plan, cut_note, cut_of, details, execute, plan, sweep
-from hauberk_audit._verify import Report, Terms, load_checkpoints, verify
+from hauberk_audit.checkpoints import _pruned
+from hauberk_audit.checkpoints._follow import LogChanged
+from hauberk_audit.checkpoints._note import Signer, Verifier
+from hauberk_audit.checkpoints._pruned import Keep, Plan, cut_note, cut_of, details, execute, plan, sweep
+from hauberk_audit.verifying._anchor import Anchor
+from hauberk_audit.verifying._verify import Report, Terms, load_checkpoints, verify
+from hauberk_audit.writing._chain import Chain
+from hauberk_audit.writing._log import Log
 
 AGES = 100.0
 """Seconds between two entries."""

@@ -19,13 +19,13 @@ from hypothesis import strategies as st
 from plugins.audit.tests.written import NOON, by_time, entry, ids, parsed, rotate, time_text, write
 
 from hauberk.refusals import ConfigError
-from hauberk_audit._index import Unusable
-from hauberk_audit._index_files import index_path, take
-from hauberk_audit._lookup import Counts
 from hauberk_audit._paths import sibling
-from hauberk_audit._queries import Logs
-from hauberk_audit._query import FIELDS, Query, moment
-from hauberk_audit._reading import Found, Reader, time_of
+from hauberk_audit.queries._index import Unusable
+from hauberk_audit.queries._index_files import index_path, take
+from hauberk_audit.queries._lookup import Counts
+from hauberk_audit.queries._queries import Logs
+from hauberk_audit.queries._query import FIELDS, Query, moment
+from hauberk_audit.queries._reading import Found, Reader, time_of
 
 SECOND = 1_000_000
 

@@ -23,14 +23,14 @@ from plugins.audit.tests.written import by_time, entry, ids, line, rotate, write
 
 from hauberk import keys
 from hauberk.refusals import HauberkError
-from hauberk_audit import _asking, _query_commands
 from hauberk_audit._commands import audit as group
-from hauberk_audit._index_files import index_path, release, take
 from hauberk_audit._paths import closed
-from hauberk_audit._query import Query
-from hauberk_audit._query_commands import go_on
-from hauberk_audit._reading import Found, Reader
-from hauberk_audit._tail import Follower
+from hauberk_audit.queries import _asking, _query_commands
+from hauberk_audit.queries._index_files import index_path, release, take
+from hauberk_audit.queries._query import Query
+from hauberk_audit.queries._query_commands import go_on
+from hauberk_audit.queries._reading import Found, Reader
+from hauberk_audit.queries._tail import Follower
 
 pytestmark = pytest.mark.usefixtures("only_audit")
 Capture = pytest.CaptureFixture[str]

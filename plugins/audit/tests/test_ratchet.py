@@ -16,17 +16,18 @@ from hauberk import keys
 from hauberk.cli import main
 from hauberk.guard import Guard
 from hauberk.refusals import ConfigError, PluginError
-from hauberk_audit import _custody, _options, _ratchet
-from hauberk_audit._chain import FORMAT, GENESIS, Chain, read
-from hauberk_audit._custody import Roots
+from hauberk_audit import _options
 from hauberk_audit._entry import render
-from hauberk_audit._log import Disk, Log
 from hauberk_audit._paths import sibling, state_path
-from hauberk_audit._ratchet import Ladder, Root, Rung, first_root, named
-from hauberk_audit._reset import reset, status
-from hauberk_audit._rotation import Rotation, Rotator
-from hauberk_audit._state import State
-from hauberk_audit._verify import verify
+from hauberk_audit.verifying._verify import verify
+from hauberk_audit.writing import _custody, _ratchet
+from hauberk_audit.writing._chain import FORMAT, GENESIS, Chain, read
+from hauberk_audit.writing._custody import Roots
+from hauberk_audit.writing._log import Disk, Log
+from hauberk_audit.writing._ratchet import Ladder, Root, Rung, first_root, named
+from hauberk_audit.writing._reset import reset, status
+from hauberk_audit.writing._rotation import Rotation, Rotator
+from hauberk_audit.writing._state import State
 
 PRODUCTION = 'profile = "production"\nplugins.require = ["audit"]\n'
 Load = Callable[..., Guard]
@@ -80,7 +81,7 @@ def sealed(rung: Rung, sequence: int, prev: bytes, text: str = "forged") -> byte
 
 
 def test_each_step_is_one_way_and_named() -> None:
-    """Rungs and roots are derived forward by HKDF, and each has a key of its own (S3.7, X.10)."""
+    """Rungs and roots are derived forward by HKDF, and each has a key of its own (S2.32, S3.7, X.10)."""
     root = first_root(KEY)
     rung = root.first()
     assert rung.key == keys.derive(root.key, "audit-rung")
@@ -418,7 +419,7 @@ def test_state_that_was_put_together_is_not_believed(path: Path, roots: Roots) -
     state = State.take(state_path(path), None)
     assert state is not None
     with closing(state):
-        from hauberk_audit._state import Position
+        from hauberk_audit.writing._state import Position
 
         state.write(Position(sequence=99), Rung(keys.key_id(KEY), 1, 2, bytes(32)))
     assert found(path) == []

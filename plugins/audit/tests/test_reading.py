@@ -17,10 +17,10 @@ from plugins.audit.tests.written import by_time, entry, ids, line, parsed, rotat
 
 from hauberk.refusals import ConfigError, HauberkError
 from hauberk_audit._bounds import BOUNDS
-from hauberk_audit._packing import compress
-from hauberk_audit._parts import _BACK, LONGEST, Part
 from hauberk_audit._paths import closed
-from hauberk_audit._reading import Reader, entries, microseconds, parse, time_of
+from hauberk_audit.queries._parts import _BACK, LONGEST, Part
+from hauberk_audit.queries._reading import Reader, entries, microseconds, parse, time_of
+from hauberk_audit.writing._packing import compress
 
 
 @pytest.fixture

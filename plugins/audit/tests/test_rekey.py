@@ -15,19 +15,20 @@ from plugins.audit.tests.test_commands import audit
 
 from hauberk import advisory, files, keys
 from hauberk.refusals import ConfigError, HauberkError
-from hauberk_audit import _index_files, _recipients, _rekey
-from hauberk_audit._chain import Chain
 from hauberk_audit._entry import render
-from hauberk_audit._log import Log
-from hauberk_audit._opening import Opener
 from hauberk_audit._paths import closed_files, log_set, sibling, state_path
-from hauberk_audit._providers import KeyProvider, LocalKey
-from hauberk_audit._recipients import keys_path
-from hauberk_audit._rekey import Change, Done, rekey
-from hauberk_audit._reset import reset
-from hauberk_audit._rotation import Rotation, Rotator
-from hauberk_audit._sealer import sealing
-from hauberk_audit._verify import verify
+from hauberk_audit.queries import _index_files
+from hauberk_audit.sealing import _recipients, _rekey
+from hauberk_audit.sealing._opening import Opener
+from hauberk_audit.sealing._providers import KeyProvider, LocalKey
+from hauberk_audit.sealing._recipients import keys_path
+from hauberk_audit.sealing._rekey import Change, Done, rekey
+from hauberk_audit.sealing._sealer import sealing
+from hauberk_audit.verifying._verify import verify
+from hauberk_audit.writing._chain import Chain
+from hauberk_audit.writing._log import Log
+from hauberk_audit.writing._reset import reset
+from hauberk_audit.writing._rotation import Rotation, Rotator
 
 CHAIN_KEY = keys.derive(KEY, "test")
 OLD, NEW, THIRD = LocalKey(KEY), LocalKey(OTHER_KEY), LocalKey(KEY[::-1])

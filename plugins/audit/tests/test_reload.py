@@ -16,7 +16,7 @@ from hauberk.event import Event
 from hauberk.guard import Guard
 from hauberk.policy import Policy
 from hauberk.refusals import ConfigError
-from hauberk_audit._verify import verify
+from hauberk_audit.verifying._verify import verify
 
 
 def config(state: Path, text: str = "") -> Config:

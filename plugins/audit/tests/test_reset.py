@@ -14,8 +14,8 @@ from plugins.audit.tests.test_rotation import append, entries, open_log
 
 from hauberk import keys
 from hauberk_audit._paths import state_path
-from hauberk_audit._rotation import Rotation
-from hauberk_audit._verify import verify
+from hauberk_audit.verifying._verify import verify
+from hauberk_audit.writing._rotation import Rotation
 
 pytestmark = pytest.mark.usefixtures("only_audit")
 Capture = pytest.CaptureFixture[str]

@@ -18,16 +18,16 @@ from msgspec.structs import replace
 from plugins.audit.tests.logs import KEY, OTHER_KEY, event
 
 from hauberk.refusals import PluginError
-from hauberk_audit._chain import Chain
 from hauberk_audit._entry import render
-from hauberk_audit._log import Disk, Log
-from hauberk_audit._packing import Packer, compress
 from hauberk_audit._paths import closed, closed_files, state_path
-from hauberk_audit._ratchet import Rung
-from hauberk_audit._rotation import Rotation, Rotator
-from hauberk_audit._state import PAGE, SLOT, Position, State, decode, encode, seen
-from hauberk_audit._verify import verify
-from hauberk_audit._walk import Break
+from hauberk_audit.verifying._verify import verify
+from hauberk_audit.verifying._walk import Break
+from hauberk_audit.writing._chain import Chain
+from hauberk_audit.writing._log import Disk, Log
+from hauberk_audit.writing._packing import Packer, compress
+from hauberk_audit.writing._ratchet import Rung
+from hauberk_audit.writing._rotation import Rotation, Rotator
+from hauberk_audit.writing._state import PAGE, SLOT, Position, State, decode, encode, seen
 
 NEVER = Rotation(bytes=None)
 
@@ -160,7 +160,7 @@ def test_crash_in_a_rotation_is_gone_on_from(path: Path, step: str, monkeypatch:
 
 
 def _stops(step: str) -> Callable[[pytest.MonkeyPatch], None]:
-    rename, opened = Path.rename, "hauberk_audit._log.files.append_private"
+    rename, opened = Path.rename, "hauberk_audit.writing._log.files.append_private"
 
     def never(*_: Any) -> None:
         raise Stopped
@@ -176,7 +176,7 @@ def _stops(step: str) -> Callable[[pytest.MonkeyPatch], None]:
             case "after rename":
                 context.setattr(Path, "rename", late)
             case "before sync of the directory":
-                context.setattr("hauberk_audit._log.files.sync_directory", never)
+                context.setattr("hauberk_audit.writing._log.files.sync_directory", never)
             case _:
                 context.setattr(opened, never)
 

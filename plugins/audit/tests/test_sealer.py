@@ -16,14 +16,14 @@ from plugins.audit.tests.logs import KEY, OTHER_KEY, event
 
 from hauberk import files
 from hauberk.refusals import ConfigError, HauberkError, PluginError
-from hauberk_audit import _recipients, _sealer
 from hauberk_audit._bounds import Bounds
 from hauberk_audit._entry import render
-from hauberk_audit._opening import Opener
-from hauberk_audit._providers import KeyProvider, LocalKey
-from hauberk_audit._recipients import keys_path
-from hauberk_audit._sealer import Sealer, sealing
-from hauberk_audit._sealing import NONCE
+from hauberk_audit.sealing import _recipients, _sealer
+from hauberk_audit.sealing._opening import Opener
+from hauberk_audit.sealing._providers import KeyProvider, LocalKey
+from hauberk_audit.sealing._recipients import keys_path
+from hauberk_audit.sealing._sealer import Sealer, sealing
+from hauberk_audit.sealing._sealing import NONCE
 
 HOST, OTHER = LocalKey(KEY), LocalKey(OTHER_KEY)
 INTEGRITY = b',"integrity":{}}'

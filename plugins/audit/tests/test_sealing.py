@@ -22,10 +22,10 @@ from plugins.audit.tests.logs import KEY, OTHER_KEY, event
 
 from hauberk import keys
 from hauberk.refusals import HauberkError
-from hauberk_audit._chain import GENESIS, Chain
 from hauberk_audit._entry import render
-from hauberk_audit._providers import LocalKey
-from hauberk_audit._sealing import Cipher, DataKey, is_sealed, key_of, seal, unseal
+from hauberk_audit.sealing._providers import LocalKey
+from hauberk_audit.sealing._sealing import Cipher, DataKey, is_sealed, key_of, seal, unseal
+from hauberk_audit.writing._chain import GENESIS, Chain
 
 NAME = "0123456789abcdef"
 NONCE = bytes(range(12))

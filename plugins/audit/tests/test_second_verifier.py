@@ -23,18 +23,18 @@ from plugins.audit.tests.conftest import Load
 from plugins.audit.tests.logs import KEY, OTHER_KEY, event, stream
 
 from hauberk import keys
-from hauberk_audit import _custody
-from hauberk_audit._chain import GENESIS, Chain
-from hauberk_audit._custody import Roots
 from hauberk_audit._entry import render
-from hauberk_audit._log import Log
-from hauberk_audit._packing import compress
 from hauberk_audit._paths import closed_files, state_path
-from hauberk_audit._providers import LocalKey
-from hauberk_audit._ratchet import Ladder
-from hauberk_audit._rotation import Rotation, Rotator
-from hauberk_audit._sealer import sealing
-from hauberk_audit._verify import verify
+from hauberk_audit.sealing._providers import LocalKey
+from hauberk_audit.sealing._sealer import sealing
+from hauberk_audit.verifying._verify import verify
+from hauberk_audit.writing import _custody
+from hauberk_audit.writing._chain import GENESIS, Chain
+from hauberk_audit.writing._custody import Roots
+from hauberk_audit.writing._log import Log
+from hauberk_audit.writing._packing import compress
+from hauberk_audit.writing._ratchet import Ladder
+from hauberk_audit.writing._rotation import Rotation, Rotator
 
 ROOT: Final = Path(__file__).parents[3]
 SCRIPT: Final = ROOT / "contrib" / "verify-audit.js"

@@ -13,10 +13,10 @@ from plugins.audit.tests.logs import KEY, NOW
 
 from hauberk import keys
 from hauberk.event import Event
-from hauberk_audit._chain import GENESIS, Chain
 from hauberk_audit._entry import render, rfc3339
-from hauberk_audit._heartbeat import Heartbeat
-from hauberk_audit._verify import Terms, verify
+from hauberk_audit.verifying._verify import Terms, verify
+from hauberk_audit.writing._chain import GENESIS, Chain
+from hauberk_audit.writing._heartbeat import Heartbeat
 
 Found = tuple[str, int]
 

@@ -24,13 +24,13 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from hauberk.refusals import ConfigError, PluginError
-from hauberk_audit import _reach, _sinks
 from hauberk_audit._bounds import BOUNDS
-from hauberk_audit._checkpoint import Checkpoint
-from hauberk_audit._note import Signer, check_signed, parse
-from hauberk_audit._reach import Place, within
-from hauberk_audit._sinks import FileSink, Setting, SinkError, make
-from hauberk_audit._tree import Growth, Tree, consistent, leaf_hash
+from hauberk_audit.checkpoints import _reach, _sinks
+from hauberk_audit.checkpoints._checkpoint import Checkpoint
+from hauberk_audit.checkpoints._note import Signer, check_signed, parse
+from hauberk_audit.checkpoints._reach import Place, within
+from hauberk_audit.checkpoints._sinks import FileSink, Setting, SinkError, make
+from hauberk_audit.checkpoints._tree import Growth, Tree, consistent, leaf_hash
 
 SIGNER = Signer("example.com/log", bytes(range(32)))
 WITNESS = Signer("witness.example/w", bytes(range(1, 33)))
@@ -344,7 +344,7 @@ def test_collector_that_never_answers_is_given_up(
     setting: Setting, certificates: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A collector that sends a byte now and then does not keep the thread for ever."""
-    from hauberk_audit import _https
+    from hauberk_audit.checkpoints import _https
 
     hung_up = threading.Event()
     hang_up = _https._hang_up
@@ -531,7 +531,7 @@ def entry(scheme: str, target: str, package: str = "hauberk-kms") -> Any:
 def test_package_brings_a_sink(brought: dict[str, list[Any]], monkeypatch: pytest.MonkeyPatch) -> None:
     """An entry point of the group makes a sink for its scheme; the interface is open."""
     monkeypatch.setattr(_sinks, "Kept", Kept, raising=False)
-    brought["kms"] = [entry("kms", "hauberk_audit._sinks:Kept")]
+    brought["kms"] = [entry("kms", "hauberk_audit.checkpoints._sinks:Kept")]
     sink = make("kms:alias/audit", Setting())
     assert isinstance(sink, Kept)
     assert sink.url == "kms:alias/audit"
@@ -560,7 +560,7 @@ def test_production_takes_locked_packages_alone(brought: dict[str, list[Any]], m
     brought["kms"] = [entry("kms", "no_such_module:Kept")]
     with pytest.raises(PluginError, match="no plugin that is required"):
         make("kms:x", Setting(packages=frozenset({"hauberk-audit"})))
-    brought["kms"] = [entry("kms", "hauberk_audit._sinks:Kept")]
+    brought["kms"] = [entry("kms", "hauberk_audit.checkpoints._sinks:Kept")]
     assert isinstance(make("kms:x", Setting(packages=frozenset({"hauberk-kms"}))), Kept)
 
 

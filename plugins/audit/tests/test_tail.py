@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from plugins.audit.tests.written import entry, rotate, write
 
-from hauberk_audit._packing import compress
 from hauberk_audit._paths import closed_files, log_set, sibling
-from hauberk_audit._reading import Reader
-from hauberk_audit._tail import Follower
+from hauberk_audit.queries._reading import Reader
+from hauberk_audit.queries._tail import Follower
+from hauberk_audit.writing._packing import compress
 
 
 @pytest.fixture

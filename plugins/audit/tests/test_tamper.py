@@ -18,13 +18,13 @@ import pytest
 from plugins.audit.tests.logs import KEY, NOW, OTHER_KEY, Found, breaks, chain, event
 
 from hauberk.event import Event
-from hauberk_audit._chain import GENESIS, Chain
 from hauberk_audit._entry import render
-from hauberk_audit._log import Log
-from hauberk_audit._packing import compress
-from hauberk_audit._ratchet import first_root
-from hauberk_audit._rotation import Rotation, Rotator
-from hauberk_audit._verify import verify
+from hauberk_audit.verifying._verify import verify
+from hauberk_audit.writing._chain import GENESIS, Chain
+from hauberk_audit.writing._log import Log
+from hauberk_audit.writing._packing import compress
+from hauberk_audit.writing._ratchet import first_root
+from hauberk_audit.writing._rotation import Rotation, Rotator
 
 Lines = list[bytes]
 CAFE: Final = unicodedata.normalize("NFC", "café")

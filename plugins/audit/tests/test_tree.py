@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hauberk_audit._tree import EMPTY, Growth, Tree, consistent, leaf_hash, node_hash
+from hauberk_audit.checkpoints._tree import EMPTY, Growth, Tree, consistent, leaf_hash, node_hash
 
 LEAVES = [bytes.fromhex(text) for text in (
     "", "00", "10", "2021", "3031", "40414243", "5051525354555657", "606162636465666768696a6b6c6d6e6f",

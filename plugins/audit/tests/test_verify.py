@@ -14,7 +14,7 @@ from plugins.audit.tests.logs import KEY, breaks, chain, stream
 
 from hauberk.refusals import ConfigError
 from hauberk_audit._bounds import BOUNDS
-from hauberk_audit._verify import verify
+from hauberk_audit.verifying._verify import verify
 
 GOOD = chain(10)
 TWIN = chain(10, text="y")

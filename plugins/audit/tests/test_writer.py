@@ -15,12 +15,12 @@ from hypothesis import strategies as st
 
 from hauberk.event import Event
 from hauberk.refusals import PluginError
-from hauberk_audit import _writer
 from hauberk_audit._bounds import BOUNDS, Bounds
-from hauberk_audit._chain import Chain
-from hauberk_audit._log import Disk, Log
-from hauberk_audit._verify import verify
-from hauberk_audit._writer import Durability, Writer
+from hauberk_audit.verifying._verify import verify
+from hauberk_audit.writing import _writer
+from hauberk_audit.writing._chain import Chain
+from hauberk_audit.writing._log import Disk, Log
+from hauberk_audit.writing._writer import Durability, Writer
 
 KEY = bytes(range(7, 39))
 PATIENCE = 30

@@ -9,9 +9,9 @@ from typing import Any
 
 import orjson
 
-from hauberk_audit._packing import compress
 from hauberk_audit._paths import closed, closed_files
-from hauberk_audit._reading import microseconds
+from hauberk_audit.queries._reading import microseconds
+from hauberk_audit.writing._packing import compress
 
 NOON = 1_760_011_200_000_000
 """2025-10-09T12:00:00Z, in microseconds since 1970."""

@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from hauberk_audit._plugin import Audit
-from hauberk_audit._providers import KeyProvider
+from hauberk_audit.sealing._providers import KeyProvider
 
 __all__ = ["Audit", "KeyProvider"]

@@ -9,16 +9,17 @@ import click
 from hauberk import keys
 from hauberk.cli.options import HELP
 from hauberk.refusals import ConfigError
-from hauberk_audit import _checkpoint_keys, _options
-from hauberk_audit._chain_commands import chain
-from hauberk_audit._custody import make
-from hauberk_audit._encryption import key_source, sources
+from hauberk_audit import _options
 from hauberk_audit._entry import visible
 from hauberk_audit._places import configuration, keyed, places
-from hauberk_audit._prune_command import prune_command
-from hauberk_audit._query_commands import COMMANDS as QUERIES
-from hauberk_audit._rekey_command import rekey_command
-from hauberk_audit._verify_command import verify_command
+from hauberk_audit.checkpoints import _checkpoint_keys
+from hauberk_audit.checkpoints._prune_command import prune_command
+from hauberk_audit.queries._query_commands import COMMANDS as QUERIES
+from hauberk_audit.sealing._encryption import key_source, sources
+from hauberk_audit.sealing._rekey_command import rekey_command
+from hauberk_audit.verifying._verify_command import verify_command
+from hauberk_audit.writing._chain_commands import chain
+from hauberk_audit.writing._custody import make
 
 
 @click.group("audit", context_settings=HELP)

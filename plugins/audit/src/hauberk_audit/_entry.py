@@ -22,7 +22,7 @@ import orjson
 
 from hauberk.event import Event
 from hauberk_audit._bounds import BOUNDS
-from hauberk_audit._chain import FORMAT
+from hauberk_audit.writing._chain import FORMAT
 
 _STRICT: Final = orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_PASSTHROUGH_SUBCLASS
 _YEAR_10000: Final = 253_402_300_800

@@ -10,8 +10,8 @@ import msgspec
 
 from hauberk.event import Event
 from hauberk.schema import DIALECT, described
-from hauberk_audit._chain import FORMAT
 from hauberk_audit._entry import Row
+from hauberk_audit.writing._chain import FORMAT
 
 FILE: Final = "entry.schema.json"
 """Its name in this package."""

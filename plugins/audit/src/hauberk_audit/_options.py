@@ -10,13 +10,13 @@ import msgspec
 
 from hauberk import config, files, keys
 from hauberk.refusals import ConfigError
-from hauberk_audit._chain import Chain
-from hauberk_audit._checkpoint_options import Checkpoints
-from hauberk_audit._custody import Signing, load
-from hauberk_audit._encryption import Encryption, sources
-from hauberk_audit._providers import KeyPlace, KeySource, place_of
-from hauberk_audit._rotation import Rotation
-from hauberk_audit._writer import Durability
+from hauberk_audit.checkpoints._checkpoint_options import Checkpoints
+from hauberk_audit.sealing._encryption import Encryption, sources
+from hauberk_audit.sealing._providers import KeyPlace, KeySource, place_of
+from hauberk_audit.writing._chain import Chain
+from hauberk_audit.writing._custody import Signing, load
+from hauberk_audit.writing._rotation import Rotation
+from hauberk_audit.writing._writer import Durability
 
 Required = bool | Literal["both"]
 _LOOSE_TO_STRICT: Final = (False, True, "both")
@@ -54,6 +54,10 @@ class Options(config.Options, frozen=True, kw_only=True):
     """Who gets signed checkpoints of the log."""
     encryption: Encryption = Encryption()
     """Whether the log is encrypted at rest, and with whose keys."""
+    arguments: dict[str, tuple[str, ...]] = msgspec.field(default_factory=dict)
+    """Arguments of calls that are recorded in clear, by ``"server/tool"`` (``*`` and ``?`` stand for any). Of all
+    others only a digest and their size are in the log.
+    """
 
     def __post_init__(self) -> None:
         if self.key is not None and self.key_file is not None:

@@ -12,11 +12,12 @@ import click
 from hauberk.cli.options import configured
 from hauberk.config import Config
 from hauberk.refusals import HauberkError
-from hauberk_audit import _encryption, _options
+from hauberk_audit import _options
 from hauberk_audit._entry import visible
-from hauberk_audit._opening import Opener
-from hauberk_audit._providers import KeyPlace
-from hauberk_audit._recipients import keys_path
+from hauberk_audit.sealing import _encryption
+from hauberk_audit.sealing._opening import Opener
+from hauberk_audit.sealing._providers import KeyPlace
+from hauberk_audit.sealing._recipients import keys_path
 
 F = TypeVar("F", bound=Callable[..., Any])
 

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Awaitable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Self, cast
 
 from msgspec.structs import replace
 
@@ -14,15 +14,16 @@ from hauberk.event import Event, Severity
 from hauberk.hookspecs import hookimpl
 from hauberk.layers import Layer
 from hauberk.refusals import PluginError
-from hauberk_audit import _encryption, _options
-from hauberk_audit._care import Care
-from hauberk_audit._custody import key_id
+from hauberk_audit import _options
 from hauberk_audit._entry import render
-from hauberk_audit._log import Log
-from hauberk_audit._opened import opened
-from hauberk_audit._rotation import Rotator
-from hauberk_audit._writer import Durability, Writer
+from hauberk_audit.checkpoints._care import Care
 from hauberk_audit.policies._keeper import LOADED, Keeper
+from hauberk_audit.sealing import _encryption
+from hauberk_audit.writing._custody import key_id
+from hauberk_audit.writing._log import Log
+from hauberk_audit.writing._opened import opened
+from hauberk_audit.writing._rotation import Rotator
+from hauberk_audit.writing._writer import Durability, Writer
 
 if TYPE_CHECKING:
     import click
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from hauberk.policy import GuardView
     from hauberk.probe import Probe
     from hauberk.signatures import Signed
-    from hauberk_audit._opening import Opener
+    from hauberk_audit.sealing._opening import Opener
 
 logger = logging.getLogger("hauberk.audit")
 
@@ -43,6 +44,14 @@ class Audit:
     layer = Layer.ADMIT
     Options = _options.Options
     safe_default = _options.Options()
+
+    def __new__(cls, options: _options.Options, guard: GuardView) -> Self:  # noqa: ARG004 - as `__init__`
+        """Give a log that sees calls only where the policy names arguments of them."""
+        if cls is not Audit or not options.arguments:
+            return super().__new__(cls)
+        from hauberk_audit._naming import Naming
+
+        return cast("Self", super().__new__(Naming))
 
     def __init__(self, options: _options.Options, guard: GuardView) -> None:
         """Settle where the log is; nothing is opened, made or read before `open`."""
@@ -171,7 +180,7 @@ class Audit:
 
     def opener(self) -> Opener:
         """Return what opens the entries of the log, with the keys of the configuration that are at hand."""
-        from hauberk_audit._opening import Opener
+        from hauberk_audit.sealing._opening import Opener
 
         return Opener(_encryption.at_hand(self.encryption, self._guard.config).providers)
 
@@ -189,8 +198,8 @@ class Audit:
 
     def probes(self) -> list[Probe]:
         """Return what shows that the log is live, and that policies and checkpoints are kept."""
-        from hauberk_audit._anchor_probes import anchor_probes  # in development a host starts without them
         from hauberk_audit._probes import probes
+        from hauberk_audit.checkpoints._anchor_probes import anchor_probes  # in development a host starts without them
         from hauberk_audit.policies._probes import probes as of_policies
 
         return [*probes(self), *of_policies(self._guard, self._keeper), *anchor_probes(self._care, self.flush)]

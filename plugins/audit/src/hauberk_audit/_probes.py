@@ -15,16 +15,16 @@ from hauberk.event import Event
 from hauberk.probe import Probe, call, client
 from hauberk.refusals import HauberkError
 from hauberk_audit._bounds import BOUNDS
-from hauberk_audit._chain import Chain, read
-from hauberk_audit._custody import load
 from hauberk_audit._paths import closed_files
-from hauberk_audit._providers import KeyPlace
-from hauberk_audit._ratchet import Rung, named
-from hauberk_audit._sealing import is_sealed
+from hauberk_audit.sealing._providers import KeyPlace
+from hauberk_audit.sealing._sealing import is_sealed
+from hauberk_audit.writing._chain import Chain, read
+from hauberk_audit.writing._custody import load
+from hauberk_audit.writing._ratchet import Rung, named
 
 if TYPE_CHECKING:
-    from hauberk_audit._opening import Opener
     from hauberk_audit._plugin import Audit
+    from hauberk_audit.sealing._opening import Opener
 
 _SEALED: Final = "hauberk-doctor-sealed"
 """A tool."""

@@ -12,10 +12,10 @@ from typing import NamedTuple
 
 from hauberk.refusals import ConfigError
 from hauberk_audit._paths import log_set
-from hauberk_audit._reading import Reader
 from hauberk_audit.policies._history import History
 from hauberk_audit.policies._keeper import LOADED
 from hauberk_audit.policies._rows import Row, faults
+from hauberk_audit.queries._reading import Reader
 
 
 class Anchor(NamedTuple):

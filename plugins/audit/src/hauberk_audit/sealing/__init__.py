@@ -1,0 +1,1 @@
+"""A log that is encrypted at rest, and the keys for it."""

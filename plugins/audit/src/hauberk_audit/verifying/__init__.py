@@ -1,0 +1,1 @@
+"""Whether logs are what was written."""

@@ -1,0 +1,321 @@
+"""Read logs, and report each place where one is not what its writer wrote.
+
+The rules:
+
+1. A log is its closed files, the oldest first, and the one that is written: one chain through all of them
+   (`verifying._walk`), and none is missing.
+2. A log that ends before the state beside it says lost its end. Without that state, or if both were put back to an
+   older pair, what was cut from the end cannot be missed: nothing else says how long the log was.
+3. A log without any line is reported as nothing to verify, never as whole.
+4. The first files of a log may be missing if it says itself that they were let go (`checkpoints._pruned`).
+5. With checkpoints that were kept elsewhere, what is read is compared with them (`verifying._anchor`). Without the
+   key of the log that is all that is done, and what no checkpoint covers is not verified.
+"""
+
+from __future__ import annotations
+
+import gzip
+import os
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Final, NamedTuple, final
+
+import msgspec
+
+from hauberk.refusals import ConfigError
+from hauberk_audit._bounds import BOUNDS
+from hauberk_audit._entry import rfc3339
+from hauberk_audit._paths import closed, closed_files, log_set, state_path
+from hauberk_audit.verifying._anchor import Anchor
+from hauberk_audit.verifying._claims import Claim, Count
+from hauberk_audit.verifying._lines import Lines, first_line, open_log
+from hauberk_audit.verifying._silence import Silence
+from hauberk_audit.verifying._walk import Break, Walk
+from hauberk_audit.writing._chain import read
+from hauberk_audit.writing._ratchet import Ladder
+from hauberk_audit.writing._state import Position, Seen, seen
+
+_MISSING: Final = (Break("missing", 0, "it is gone, and a log with a higher number is there"),)
+
+
+class Checked(msgspec.Struct, frozen=True):
+    """One log, read to its end."""
+
+    file: str
+    entries: int
+    """Signed lines."""
+    lines: int
+    last: int
+    """The number of its last entry."""
+    breaks: int
+
+
+class LetGo(msgspec.Struct, frozen=True):
+    """Entries that are missing from the beginning of a log, and were to go."""
+
+    file: str
+    """The log."""
+    entries: int
+    """How many: the number of the last of them."""
+    said: int
+    """The number of the entry that says so; 0 where a checkpoint does."""
+
+
+class Report(msgspec.Struct):
+    """What the logs are."""
+
+    key_id: str
+    """Empty if they were compared with checkpoints alone."""
+    logs: list[Checked] = []
+    breaks: list[Break] = []
+    """The first of them (`Bounds.breaks`)."""
+    broken: int = 0
+    """How many there are."""
+    anchored: bool = False
+    """Whether something outside the logs says how long they are."""
+    checkpoints: int = 0
+    """How many are trusted."""
+    covered: int = 0
+    """Entries up to the last checkpoint of each log."""
+    newest: str = ""
+    """When the newest checkpoint was made that a log bears out (RFC 3339)."""
+    uncovered: list[str] = []
+    """Logs of which there is no checkpoint."""
+    let_go: list[LetGo] = []
+    unheard: list[str] = []
+    """Logs of which it cannot be told whether they were silent, and it was asked."""
+
+    @property
+    def entries(self) -> int:
+        """How many signed entries were read."""
+        return sum(log.entries for log in self.logs)
+
+    @property
+    def empty(self) -> list[str]:
+        """The logs without any line."""
+        return [log.file for log in self.logs if not log.lines and not log.breaks and not log.last]
+
+    @property
+    def status(self) -> int:
+        """0: whole; 1: broken; 2: there is a log with nothing to verify, or none at all."""
+        if self.broken:
+            return 1
+        unverified = self.unheard or (self.uncovered and not self.key_id)
+        return 2 if self.empty or unverified or not self.logs else 0
+
+
+class Terms(NamedTuple):
+    """What logs are verified by, beside their key."""
+
+    anchor: Anchor | None = None
+    """Checkpoints of them."""
+    silence: float | None = None
+    """Seconds for which a host that runs may write nothing."""
+    now: float = 0.0
+    """Until when the logs go (seconds since 1970)."""
+    bad: tuple[tuple[Break, Path], ...] = ()
+    """What is wrong with the checkpoints themselves, and with which file of them."""
+
+
+def verify(
+    paths: Iterable[Path],
+    key: bytes | None,
+    terms: Terms = Terms(),  # noqa: B008 - immutable
+    *,
+    progress: Callable[[int], None] | None = None,
+) -> Report:
+    """Read logs and return what is wrong with them.
+
+    Args:
+        paths: Logs, each with its numbered siblings, and directories of logs.
+        key: The initial key (32 bytes); without it they are compared with checkpoints, and no more.
+        terms: What else they are verified by.
+        progress: Is told how many bytes were read.
+
+    Raises:
+        ConfigError: A path is nothing that can be read.
+        OSError: The disk failed.
+    """
+    ladder = None if key is None else Ladder(key)
+    report = Report("" if ladder is None else ladder.plain.key_id.decode())
+    for found, name in terms.bad:
+        _add(report, found, name)
+    begun: dict[bytes, Path] = {}
+    anchor = terms.anchor
+    for path in dict.fromkeys(log for name in paths for log in _logs(name, anchor)):
+        _Log(path, ladder, terms, report, begun, progress).verify()
+    if anchor is not None:
+        anchor.missing(lambda found, name: _add(report, found, name))
+        report.anchored, report.checkpoints, report.covered = True, anchor.count, anchor.covered
+        report.newest, report.uncovered = rfc3339(anchor.newest) if anchor.newest else "", anchor.uncovered
+    return report
+
+
+def _logs(name: Path, anchor: Anchor | None) -> list[Path]:
+    """Return the logs that a path stands for; where there are none, their checkpoints say what is missing."""
+    try:
+        return log_set(name)
+    except ConfigError:
+        if anchor is None or not anchor.count:
+            raise
+        return []
+
+
+def load_checkpoints(anchor: Anchor, path: Path, report: Callable[[Break, Path], None]) -> None:
+    """Take in the checkpoints of a file.
+
+    Raises:
+        ConfigError: It cannot be read.
+    """
+    lines = Lines(open_log(path), None, packed=path.suffix == ".gz")
+    try:
+        anchor.load(path, lines, report)
+    finally:
+        lines.close()
+
+
+@final
+class _Log:
+    """One log that is verified."""
+
+    def __init__(
+        self,
+        path: Path,
+        ladder: Ladder | None,
+        terms: Terms,
+        report: Report,
+        begun: dict[bytes, Path],
+        progress: Callable[[int], None] | None,
+    ) -> None:
+        self._path: Final = path
+        self._ladder: Final = ladder
+        self._report: Final = report
+        self._begun: Final = begun
+        self._progress: Final = progress
+        self._walk: Final = Count() if ladder is None else Walk(ladder)
+        self._anchored: Final = None if terms.anchor is None else terms.anchor.of(path)
+        self._silence: Final = None if terms.silence is None else Silence(terms.silence, terms.now)
+        self._claim: Final = Claim(self._walk)
+
+    def verify(self) -> None:
+        """Read the files of the log, and add what is wrong with them to the report."""
+        state = None if self._ladder is None else _state_of(self._path, self._ladder)
+        self._walk.mark = 0 if state is None else state.at.sequence
+        files, gone = self._begin(_files_of(self._path))
+        for place, name in enumerate(files):
+            before, entries, self._walk.lines = self._report.broken, self._walk.entries, 0
+            last = place == len(files) - 1
+            if os.path.lexists(name):
+                self._read(name, last=last)
+            elif not (last and place and state is not None and self._is_new(state)):
+                self._add(_MISSING, name)
+            if place == 0:
+                self._compare_beginning(name)
+            if last:
+                self._end(name, state, gone)
+            walk = self._walk
+            self._report.logs.append(
+                Checked(str(name), walk.entries - entries, walk.lines, walk.sequence, self._report.broken - before)
+            )
+
+    def _begin(self, files: list[Path]) -> tuple[list[Path], list[Path]]:
+        """Return the files of the log from the first on that is there, and those before it."""
+        first = next((place for place, name in enumerate(files[:-1]) if os.path.lexists(name)), 0)
+        entry = read(first_line(files[first])) if first else None
+        if entry is None or entry.sequence == 1:
+            return files, []
+        self._walk.begin(entry)
+        self._claim.before, self._claim.hash = entry.sequence - 1, entry.prev_hash.decode()
+        return files[first:], files[:first]
+
+    def _read(self, name: Path, *, last: bool) -> None:
+        lines = Lines(open_log(name), self._progress, packed=name.suffix == ".gz")
+        try:
+            self._add(_breaks(self._tapped(lines), lines, self._walk, last=last), name)
+        finally:
+            lines.close()
+        if self._silence is not None:
+            self._add(self._silence.found, name)
+
+    def _tapped(self, lines: Iterable[bytes]) -> Iterable[bytes]:
+        """Return the lines of a file, past all who look at them."""
+        if self._claim.before:
+            lines = self._claim.through(lines)
+        if self._anchored is not None:
+            lines = self._anchored.through(lines)
+        return lines if self._silence is None else self._silence.through(lines)
+
+    def _is_new(self, state: Seen) -> bool:
+        """Whether the last file of the log need not be there: the one before it was closed, and it was not begun."""
+        return not state.fault and state.at.sequence <= self._walk.sequence
+
+    def _compare_beginning(self, name: Path) -> None:
+        first = self._walk.first
+        twin = self._begun.setdefault(first, self._path) if first else self._path
+        if twin != self._path:
+            self._add([Break("copied", 1, f"it begins as {str(twin)!r} does", 1)], name)
+
+    def _end(self, name: Path, state: Seen | None, gone: list[Path]) -> None:
+        if state is not None and self._ladder is not None and _is_believed(state, self._ladder):
+            self._add(_behind(self._walk, state.at), name)
+        if self._anchored is not None:
+            self._add(self._anchored.end(), self._path)
+        if self._silence is not None:
+            self._add(self._silence.end(), name)
+            self._report.unheard += [str(self._path)] if self._silence.unheard else []
+        before, said = self._claim.before, self._claim.said
+        if not before:
+            return
+        if said if self._ladder is not None else self._anchored is not None and self._anchored.proves(before):
+            self._report.let_go.append(LetGo(str(self._path), before, said))
+            return
+        for one in gone:
+            self._add(_MISSING, one)
+
+    def _add(self, found: Iterable[Break], name: Path) -> None:
+        for one in found:
+            _add(self._report, one, name)
+
+
+def _state_of(path: Path, ladder: Ladder) -> Seen:
+    """Return what the state of a log says; read before its log, so a log that is being written is never behind it."""
+    found = seen(state_path(path), ladder.plain.state_key)
+    return seen(state_path(path), None) if found.fault == "corrupt" else found
+
+
+def _is_believed(state: Seen, ladder: Ladder) -> bool:
+    return not state.fault and (state.rung is None or ladder.rung(state.rung.name) == state.rung)
+
+
+def _add(report: Report, found: Break, path: Path) -> None:
+    report.broken += 1
+    if len(report.breaks) < BOUNDS.breaks:
+        report.breaks.append(msgspec.structs.replace(found, file=str(path)))
+
+
+def _files_of(path: Path) -> list[Path]:
+    """Return the files of a log, the oldest first, those that are missing among them included."""
+    there = closed_files(path)
+    return [*(there.get(number, closed(path, number)) for number in range(1, max(there, default=0) + 1)), path]
+
+
+def _behind(walk: Walk | Count, state: Position) -> Iterator[Break]:
+    """Yield what a log lost since its state was written."""
+    if state.sequence > walk.sequence:
+        which = f"entries {walk.sequence + 1} to {state.sequence} are gone from its end"
+        yield Break("truncated", 0, f"{which}, as the state beside it says", state.sequence)
+    elif walk.marked and walk.marked.decode() != state.hash:
+        which = f"its entry {state.sequence} is another one than the state beside it says"
+        yield Break("rewritten", 0, which, state.sequence)
+
+
+def _breaks(tapped: Iterable[bytes], lines: Lines, walk: Walk | Count, *, last: bool) -> Iterator[Break]:
+    try:
+        yield from walk.feed(tapped)
+        walk.lines = walk.line
+        yield from walk.finish(torn=bool(lines.rest))
+        if not last:
+            yield from walk.turn()
+    except (EOFError, zlib.error, gzip.BadGzipFile):
+        yield Break("edited", walk.line + 1, "what follows cannot be decompressed")

@@ -1,0 +1,341 @@
+"""The thread that writes a log, so that no event loop waits for a disk.
+
+The rules:
+
+1. Events are written in the order in which they are given, whoever gives them. What is given while the disk is busy is
+   written together when it is free (group commit): one write and one sync, however many wait.
+2. Who waits is told of the very events that were given: they are recorded, or they are not and will not be.
+3. An error of the disk loses what was to be written with it, and is said to those who wait; where nobody does, to who
+   gives the next event. The log goes on when the disk does (`writing._log`).
+4. How much may wait is bounded; beyond it nothing is taken. A disk that hangs fills no memory.
+5. Where nobody waits, events linger for company, and what is written is synced every `BOUNDS.interval`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Final, Literal, NamedTuple, Self, final
+
+from hauberk.event import Event
+from hauberk.refusals import PluginError
+from hauberk_audit._bounds import BOUNDS
+from hauberk_audit._entry import render
+from hauberk_audit.writing._log import Log
+from hauberk_audit.writing._packing import Packer
+from hauberk_audit.writing._reached import Reached
+
+Durability = Literal["event", "group", "interval"]
+
+
+class _Waiter(NamedTuple):
+    """Somebody who waits until events are recorded: those after one number, up to another."""
+
+    after: int
+    upto: int
+    loop: asyncio.AbstractEventLoop
+    future: asyncio.Future[None]
+
+
+@final
+class Writer:
+    """The one writer of one log; several plugins of one host may share it over a reload."""
+
+    def __init__(self, log: Log, *, compress: bool = False, clock: Callable[[], float] = time.monotonic) -> None:
+        """Take a log that is open.
+
+        Args:
+            log: The log.
+            compress: Whether files of it that are closed are compressed.
+            clock: Seconds that only go on.
+        """
+        self.log: Final = log
+        self._clock: Final = clock
+        self.wrote = clock()
+        """When an entry was written last, by the clock."""
+        self._packer: Final = Packer(compress=compress)
+        self._state: Final = threading.Condition()
+        self._disk: Final = threading.Lock()
+        """Held while the log is written; never taken while ``_state`` is held by the thread."""
+        self._fresh: Final[deque[Event]] = deque()
+        """Events that are given and not counted yet: taking one is all that a call pays for."""
+        self._bodies: list[bytes] = []
+        """Entries for the thread. They are made by who gives them: what two threads touch is slow for both."""
+        self._not_taken: PluginError | None = None
+        self._given = 0
+        self._settled = 0
+        """How many events are recorded, or lost."""
+        self._claimed = 0
+        """How many events somebody has asked about."""
+        self._losses: Final[deque[tuple[range, PluginError]]] = deque(maxlen=BOUNDS.losses)
+        self._waiters: list[_Waiter] = []
+        self._error: PluginError | None = None
+        """Of events that nobody waited for, until somebody is told."""
+        self._due = False
+        self._closing = False
+        self._dirty = False
+        self._timer: asyncio.TimerHandle | asyncio.Handle | None = None
+        self._users: Final[list[Durability]] = []
+        self._thread = threading.Thread(target=self._run, name="hauberk-audit", daemon=True)
+        self._thread.start()
+
+    # --- users ---
+
+    def share(self, durability: Durability) -> Self:
+        """Take one more user; the log is synced as the strictest of them wants."""
+        with self._state:
+            self._users.append(durability)
+            self._set_sync()
+        return self
+
+    def leave(self, durability: Durability) -> None:
+        """Let one user go; the last one closes the log.
+
+        Raises:
+            PluginError: What waited could not be written.
+            OSError: The disk failed.
+        """
+        if self._users:
+            with self._state:
+                self._users.remove(durability)
+                self._set_sync()
+        try:
+            self.flush()
+        finally:
+            if not self._users:
+                self._close()
+
+    def _set_sync(self) -> None:
+        self.log.sync = any(durability != "interval" for durability in self._users)
+
+    # --- events ---
+
+    def put(self, event: Event, durability: Durability) -> None:
+        """Take an event.
+
+        Raises:
+            PluginError: It is not recorded, or with ``interval`` those before it are not.
+        """
+        if durability == "event":
+            self._write_now(event)
+            return
+        fresh = self._fresh
+        fresh.append(event)
+        if len(fresh) >= BOUNDS.batch:
+            self._wake()
+        elif self._timer is None:
+            self._timer = self._later(BOUNDS.linger if durability == "interval" else None)
+        if self._error is not None and durability == "interval":
+            self._raise()
+
+    def settled(self) -> asyncio.Future[None] | None:
+        """Return None if all that was given is recorded, else what is to be awaited.
+
+        Raises:
+            PluginError: At once, or by awaiting it: something is not, and will not be.
+        """
+        with self._state:
+            self._count()
+            after, self._claimed = self._claimed, self._given
+            if (refused := self._not_taken) is not None:
+                self._not_taken = self._error = None
+                raise refused
+            if self._settled == self._given:
+                if (lost := self._lost(after, self._given)) is not None:
+                    self._error = None
+                    raise lost
+                return None
+            loop = asyncio.get_running_loop()
+            waiter = _Waiter(after, self._given, loop, loop.create_future())
+            self._waiters.append(waiter)
+        return waiter.future
+
+    def flush(self) -> None:
+        """Write what waits, and return when that is done.
+
+        Raises:
+            PluginError: It could not be written.
+        """
+        with self._state:
+            self._count()
+            if self._settled != self._given:
+                self._wake()
+                self._state.wait_for(lambda: self._settled == self._given)
+        self._raise()
+
+    def _raise(self) -> None:
+        """Say once what nobody waited for."""
+        with self._state:
+            error, self._error = self._error, None
+        if error is not None:
+            raise error
+
+    def _count(self) -> None:
+        """Make entries of fresh events, for the thread; what is over the bound, or cannot be made one, is not taken."""
+        fresh, bodies = self._fresh, self._bodies
+        while fresh:
+            event, lost = fresh.popleft(), self._too_slow() if len(bodies) >= BOUNDS.waiting else None
+            try:
+                bodies.extend(() if lost else (render(event),))
+            except Exception as error:  # noqa: BLE001 - whoever waits must be told
+                lost = self._failed(error)
+            if lost is None:
+                self._given += 1
+            else:
+                self._not_taken = self._error = lost
+
+    def _too_slow(self) -> PluginError:
+        return PluginError(
+            f"audit log {str(self.log.path)!r}: {BOUNDS.waiting} events wait for the disk",
+            hint="see why it is so slow",
+        )
+
+    def _failed(self, error: BaseException) -> PluginError:
+        return PluginError(f"audit log {str(self.log.path)!r} failed ({type(error).__name__})")
+
+    def _later(self, seconds: float | None) -> asyncio.Handle:
+        """Wake the thread soon: when this turn of the event loop is over, or a moment later."""
+        loop = asyncio.get_running_loop()
+        return loop.call_soon(self._wake) if seconds is None else loop.call_later(seconds, self._wake)
+
+    def _wake(self) -> None:
+        with self._state:
+            if self._timer is not None:
+                self._timer.cancel()
+                self._timer = None
+            self._count()
+            self._due = True
+            self._state.notify_all()
+
+    def _write_now(self, event: Event) -> None:
+        self.flush()  # what was given before stands before it
+        with self._disk:
+            self.log.extend([render(event)])
+            self.wrote = self._clock()
+        self._tidy()
+
+    # --- who looks after the log ---
+
+    def insert(self, body: bytes) -> None:
+        """Write an entry, given as `hauberk_audit._entry.render` returns it, and return when it is on the disk.
+
+        Any thread may call this. What others gave and what is not written yet stands after it.
+
+        Raises:
+            PluginError: It could not be written.
+            OSError: It is written, and the disk failed.
+        """
+        with self._disk:
+            self.log.append(body)
+            self.log.flush()
+            self.wrote = self._clock()
+        self._tidy()
+
+    def reached(self) -> Reached:
+        """Bring what was written to the disk, and return how far that is; any thread may call this.
+
+        Raises:
+            OSError: The disk failed.
+        """
+        with self._disk:
+            self.log.flush()
+            return self.log.reached
+
+    # --- the thread ---
+
+    def _run(self) -> None:
+        while True:
+            with self._state:
+                ready = self._state.wait_for(
+                    lambda: self._due or self._closing, BOUNDS.interval if self._dirty else None
+                )
+                if not ready:
+                    self._sync()
+                    continue
+                bodies, self._bodies, self._due = self._bodies, [], False
+                first, closing = self._settled, self._closing
+            error = self._written(bodies) if bodies else None
+            with self._state:
+                self._settled += len(bodies)
+                if error is not None:
+                    self._losses.append((range(first, self._settled), error))
+                self._tell(first, error)
+                self._state.notify_all()
+                if closing and not self._bodies:
+                    return
+
+    def _written(self, bodies: list[bytes]) -> PluginError | None:
+        try:
+            with self._disk:
+                self.log.extend(bodies)
+                self.wrote = self._clock()
+        except PluginError as error:
+            return error
+        except BaseException as error:  # noqa: BLE001 - whoever waits must be told, and the thread must not end
+            return self._failed(error)
+        self._dirty = not self.log.sync
+        self._tidy()
+        return None
+
+    def _tidy(self) -> None:
+        """Compress files that were closed, beside whoever writes."""
+        closed, self.log.closed = self.log.closed, []
+        for path in closed:
+            self._packer.pack(path)
+
+    def _sync(self) -> None:
+        self._dirty = False
+        try:
+            with self._disk:
+                self.log.flush()
+        except OSError as error:
+            reason = (error.strerror or type(error).__name__).lower()
+            self._error = PluginError(f"cannot bring audit log {str(self.log.path)!r} to the disk: {reason}")
+
+    def _tell(self, first: int, error: PluginError | None) -> None:
+        """Tell those who wait for what is settled now; an error that nobody waited for is kept."""
+        told = False
+        waiting: list[_Waiter] = []
+        for waiter in self._waiters:
+            if waiter.upto > self._settled:
+                waiting.append(waiter)
+                continue
+            lost = self._lost(waiter.after, waiter.upto)
+            told = told or lost is not None
+            _call(waiter, lost)
+        self._waiters = waiting
+        if error is not None and not told and not any(waiter.after <= first for waiter in waiting):
+            self._error = error
+
+    def _lost(self, after: int, upto: int) -> PluginError | None:
+        """Return why one of the events after one number, up to another, was lost."""
+        return next((error for lost, error in self._losses if lost.start < upto and lost.stop > after), None)
+
+    def _close(self) -> None:
+        with self._state:
+            self._closing = True
+            self._state.notify_all()
+        self._thread.join()
+        self._packer.close()
+        self.log.close()
+
+
+def _call(waiter: _Waiter, error: PluginError | None) -> None:
+    """Tell one who waits, in its own event loop; one that has been closed waits for nothing."""
+
+    def tell() -> None:
+        if waiter.future.done():
+            return
+        if error is None:
+            waiter.future.set_result(None)
+        else:
+            waiter.future.set_exception(error)
+
+    call: Callable[..., object] = waiter.loop.call_soon_threadsafe
+    try:
+        call(tell)
+    except RuntimeError:
+        return

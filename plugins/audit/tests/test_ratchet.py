@@ -413,7 +413,7 @@ def test_chain_begins_with_its_first_rung(path: Path, roots: Roots) -> None:
 
 
 def test_state_that_was_put_together_is_not_believed(path: Path, roots: Roots) -> None:
-    """A state with a rung that is none of the key says nothing to verify (it is the host's word, not the key's)."""
+    """A state with a rung that is none of the key is the host's word, not the key's, and that is said."""
     written(path, roots, 1)
     state_path(path).unlink()
     state = State.take(state_path(path), None)
@@ -422,7 +422,7 @@ def test_state_that_was_put_together_is_not_believed(path: Path, roots: Roots) -
         from hauberk_audit.writing._state import Position
 
         state.write(Position(sequence=99), Rung(keys.key_id(KEY), 1, 2, bytes(32)))
-    assert found(path) == []
+    assert found(path) == [("unsigned_state", 0)]
 
 
 def test_lost_end_is_found_with_the_state(path: Path, roots: Roots) -> None:

@@ -19,6 +19,7 @@ from plugins.audit.tests.logs import KEY, NOW, OTHER_KEY, Found, breaks, chain, 
 
 from hauberk.event import Event
 from hauberk_audit._entry import render
+from hauberk_audit._paths import state_path
 from hauberk_audit.verifying._verify import verify
 from hauberk_audit.writing._chain import GENESIS, Chain
 from hauberk_audit.writing._log import Log
@@ -651,3 +652,21 @@ def test_other_log_in_place_of_a_shorter_one_is_found(tmp_path: Path) -> None:
     files = Files(tmp_path)
     shutil.copytree(files.other.parent, files.log.parent, dirs_exist_ok=True, ignore=shutil.ignore_patterns("*.chain"))
     assert verify([files.log], KEY).status == 1
+
+
+@pytest.mark.parametrize("damage", [b"x" * 512, b"{}", None])
+def test_state_that_cannot_be_believed_is_told(tmp_path: Path, damage: bytes | None) -> None:
+    """Who cuts the end off and damages the state, or puts another log's there, is told of (A17)."""
+    files = Files(tmp_path)
+    files.keep(5, slice(-1))
+    state = state_path(files.log)
+    state.write_bytes(damage if damage is not None else keyed_state(tmp_path, OTHER_KEY))
+    assert [(one.kind, one.line) for one in verify([files.log], KEY).breaks] == [("unsigned_state", 0)]
+
+
+def keyed_state(folder: Path, key: bytes) -> bytes:
+    """Return a state that another key signed."""
+    path = folder / "foreign" / "audit.jsonl"
+    with closing(Log.open(path, Chain(key), sync=True)) as log:
+        log.append(render(event()))
+    return state_path(path).read_bytes()

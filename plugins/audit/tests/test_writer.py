@@ -12,14 +12,18 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from plugins.audit.tests.logs import event
 
 from hauberk.event import Event
 from hauberk.refusals import PluginError
 from hauberk_audit._bounds import BOUNDS, Bounds
+from hauberk_audit._entry import render
+from hauberk_audit._paths import closed_files
 from hauberk_audit.verifying._verify import verify
 from hauberk_audit.writing import _writer
 from hauberk_audit.writing._chain import Chain
 from hauberk_audit.writing._log import Disk, Log
+from hauberk_audit.writing._rotation import Rotation, Rotator
 from hauberk_audit.writing._writer import Durability, Writer
 
 KEY = bytes(range(7, 39))
@@ -331,3 +335,21 @@ async def played(path: Path, moves: list[str]) -> None:
     writer.leave("group")
     assert codes(writer) == kept
     assert verify([path], KEY).status == (0 if kept else 2)
+
+
+def test_what_was_left_is_compressed(tmp_path: Path) -> None:
+    """Closed files of a run that was killed before they were compressed are compressed by the next one (S4.23)."""
+    path = tmp_path / "log" / "audit.jsonl"
+    rotator = Rotator(Rotation(bytes=None, entries=2), lambda: 1e9, lambda code, _: render(event(code=code)))
+    log = Log.open(path, Chain(KEY), sync=True, rotator=rotator)
+    for number in range(7):
+        log.append(render(event(number)))
+    log.close()
+    plain = closed_files(path)
+    plain[1].with_name(f"{plain[1].name}.gz.part").write_bytes(b"half")
+    writer = Writer(Log.open(path, Chain(KEY), sync=True, rotator=rotator), compress=True).share("event")
+    writer.leave("event")
+    assert {name.suffix for name in closed_files(path).values()} == {".gz"}
+    assert len(closed_files(path)) == len(plain)
+    assert not list(path.parent.glob("*.part"))
+    assert verify([path], KEY).status == 0

@@ -257,8 +257,8 @@ class _Log:
             self._add([Break("copied", 1, f"it begins as {str(twin)!r} does", 1)], name)
 
     def _end(self, name: Path, state: Seen | None, gone: list[Path]) -> None:
-        if state is not None and self._ladder is not None and _is_believed(state, self._ladder):
-            self._add(_behind(self._walk, state.at), name)
+        if state is not None and self._ladder is not None:
+            self._add(_compared(self._walk, state, self._ladder), name)
         if self._anchored is not None:
             self._add(self._anchored.end(), self._path)
         if self._silence is not None:
@@ -284,8 +284,14 @@ def _state_of(path: Path, ladder: Ladder) -> Seen:
     return seen(state_path(path), None) if found.fault == "corrupt" else found
 
 
-def _is_believed(state: Seen, ladder: Ladder) -> bool:
-    return not state.fault and (state.rung is None or ladder.rung(state.rung.name) == state.rung)
+def _compared(walk: Walk | Count, state: Seen, ladder: Ladder) -> Iterator[Break]:
+    """Yield what is wrong with a log and its state together; a log alone may be a copy."""
+    if state.fault == "missing":
+        return
+    if not state.fault and (state.rung is None or ladder.rung(state.rung.name) == state.rung):
+        yield from _behind(walk, state.at)
+    elif walk.entries:
+        yield Break("unsigned_state", 0, "the state beside it is damaged, or is not of this key")
 
 
 def _add(report: Report, found: Break, path: Path) -> None:

@@ -23,6 +23,7 @@ The kinds of breaks:
 - ``unclosed``: a file ends without the entry that closes it, and another one follows.
 - ``rewritten``: the log has another entry than its state says, or others than when a checkpoint was made of it.
 - ``unsigned_checkpoint``: it is none, or nobody signed it who is trusted (`verifying._anchor`).
+- ``unsigned_state``: the state beside the log cannot be believed, so nothing says whether its end is there.
 - ``silent``: nothing was written for longer than was asked for (`verifying._silence`).
 """
 
@@ -58,6 +59,7 @@ Kind = Literal[
     "unclosed",
     "truncated",
     "rewritten",
+    "unsigned_state",
     "unsigned_checkpoint",
     "silent",
 ]

@@ -20,6 +20,7 @@ from typing import Final, final
 
 from hauberk import files
 from hauberk.refusals import ConfigError
+from hauberk_audit._paths import closed_files
 
 logger = logging.getLogger("hauberk.audit")
 _LEVEL: Final = 6
@@ -57,6 +58,11 @@ class Packer:
                 compress(path)
             except (OSError, ConfigError) as error:
                 logger.error("cannot compress %r: %s", str(path), error)  # noqa: TRY400 - no traceback to an operator
+
+
+def left(log: Path) -> list[Path]:
+    """Return the files of a log that were closed and are not compressed."""
+    return [path for path in closed_files(log).values() if path.suffix != ".gz"]
 
 
 def compress(path: Path) -> Path:

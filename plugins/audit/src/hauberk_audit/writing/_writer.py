@@ -25,7 +25,7 @@ from hauberk.refusals import PluginError
 from hauberk_audit._bounds import BOUNDS
 from hauberk_audit._entry import render
 from hauberk_audit.writing._log import Log
-from hauberk_audit.writing._packing import Packer
+from hauberk_audit.writing._packing import Packer, left
 from hauberk_audit.writing._reached import Reached
 
 Durability = Literal["event", "group", "interval"]
@@ -81,6 +81,8 @@ class Writer:
         self._users: Final[list[Durability]] = []
         self._thread = threading.Thread(target=self._run, name="hauberk-audit", daemon=True)
         self._thread.start()
+        for path in left(log.path) if compress else ():
+            self._packer.pack(path)  # of a run that was stopped before it came to that
 
     # --- users ---
 

@@ -17,6 +17,7 @@ UNPLAYED_EVENTS: Final = {
     "audit.rotation": ("system", "info", "logged", "`file`, `entries`, `reason`"),
     "audit.state_lost": ("system", "warning", "logged", "`reason`"),
     "audit.arguments": ("decision", "info", "logged", "arguments by name"),
+    "audit.claimed": ("policy", "critical", "logged", "`code`"),
     "audit.probed": ("system", "info", "logged", ""),
     "audit.history_failed": ("policy", "warning", "logged", "`reason`"),
     "audit.heartbeat": ("system", "info", "logged", ""),

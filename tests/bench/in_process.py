@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 import time
 from contextlib import AsyncExitStack
@@ -37,6 +38,7 @@ PAYLOADS: Final[dict[str, dict[str, Any]]] = {
 }
 
 
+IN_FLIGHT: Final = 100
 _STDIO: Final = (("200 B", 1.0, 0.9), ("16 KiB of text", 1.15, 1.0), ("256 KiB of text", 1.15, 0.95))
 
 
@@ -44,14 +46,15 @@ def run() -> list[Row]:
     """Measure the in-memory transport and stdio."""
     with TemporaryDirectory() as directory:
         Path(directory).chmod(0o700)
-        return [*run_async(lambda: _in_memory(directory)), *run_async(lambda: _stdio(directory))]
+        rows = [*run_async(lambda: _in_memory(directory)), *run_async(lambda: _stdio(directory))]
+        return [*rows, *run_async(lambda: _durable(directory))]
 
 
-def both(directory: str, name: str) -> Guard:
+def both(directory: str, name: str, *, more: str = "") -> Guard:
     """Return a guard with sieve and audit, which writes to a directory of its own."""
     path = Path(directory) / name
     path.mkdir(mode=0o700)
-    return Guard.load(Config.from_toml(ALLOW.format(path=path), base=path))
+    return Guard.load(Config.from_toml(ALLOW.format(path=path) + more, base=path))
 
 
 async def _in_memory(directory: str) -> list[Row]:
@@ -86,6 +89,31 @@ def _memory_rows(mode: str, size: str, times: Times) -> list[Row]:
         Row(group, f"{size}, no plugin {cost}", empty, bar=bar),
         Row(group, f"{size}, sieve and audit (bar: 1.3 + 2.5 orjson)", full, bar=bar),
     ]
+
+
+async def _durable(directory: str) -> list[Row]:
+    """Calls that wait together until their decisions are on the disk, against those that do not wait."""
+    async with AsyncExitStack() as stack:
+        targets = {
+            "not": both(directory, "interval"),
+            "durable": both(directory, "group", more='required = true\ndurability = "group"\n'),
+        }
+        clients = {
+            k: await stack.enter_async_context(Client(guard.wrap(echo(), server="bench"), mode="legacy"))
+            for k, guard in targets.items()
+        }
+
+        def together(client: Any) -> Any:
+            async def calls() -> None:
+                await asyncio.gather(*(client.call_tool("echo", PAYLOADS["200 B"]) for _ in range(IN_FLIGHT)))
+
+            return calls
+
+        times = await rounds_async(
+            {k: together(c) for k, c in clients.items()}, repeat=15, count=3, clock=time.perf_counter_ns
+        )
+    what = f"200 B, {IN_FLIGHT} in flight ({micros(times, 'not') / IN_FLIGHT:.0f} µs a call that does not wait)"
+    return [Row("SDK in memory, on the disk before it goes on / not", what, ratio(times, "durable", "not"), bar=1.15)]
 
 
 async def _stdio(directory: str) -> list[Row]:

@@ -26,7 +26,7 @@ _MEMORY: Final = 1024
 class Naming(Audit):
     """A log whose policy names arguments. It judges nothing; it sees calls for what they name."""
 
-    layers: Final = {"on_tool_call": Layer.POLICY}
+    layers: Final = {"on_tool_call": Layer.CONTENT}  # before others refuse: it has its turn by its name
 
     def __init__(self, options: Options, guard: GuardView) -> None:
         """Take the names, beside all else."""
@@ -47,5 +47,7 @@ class Naming(Audit):
 
 def names_of(patterns: Mapping[str, Sequence[str]], tool: str) -> tuple[str, ...]:
     """Return the names of the arguments that are recorded of a tool, given as ``server/tool``."""
-    found = [name for pattern, names in patterns.items() if fnmatchcase(tool, pattern) for name in names]
+    found = [
+        name for pattern, names in patterns.items() if fnmatchcase(tool, pattern.replace("[", "[[]")) for name in names
+    ]
     return tuple(dict.fromkeys(found))

@@ -37,6 +37,23 @@ if TYPE_CHECKING:
 logger = logging.getLogger("hauberk.audit")
 
 
+CLAIMED: Final = "audit.claimed"
+_OWN: Final = frozenset(
+    {
+        "audit.chain_started",
+        "audit.chain_reset",
+        "audit.continued",
+        "audit.pruned",
+        "audit.recovered",
+        "audit.rekeyed",
+        "audit.rotation",
+        "audit.state_lost",
+    }
+)
+"""What only the log says of itself, in entries that no event becomes: a plugin could else end a file, or let one go."""
+_SPECIAL: Final = _OWN | {LOADED}
+
+
 class Audit:
     """A log in which what is changed, removed or moved shows (S3.1, S3.2)."""
 
@@ -136,8 +153,11 @@ class Audit:
         if self._writer is None:
             raise PluginError("audit log is not open", hint="use the guard as an async context manager")
         more = None
-        if event.code == LOADED:
-            event, more = self._keeper.seen(event)
+        if event.code in _SPECIAL:
+            if event.code == LOADED:
+                event, more = self._keeper.seen(event)
+            else:
+                event = replace(event, code=CLAIMED, severity="critical", details={"code": event.code})
         try:
             self._writer.put(event, self.durability)
         except PluginError as error:

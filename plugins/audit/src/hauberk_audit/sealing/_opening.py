@@ -28,12 +28,16 @@ class Opener:
         self._keys: Final[dict[Path, dict[str, FileKey]]] = {}
         self._ciphers: Final[dict[tuple[Path, str], Cipher | HauberkError]] = {}
 
-    def __call__(self, entry: dict[str, Any], log: Path, /) -> dict[str, Any]:
+    def __call__(
+        self, entry: dict[str, Any], log: Path, /, *, number: int | None = None, line: int | None = None
+    ) -> dict[str, Any]:
         """Return an entry as it was before it was sealed; one that is not sealed, as it is.
 
         Args:
             entry: A line of the log, as JSON.
             log: The log, by its name without the number of a closed file.
+            number: The number of the file in which it stands, where that is known.
+            line: The number of its line there, where that is known.
 
         Raises:
             HauberkError: It was changed or moved, or none of the keys at hand opens it.
@@ -47,6 +51,8 @@ class Opener:
             cipher = self._ciphers[log, name] = self._cipher(log, name)
         if isinstance(cipher, HauberkError):
             raise cipher
+        if line not in {None, entry["line"]} or number not in {None, self._keys[log][name].number}:
+            raise HauberkError("it was moved: it was sealed for another line, or for another file")
         return unseal(entry, cipher)
 
     def check(self, log: Path) -> None:
@@ -59,13 +65,15 @@ class Opener:
             self._data_key(log, [*keys][-1])
 
     def index_key(self, log: Path) -> bytes | None:
-        """Return the key of the index of a log (32 bytes), or None if no line of it was ever sealed.
+        """Return the key of the index of a log (32 bytes), or None if no line was sealed since its keys were changed.
 
         Raises:
             HauberkError: None of the keys at hand opens the data keys of the log.
         """
         keys = self._read(log)
-        return self._data_key(log, next(iter(keys))).index_key if keys else None
+        found = _recipients.read(keys_path(log))
+        name = None if found is None else next((one.file for one in found.files[found.index :]), None)
+        return None if name is None or name not in keys else self._data_key(log, name).index_key
 
     def indexing(self, reader: Reader, watch: Watch) -> Index | None:
         """Return the index of a log that this opens, in SQLCipher, or None if there can be none."""

@@ -74,6 +74,8 @@ class KeyFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defa
     format: Literal["hauberk-audit-keys/1"]
     files: tuple[FileKey, ...] = ()
     rekeying: Rekeying | None = None
+    index: int = 0
+    """The place of the data key from which the index has its key: the first that no key wrapped which is gone."""
 
 
 EMPTY: Final = KeyFile(FORMAT)

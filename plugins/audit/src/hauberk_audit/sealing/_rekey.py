@@ -7,8 +7,8 @@ The rules:
 2. Nothing is changed before each log is locked, each data key was opened, and no index is in use. An index is deleted;
    queries make another one.
 3. Each log records ``audit.rekeyed`` with both key ids, sealed with a new data key, so who has an old copy of the data
-   keys and the old key reads nothing of what follows. Until that entry is on the disk, the file of data keys says that
-   it is missing.
+   keys and the old key reads nothing of what follows; nor of an index, which has its key from the new one. Until that
+   entry is on the disk, the file of data keys says that it is missing.
 4. What was interrupted goes on when the same is asked for again: data keys that have the new key stay, the others get
    it. An entry may then be there twice.
 
@@ -18,9 +18,9 @@ What was copied before, data keys and the key they were wrapped for, opens what 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+import re
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from glob import escape
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -74,7 +74,7 @@ class _Plan(NamedTuple):
         return keys_path(self.log)
 
 
-def rekey(logs: Iterable[Path], change: Change, signing: Signing, say: Say, details: dict[str, Any]) -> Done:
+def rekey(logs: Sequence[Path], change: Change, signing: Signing, say: Say, details: dict[str, Any]) -> Done:
     """Change the keys of logs.
 
     Args:
@@ -94,7 +94,8 @@ def rekey(logs: Iterable[Path], change: Change, signing: Signing, say: Say, deta
     with ExitStack() as stack:
         for log in there:
             stack.enter_context(_held(log))
-        plans = [_plan(log, change, archived=archived) for log, archived in _with_archived(there)]
+        plans = [_plan(log, change, archived=False) for log in there]
+        plans += [_plan(log, change, archived=True) for log in _archived(logs)]
         todo = [plan for plan in plans if plan.after != plan.before]
         for plan in todo:
             if not _index_files.drop(plan.log):
@@ -109,12 +110,16 @@ def rekey(logs: Iterable[Path], change: Change, signing: Signing, say: Say, deta
     return Done(tuple(plan.path for plan in todo), sum(plan.keys for plan in todo), tuple(pending))
 
 
-def _with_archived(logs: Iterable[Path]) -> Iterator[tuple[Path, bool]]:
-    """Yield logs, each followed by those of its name that were put away."""
+def _archived(logs: Sequence[Path]) -> list[Path]:
+    """Return the logs of these names, and of their siblings, that were put away, whatever is there now."""
+    found: dict[Path, None] = {}
     for log in logs:
-        yield log, False
-        for path in sorted(log.parent.glob(f"{escape(log.name)}.archived-*/{escape(keys_path(log).name)}")):
-            yield path.with_name(log.name), True
+        ours = re.compile(rf"{re.escape(log.stem)}(\.[1-9][0-9]*)?{re.escape(log.suffix)}")
+        for path in sorted(log.parent.glob("*.archived-*/*.keys")):
+            name = path.name.removesuffix(".keys")
+            if ours.fullmatch(name) and path.parent.name.startswith(f"{name}.archived-"):
+                found[path.with_name(name)] = None
+    return list(found)
 
 
 @contextmanager
@@ -145,7 +150,8 @@ def _plan(log: Path, change: Change, *, archived: bool) -> _Plan:
         raise ConfigError(f"cannot use data keys {str(path)!r}: {error.message}", hint=error.hint) from None
     count = sum(one is not other for one, other in zip(entries, before.files, strict=True))
     pending = before.rekeying if archived or not count else Rekeying(_old_id(before, change), change.new[0].key_id)
-    return _Plan(log, archived, before, replace(before, files=tuple(entries), rekeying=pending), count)
+    index = len(entries) if count else before.index
+    return _Plan(log, archived, before, replace(before, files=tuple(entries), rekeying=pending, index=index), count)
 
 
 def _changed(entry: FileKey, change: Change) -> FileKey:

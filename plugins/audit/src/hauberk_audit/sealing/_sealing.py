@@ -8,7 +8,8 @@ The rules, for format 1:
    without padding (RFC 4648 section 5). The text is the members that would stand in the place of ``file``, ``line`` and
    ``sealed``.
 3. F, 16 hexadecimal digits, names the data key. N is the number of the line in its file, from 1. All bytes of the line
-   before S are the associated data: what was moved to another line or another file does not open.
+   before S are the associated data. A reader that knows where it reads compares N and the file with that; one that
+   does not, leaves it to verify, which finds what was moved by the chain.
 4. Each file has a data key of 32 random bytes. It is not used itself: what seals lines, and what opens an index, are
    derived from it, by HKDF with ``info`` ``hauberk/audit-line/v1`` and ``hauberk/audit-index/v1``.
 5. A nonce is 96 random bits, and not the number of the line: after a failed write, or a crash in the middle of a line,

@@ -3,8 +3,8 @@
 The rules:
 
 1. Database, log of changes and journals are ciphertext. What SQLite would put into temporary files stays in memory.
-2. The key is derived from the first data key of the log (`sealing._sealing`), and is given as it is: SQLCipher
-   derives nothing from it.
+2. The key is derived from the first data key of the log since its keys were changed (`sealing._sealing`), and is given
+   as it is: SQLCipher derives nothing from it.
 3. Without the package there is no index of a sealed log: each query reads the log.
 """
 

@@ -13,12 +13,13 @@ import msgspec
 
 from hauberk.cli.options import HELP, print_json, printing
 from hauberk.event import Event, id_source
-from hauberk.refusals import HauberkError
+from hauberk.refusals import ConfigError, HauberkError
 from hauberk_audit._entry import render, visible
 from hauberk_audit._options import key_path, log_path
 from hauberk_audit._paths import log_set
 from hauberk_audit._places import configuration, keyed, places
 from hauberk_audit.sealing._encryption import sealing_for
+from hauberk_audit.sealing._recipients import keys_path
 from hauberk_audit.writing._custody import Signing, key_id, load
 from hauberk_audit.writing._reset import Code, Status, reset, status
 
@@ -88,6 +89,11 @@ def reset_command(
     settings, options = configuration(config, host)
     log, signer = path or log_path(options, settings), load(key_file or key_path(options, settings))
     sealing = sealing_for(options.encryption, settings, log, key_id(signer))
+    if sealing is None and os.path.lexists(keys_path(log)):
+        raise ConfigError(
+            f"audit log {str(log)!r} is encrypted, and the new one would not be",
+            hint="name the configuration of its host: --config FILE with [audit.encryption]",
+        )
     if not yes:
         click.confirm(f"put {visible(str(log))} away and begin a new chain?", abort=True, err=True)
     details = {"reason": reason, "reason_code": reason_code, "changed_by": f"uid:{os.getuid()}"}

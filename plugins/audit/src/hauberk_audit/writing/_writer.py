@@ -17,7 +17,8 @@ import asyncio
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Final, Literal, NamedTuple, Self, final
 
 from hauberk.event import Event
@@ -38,6 +39,10 @@ class _Waiter(NamedTuple):
     upto: int
     loop: asyncio.AbstractEventLoop
     future: asyncio.Future[None]
+
+
+_Outcome = tuple["asyncio.Future[None]", PluginError | None]
+"""Who waited, and why what it waited for was lost."""
 
 
 @final
@@ -301,13 +306,16 @@ class Writer:
         """Tell those who wait for what is settled now; an error that nobody waited for is kept."""
         told = False
         waiting: list[_Waiter] = []
+        ready: dict[asyncio.AbstractEventLoop, list[_Outcome]] = {}
         for waiter in self._waiters:
             if waiter.upto > self._settled:
                 waiting.append(waiter)
                 continue
             lost = self._lost(waiter.after, waiter.upto)
             told = told or lost is not None
-            _call(waiter, lost)
+            ready.setdefault(waiter.loop, []).append((waiter.future, lost))
+        for loop, outcomes in ready.items():
+            _call(loop, outcomes)
         self._waiters = waiting
         if error is not None and not told and not any(waiter.after <= first for waiter in waiting):
             self._error = error
@@ -325,19 +333,18 @@ class Writer:
         self.log.close()
 
 
-def _call(waiter: _Waiter, error: PluginError | None) -> None:
-    """Tell one who waits, in its own event loop; one that has been closed waits for nothing."""
+def _call(loop: asyncio.AbstractEventLoop, outcomes: Sequence[_Outcome]) -> None:
+    """Tell those who wait in one event loop, at once: to wake it costs more. One that was closed waits for nothing."""
 
     def tell() -> None:
-        if waiter.future.done():
-            return
-        if error is None:
-            waiter.future.set_result(None)
-        else:
-            waiter.future.set_exception(error)
+        for future, error in outcomes:
+            if future.done():
+                continue
+            if error is None:
+                future.set_result(None)
+            else:
+                future.set_exception(error)
 
-    call: Callable[..., object] = waiter.loop.call_soon_threadsafe
-    try:
+    call: Callable[..., object] = loop.call_soon_threadsafe
+    with suppress(RuntimeError):
         call(tell)
-    except RuntimeError:
-        return

@@ -188,6 +188,7 @@ def load(guard: Guard, config: Config, objects: tuple[Any, ...], disable: Iterab
     left_out = loading.before_import(config, sources, [getattr(plugin, "name", "") for plugin in objects], disable)
     local = sources.get("policy")
     view.signed = signatures.checked(config, "" if local is None else local.version, guard.now())
+    signatures.whole(view.signed, frozenset(disable) - frozenset(config.plugins.disable))
     classes = {name: plugins.load_class(source) for name, source in sources.items() if name not in left_out}
     config.check({name: found.Options for name, found in classes.items()} | dict.fromkeys(left_out))
     roster = []

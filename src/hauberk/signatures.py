@@ -9,8 +9,9 @@ The rules:
    a file, whatever the policy says of that plugin, and the one that was looked for and is not there.
 3. It gets the bytes that were read, before ``policy.py`` or any plugin that only the policy names is imported.
 4. Where a signature is enforced the policy must let that plugin run: it remembers what was accepted.
-5. What cannot be told is refused: a store that cannot be looked at, a plugin that is not installed.
-6. The text of a program's own (`Config.from_toml`) is the program, and is not asked about.
+5. Where a signature is enforced nobody leaves a plugin out at the command line: what was signed is what runs.
+6. What cannot be told is refused: a store that cannot be looked at, a plugin that is not installed.
+7. The text of a program's own (`Config.from_toml`) is the program, and is not asked about.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ import msgspec
 
 from hauberk import _homes, plugins
 from hauberk.config import Config
-from hauberk.refusals import HauberkError, PluginError
+from hauberk.refusals import ConfigError, HauberkError, PluginError
 
 NAME: Final = "policy-keys"
 KEEPER: Final = "audit"
@@ -104,6 +105,23 @@ def checked(config: Config, policy_file: str, now: float) -> Signed | None:
             hint=f"repair hauberk-{KEEPER}; without it no policy can be checked",
         ) from error
     return signed
+
+
+def whole(signed: Signed | None, left_out: Iterable[str]) -> None:
+    """Check that nothing of a policy that has to be signed is left out.
+
+    Args:
+        signed: What the trust stores say.
+        left_out: Plugins that the command line turns off, and the policy does not.
+
+    Raises:
+        ConfigError: Something is, and signatures are enforced.
+    """
+    if signed is not None and signed.enforced and (names := sorted(left_out)):
+        raise ConfigError(
+            f"plugin {names[0]!r} cannot be turned off by a flag: the policy has to be a signed one",
+            hint="turn it off in [plugins] disable, and sign the policy again",
+        )
 
 
 def kept(signed: Signed | None, loaded: Iterable[str]) -> None:

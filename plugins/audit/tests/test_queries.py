@@ -127,7 +127,7 @@ def test_query_gives_what_a_filter_gives(
             assert ids(found.entries(query, newest=True, page=2)) == ids(wanted)[::-1]
             assert ids(found.last(query, limit)) == ids(wanted)[::-1][:limit]
             check(found.counts(query), wanted)
-        with Logs([Reader(log, opener=lambda one, _: one) for log in logs]) as sealed:
+        with Logs([Reader(log, opener=lambda one, _, **__: one) for log in logs]) as sealed:
             assert ids(sealed.entries(query, newest=True)) == ids(wanted)[::-1]
             assert plain(sealed.counts(query)) == plain(found_counts(logs, query))
 
@@ -168,7 +168,7 @@ def test_days_are_those_of_utc(tmp_path: Path) -> None:
     write(log, [entry(number) | {"time": time} for number, time in enumerate(times, 1)])
     expected = {"1969-12-31": 2, "1970-01-01": 1, "2024-03-01": 1}
     assert found_counts([log], Query()).day == expected
-    with Logs([Reader(log, opener=lambda one, _: one)]) as sealed:
+    with Logs([Reader(log, opener=lambda one, _, **__: one)]) as sealed:
         assert sealed.counts(Query()).day == expected
 
 
@@ -221,7 +221,7 @@ def test_entry_is_found_by_id_and_by_number(log: Path) -> None:
             assert (one.sequence, one.line) == (number, (number - 1) % 20 + 1)
             assert logs.named(id=one.entry["id"]) == [one]
         assert logs.named(sequence=61) == logs.named(id="no") == logs.named(sequence=1, log="other") == []
-    with Logs([Reader(log, opener=lambda one, _: one)]) as sealed:
+    with Logs([Reader(log, opener=lambda one, _, **__: one)]) as sealed:
         assert ids(sealed.named(sequence=33)) == ids(sealed.named(id=entry(33)["id"])) == [entry(33)["id"]]
 
 

@@ -232,7 +232,7 @@ def test_sealed_entries_are_opened(log: Path) -> None:
     """What opens entries gets each, and what it cannot open is skipped and counted (S3.13)."""
     write(log, [entry(1), entry(2, sealed="x"), entry(3, sealed="y")])
 
-    def opener(found: dict[str, Any], path: Path) -> dict[str, Any]:
+    def opener(found: dict[str, Any], path: Path, **_: object) -> dict[str, Any]:
         assert path == log
         if found.get("sealed") == "y":
             raise HauberkError("no key")

@@ -604,7 +604,7 @@ def test_memory_must_run(signed: Host, monkeypatch: pytest.MonkeyPatch) -> None:
         signed.settings('mode = "enforce"\n')
     signed.write()
     signed.sign(9)
-    with pytest.raises(PluginError, match="'audit' does not run, and remembers"):
+    with pytest.raises(ConfigError, match="'audit' cannot be turned off by a flag"):
         signed.load(disable=["audit"])
 
 

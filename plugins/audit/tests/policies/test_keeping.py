@@ -331,8 +331,8 @@ async def test_rows_that_were_cut_off_show(host: Host) -> None:
     for number in range(3):
         host.write(f"# {number}\n---[audit]\n")
         await host.run()
-    named = list(anchors(host.log, str(host.path)))
-    assert named == [Anchor(str(host.log), 3, rows(host)[-1].hash)]
+    named = anchors(host.log, str(host.path)).anchors
+    assert named == [Anchor(str(host.log), row.number, row.hash) for row in reversed(rows(host))]
     assert unanchored(rows(host), named) == []
     cut = rows(host)[:-1]
     assert unanchored(cut, named) == [f"{host.log} names row 3, and the last one is 2: rows were cut off"]
@@ -347,7 +347,7 @@ async def test_history_that_was_made_anew_shows(host: Host, tmp_path: Path) -> N
     for number in range(2):
         host.write(f"# {number}\n---[audit]\n")
         await host.run()
-    named = list(anchors(host.log, str(host.path)))
+    named = anchors(host.log, str(host.path)).anchors
     other = History(tmp_path / "other")
     for row in rows(host):
         made = Row(
@@ -369,4 +369,4 @@ async def test_history_that_was_made_anew_shows(host: Host, tmp_path: Path) -> N
 
 def test_no_log_names_nothing(tmp_path: Path) -> None:
     """Where there is no log there is no anchor."""
-    assert list(anchors(tmp_path / "audit.jsonl", "")) == []
+    assert anchors(tmp_path / "audit.jsonl", "") == ([], [])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+import unicodedata
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,6 +21,8 @@ from hauberk_audit.policies._sign_commands import keygen, serial, sign
 from hauberk_audit.policies._site import Site, content_of, rows_of, short, site, sited, when
 from hauberk_audit.policies._verify_command import verify
 
+_UNSEEN: Final = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
+"""Categories of Unicode whose characters act on a terminal, or cannot be seen there."""
 _HISTORY_EPILOG: Final = """\b
 Examples:
   hauberk policy history
@@ -74,13 +78,13 @@ def _line(row: Row, *, starred: bool) -> tuple[str, ...]:
     return (
         "*" if starred else "",
         str(row.number),
-        short(row.version),
+        visible(short(row.version)),
         str(row.serial or ""),
         when(row.loaded_at),
         row.how,
         visible(row.changed_by),
         signer,
-        row.summary,
+        visible(row.summary),
         visible(row.place or row.policy_name),
     )
 
@@ -94,7 +98,7 @@ def _note_file(found: Site, rows: list[Row]) -> None:
 
 @policy.command(epilog=_SHOW_EPILOG, context_settings=HELP)
 @click.argument("version")
-@click.option("--raw", is_flag=True, help="Print it though it holds secrets.")
+@click.option("--raw", is_flag=True, help="Print it though it holds secrets, or what acts on a terminal.")
 @sited
 @printing
 def show(*, version: str, raw: bool, config: Path | None, host: str, state_dir: Path | None, as_json: bool) -> None:
@@ -107,6 +111,7 @@ def show(*, version: str, raw: bool, config: Path | None, host: str, state_dir: 
     rows = [row for row in found.history.rows() if name in {row.version, row.policy_file}]
     if not raw:
         _check_secrets(found, name, content, rows)
+        _check_seen(name, content)
     if as_json:
         print_json(
             {
@@ -116,7 +121,33 @@ def show(*, version: str, raw: bool, config: Path | None, host: str, state_dir: 
             }
         )
         return
-    click.echo(content, nl=False)
+    click.echo(_harmless(content) if sys.stdout.isatty() else content, nl=False)
+
+
+def _check_seen(name: str, content: bytes) -> None:
+    """Check that all of a content can be seen: it is printed as it is, or not at all.
+
+    Raises:
+        ConfigError: A character of it acts on a terminal, or hides what is there.
+    """
+    if _harmless(content) != content.decode(errors="surrogateescape"):
+        raise ConfigError(
+            f"version {short(name)} holds characters that act on a terminal, and is not shown",
+            hint="--raw prints it: on a terminal with those characters escaped, elsewhere to the byte",
+        )
+
+
+def _harmless(content: bytes) -> str:
+    """Return a content in which what acts on a terminal is escaped, and so are bytes that are no text."""
+    found = content.decode(errors="surrogateescape")
+    lines = found.replace("\r\n", "\n")
+    if not any(_acts(c) for c in set(lines)):
+        return found
+    return "".join([ascii(c)[1:-1] if _acts(c) else c for c in lines])
+
+
+def _acts(character: str) -> bool:
+    return character not in "\n\t" and unicodedata.category(character) in _UNSEEN
 
 
 def _check_secrets(found: Site, name: str, content: bytes, rows: list[Row]) -> None:
@@ -166,7 +197,7 @@ def diff(
     if as_json:
         print_json(compared)
     else:
-        click.echo(f"{short(compared['from'])} → {short(compared['to'])}: {compared['summary']}")
+        click.echo(f"{short(compared['from'])} → {short(compared['to'])}: {visible(compared['summary'])}")
         for line in compared["lines"]:
             click.secho(f"  {visible(line)}", fg={"+": "green", "-": "red"}.get(line[0], "yellow"))
     ctx.exit(1 if compared["added"] or compared["removed"] or compared["modified"] else 0)

@@ -84,6 +84,11 @@ class History:
 
     # --- what was ---
 
+    @property
+    def kept(self) -> int:
+        """How many rows are kept."""
+        return LIMITS.kept
+
     def rows(self) -> list[Row]:
         """Return the rows, the oldest first; none where there is no history.
 
@@ -165,7 +170,7 @@ class History:
             ConfigError: It cannot be written.
         """
         with self._writing() as db:
-            if _content(db, made.version) is not None:
+            if _content(db, made.version) == content:
                 return None
             return _add(db, made, Contents(content))
 

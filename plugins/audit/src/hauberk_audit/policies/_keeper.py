@@ -23,7 +23,7 @@ from hauberk.event import Event
 from hauberk.refusals import HauberkError, PluginError
 from hauberk.reloading import policy_changed
 from hauberk_audit.policies._history import Contents, History, Told
-from hauberk_audit.policies._rows import How, Row, place_of, text
+from hauberk_audit.policies._rows import How, Row, place_of, text, version_of
 
 if TYPE_CHECKING:
     from hauberk.policy import GuardView
@@ -107,6 +107,8 @@ class Keeper:
         """Compare what was in force in this place with what is now."""
         config = self._guard.config
         kinds = {name: getattr(one.plugin, "Options", None) for name, one in self._guard.loaded.items()}
+        if version_of(content) != before.version:  # somebody changed it in the history
+            return "cannot be compared", ()
         try:
             old = differences.like(config, content)
         except HauberkError:  # it was sound to the hauberk that loaded it

@@ -17,7 +17,7 @@ from hauberk.refusals import ConfigError, HauberkError
 from hauberk_audit import _options
 from hauberk_audit._entry import visible
 from hauberk_audit.policies._history import History, kept_of
-from hauberk_audit.policies._rows import Row, place_of, text
+from hauberk_audit.policies._rows import Row, place_of, text, version_of
 
 F = TypeVar("F", bound=Callable[..., Any])
 _DIGITS = 12
@@ -31,6 +31,8 @@ class Site(NamedTuple):
     settings: Config | None
     """What the file says; None where it cannot be loaded."""
     history: History
+    fault: str = ""
+    """Why it cannot be loaded."""
 
     @property
     def place(self) -> str:
@@ -70,9 +72,9 @@ def site(config: Path | None, host: str, state_dir: Path | None) -> Site:
         settings = Config.read(config, host=host)
     except ConfigError as error:
         click.echo(f"hauberk: warning: {visible(error.message)}", err=True)
-        return Site(path, host, None, History(state_dir or Config.default().state_dir))
+        return Site(path, host, None, History(state_dir or Config.default().state_dir), error.message)
     for warning in settings.warnings:
-        click.echo(f"hauberk: warning: {warning}", err=True)
+        click.echo(f"hauberk: warning: {visible(warning)}", err=True)
     if state_dir is not None:
         return Site(path, host, settings, History(state_dir))
     log = _options.log_path(settings.options("audit", _options.Options), settings)
@@ -97,10 +99,15 @@ def content_of(found: Site, prefix: str) -> tuple[str, bytes]:
     """Return the version that begins so, and what it said.
 
     Raises:
-        ConfigError: None does, or several do.
+        ConfigError: None does, or several do, or what is kept is not what it said.
     """
     contents = found.history.contents()
     version = kept_of(contents, prefix)
+    if version_of(contents[version]) != version:
+        raise ConfigError(
+            f"version {visible(short(version))} is not what was kept: somebody changed it in the history",
+            hint="hauberk policy verify says more; take it from a copy of the history, or from where policies are kept",
+        )
     return version, contents[version]
 
 
@@ -137,5 +144,8 @@ def short(version: str) -> str:
 
 
 def when(seconds: float) -> str:
-    """Return a time in UTC, to the second."""
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
+    """Return a time in UTC, to the second; ``?`` for one that no calendar has."""
+    try:
+        return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
+    except (OverflowError, ValueError, OSError):  # the row says what somebody wrote into it
+        return "?"

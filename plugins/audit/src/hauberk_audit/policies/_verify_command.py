@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -11,20 +13,29 @@ import click
 
 from hauberk import signatures
 from hauberk.cli.options import HELP, print_json, printing
-from hauberk.refusals import HauberkError
+from hauberk.refusals import ConfigError, HauberkError
 from hauberk_audit import _options
 from hauberk_audit._entry import visible
+from hauberk_audit._paths import log_set
 from hauberk_audit.policies import _site
 from hauberk_audit.policies._site import Site, site, sited
-from hauberk_audit.policies._verify import Anchor, anchors, examined, unanchored
+from hauberk_audit.policies._verify import Named, anchors, examined, unanchored
+from hauberk_audit.queries._parts import Progress
+from hauberk_audit.queries._reading import Reader
+from hauberk_audit.sealing import _encryption
+from hauberk_audit.sealing._opening import Opener
+
+_MUCH: Final = 16 * 1024 * 1024
+"""Bytes of logs above which a bar is shown."""
 
 _EPILOG: Final = """\b
 Examples:
   hauberk policy verify
   hauberk policy verify --config hauberk.toml --json
 
-Exit status: 0 all is as it was written and signed, 1 something is not, 2 there is nothing to verify, or it cannot be
-read. That the audit log is whole is for `hauberk audit verify` to say.
+Exit status: 0 all is as it was written and signed, 1 something is not, or the policy cannot be loaded, 2 there is
+nothing to verify, or it cannot be read: a log that is sealed, with no key at hand. That the audit log is whole is for
+`hauberk audit verify` to say.
 """
 
 
@@ -37,6 +48,8 @@ class Verified(NamedTuple):
     anchors: int
     """Logs that name a row."""
     faults: list[str]
+    closed: list[str]
+    """Logs with entries that no key at hand opens."""
     signature: str
     """``valid``, why not, or nothing where nobody has to sign."""
     enforced: bool
@@ -48,7 +61,7 @@ class Verified(NamedTuple):
         """The exit status."""
         if self.faults or self.signature not in {"", "valid"}:
             return 1
-        return 0 if self.rows or self.signature else 2
+        return 0 if (self.rows or self.signature) and not self.closed else 2
 
 
 @click.command("verify", epilog=_EPILOG, context_settings=HELP)
@@ -69,7 +82,7 @@ def verify(ctx: click.Context, /, *, config: Path | None, host: str, state_dir: 
 def _verified(found: Site, now: Callable[[], float] = time.time) -> Verified:
     rows, faults = examined(found.history)
     named = _anchors(found)
-    signed, fault = None, ""
+    signed, fault = None, found.fault  # of what cannot be read nobody can say that it was signed
     try:
         if found.settings is not None:
             local = _site.local_version(found.settings)
@@ -79,8 +92,9 @@ def _verified(found: Site, now: Callable[[], float] = time.time) -> Verified:
     return Verified(
         rows=len(rows),
         taken_away=rows[0].number - 1 if rows else 0,
-        anchors=len(named),
-        faults=faults + unanchored(rows, named),
+        anchors=len({one.log for one in named.anchors}),
+        faults=faults + unanchored(rows, named.anchors),
+        closed=named.closed,
         signature=fault or ("" if signed is None else signed.fault or "valid"),
         enforced=bool(fault) or (signed is not None and signed.enforced),
         signer="" if signed is None else signed.signer,
@@ -88,24 +102,44 @@ def _verified(found: Site, now: Callable[[], float] = time.time) -> Verified:
     )
 
 
-def _anchors(found: Site) -> list[Anchor]:
-    """Return the newest row that each log of the configuration names."""
+def _anchors(found: Site) -> Named:
+    """Return the rows that the logs of the configuration name."""
     settings = found.settings
     if settings is None:
-        return []
-    log = _options.log_path(settings.options("audit", _options.Options), settings)
-    return list(anchors(log, "" if settings.path is None else visible(str(settings.path))))
+        return Named([], [])
+    options = settings.options("audit", _options.Options)
+    log = _options.log_path(options, settings)
+    policy_path = "" if settings.path is None else visible(str(settings.path))
+    opener = Opener(_encryption.at_hand(options.encryption, settings).providers, index=False)
+    with _bar(log) as progress:
+        return anchors(log, policy_path, opener, progress)
+
+
+@contextmanager
+def _bar(path: Path) -> Iterator[Progress | None]:
+    """Show a bar, where somebody looks and the logs are large."""
+    try:
+        size = sum(sum(Reader(log).sizes().values()) for log in log_set(path)) if sys.stderr.isatty() else 0
+    except ConfigError:  # there is no log
+        size = 0
+    if size < _MUCH:
+        yield None
+        return
+    with click.progressbar(length=size, label="log", file=sys.stderr) as bar:
+        yield bar.update
 
 
 def _print(made: Verified) -> None:
     for fault in made.faults:
         click.secho(visible(fault), fg="red")
+    for name in made.closed:
+        click.secho(visible(name), fg="yellow")
     if made.faults:
         click.secho(f"history: broken: {len(made.faults)} faults in {made.rows} rows", fg="red", bold=True)
     elif made.rows:
         older = f", after {made.taken_away} that are not kept any more" if made.taken_away else ""
         click.secho(f"history: whole: {made.rows} rows{older}", fg="green", bold=True)
-        if not made.anchors:
+        if not made.anchors and not made.closed:
             click.echo(
                 "note: no audit log that can be read here names a row: rows that were cut off the end are not missed"
             )

@@ -40,7 +40,8 @@ _MUCH: Final = 16 * 1024 * 1024
 def asking(function: F) -> F:
     """Give a command the paths of logs, and the options that say which and how it prints."""
     paths = click.argument("paths", nargs=-1, type=click.Path(path_type=Path), metavar="[PATH]...")
-    return paths(configured(function))
+    alone = click.option("--no-index", is_flag=True, help="Read the log alone: believe no index that stands beside it.")
+    return paths(configured(alone(function)))
 
 
 def filtering(function: F) -> F:
@@ -80,17 +81,19 @@ def query_of(asked: dict[str, Any], now: Callable[[], float] = time.time) -> Que
 class Sources:
     """The logs that a command was asked about; what is sealed is opened where a key is at hand."""
 
-    def __init__(self, paths: tuple[Path, ...], config: Path | None, host: str) -> None:
+    def __init__(self, paths: tuple[Path, ...], config: Path | None, host: str, *, beside: bool = True) -> None:
+        """Take paths, what says where the log is without them, and whether to use indexes that stand beside logs."""
         self._named: Final = paths or (places(config, host)[0],)
         self._config: Final = config
         self._host: Final = host
+        self._beside: Final = beside
         self._openers: Final[dict[tuple[Path, bool], Opener | None]] = {}
         """By the log, and whether there are keys of it: a log may be sealed from some time on."""
 
     @classmethod
     def of(cls, asked: dict[str, Any]) -> Self:
         """Return what the options of `asking` say."""
-        return cls(asked["paths"], asked["config"], asked["host"])
+        return cls(asked["paths"], asked["config"], asked["host"], beside=not asked["no_index"])
 
     def readers(self) -> list[Reader]:
         """Return the readers of the logs that there are now.
@@ -110,7 +113,7 @@ class Sources:
         with readable():
             readers = self.readers()
             opener = next((one for one in self._openers.values() if one is not None), None)
-            with Logs(readers, indexing=opener and opener.indexing, watch=_watch) as logs:
+            with Logs(readers, indexing=opener and opener.indexing, watch=_watch, beside=self._beside) as logs:
                 yield logs
 
 

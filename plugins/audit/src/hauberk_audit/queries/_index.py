@@ -37,7 +37,7 @@ Connect = Callable[[Path], sqlite3.Connection]
 """Opens a database that is private already."""
 LOOKUPS: Final = ("id", "code", "severity", "action", "server", "tool", "principal")
 
-_VERSION: Final = 1
+_VERSION: Final = 2
 _BATCH: Final = 4096
 """Lines of one transaction."""
 _PATIENCE: Final = 300.0

@@ -122,6 +122,8 @@ def place_of(index: Index, *, id: str = "", sequence: int = 0) -> list[Place]:
     Raises:
         Unusable: The index is damaged.
     """
+    if not _is_text(id):
+        return []
     with index.telling():
         if id:
             rows = index.db.execute(f"SELECT {_COLUMNS} FROM entries WHERE id = ?", (packed_id(id),))  # noqa: S608
@@ -151,6 +153,9 @@ def counted(index: Index, query: Query) -> Counts:
         clauses, values = where.clauses()
         sums = "count(*), coalesce(sum(count), 0), min(time), max(time)"
         counts = Counts(*index.db.execute(f"SELECT {sums} FROM entries WHERE {clauses}", values).fetchone())  # noqa: S608
+        whole = [value for value in (counts.entries, counts.events, counts.first, counts.last) if value is not None]
+        if not all(type(value) is int for value in whole):
+            raise Unusable("a row of it makes no sense")
         try:
             for name in (*COUNTED, "day"):
                 setattr(counts, name, dict(_grouped(index, name, clauses, values)))
@@ -211,6 +216,15 @@ def _numbers(index: Index, patterns: tuple[str, ...]) -> list[int]:
         command = "SELECT id FROM words WHERE text IN (SELECT value FROM json_each(?))"
         return [number for (number,) in index.db.execute(command, (json.dumps(patterns),))]
     return [number for number, text in index.db.execute("SELECT id, text FROM words") if matches(text, patterns)]
+
+
+def _is_text(word: str) -> bool:
+    """Whether a word can stand in a log; bytes of an argument that are no UTF-8 come as half a surrogate pair."""
+    try:
+        word.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _fewest(index: Index, where: _Where) -> str:

@@ -5,6 +5,7 @@ The rules:
 1. A line ends with LF; what stands after the last one is no line yet. Of a line that is longer than an entry can be,
    the beginning is given, so that its reader can tell.
 2. Offsets are those of the file as it was written, also where it is compressed.
+   However much a compressed file unpacks to, no more than a window of it is on the disk at once.
 3. A file is read from the one descriptor that was opened. It is a regular file, and opening it never blocks.
 """
 
@@ -13,7 +14,6 @@ from __future__ import annotations
 import gzip
 import io
 import os
-import shutil
 import stat
 import tempfile
 import zlib
@@ -35,6 +35,8 @@ _FLAGS: Final[int] = sum(
 )
 _BACK: Final = 64 * 1024
 """Bytes that are read at once from the end of a file."""
+_WINDOW: Final = 256 * 1024 * 1024
+"""Bytes of an unpacked file that are on the disk at once; a multiple of `_BACK`."""
 _DAMAGE: Final = (EOFError, zlib.error, gzip.BadGzipFile)
 
 
@@ -120,11 +122,10 @@ class Part:
             yield from _back(self._raw, self.size)
             return
         with tempfile.TemporaryFile() as unpacked:
-            try:
-                shutil.copyfileobj(self._plain, unpacked, BOUNDS.chunk)
-            except _DAMAGE:
-                self.damaged = True
-            yield from _back(unpacked, unpacked.tell())
+            window = _Window(self._plain, unpacked)
+            size = window.fill()
+            self.damaged = window.damaged
+            yield from _back(window, size)
 
     def line_at(self, offset: int, size: int) -> bytes | None:
         """Return the line of so many bytes that begins at an offset, or None if none does."""
@@ -142,6 +143,61 @@ class Part:
             self._told = at
 
 
+@final
+class _Window:
+    """Reads a compressed file at any place. What is far before the last place is unpacked once more."""
+
+    __slots__ = ("_at", "_begin", "_file", "_packed", "damaged")
+
+    def __init__(self, packed: gzip.GzipFile | io.FileIO, file: IO[bytes]) -> None:
+        """Take the compressed file, and an empty one for the window."""
+        self.damaged = False
+        self._packed: Final = packed
+        self._file: Final = file
+        self._begin = self._at = 0
+
+    def fill(self) -> int:
+        """Unpack to the end, what is before its window is let go; return how many bytes there are."""
+        size = 0
+        try:
+            while chunk := _read(self._packed, _BACK):
+                if size // _WINDOW != self._begin // _WINDOW:
+                    self._clear(size)
+                self._file.write(chunk)
+                size += len(chunk)
+        except _DAMAGE:
+            self.damaged = True
+        return size
+
+    def seek(self, offset: int) -> None:
+        """Go to an offset of the file as it was written."""
+        self._at = offset
+
+    def read(self, count: int) -> bytes:
+        """Return so many bytes, or those to the end of the window."""
+        begin = self._at - self._at % _WINDOW
+        if begin != self._begin:
+            self._load(begin)
+        self._file.seek(self._at - begin)
+        data = self._file.read(min(count, begin + _WINDOW - self._at))
+        self._at += len(data)
+        return data
+
+    def _load(self, begin: int) -> None:
+        self._clear(begin)
+        try:
+            self._packed.seek(begin)
+            for _ in range(0, _WINDOW, _BACK):
+                self._file.write(_read(self._packed, _BACK))
+        except _DAMAGE:
+            self.damaged = True
+
+    def _clear(self, begin: int) -> None:
+        self._begin = begin
+        self._file.seek(0)
+        self._file.truncate()
+
+
 def _open(path: Path) -> int:
     try:
         fd = os.open(path, _FLAGS)
@@ -155,7 +211,7 @@ def _open(path: Path) -> int:
     return fd
 
 
-def _read(stream: io.FileIO | gzip.GzipFile | IO[bytes], count: int) -> bytes:
+def _read(stream: io.FileIO | gzip.GzipFile | _Window, count: int) -> bytes:
     """Return so many bytes, or what there is."""
     chunks = []
     while count > 0 and (chunk := stream.read(count)):
@@ -164,11 +220,11 @@ def _read(stream: io.FileIO | gzip.GzipFile | IO[bytes], count: int) -> bytes:
     return b"".join(chunks)
 
 
-def _back(stream: io.FileIO | IO[bytes], size: int) -> Iterator[tuple[int, bytes]]:
+def _back(stream: io.FileIO | _Window, size: int) -> Iterator[tuple[int, bytes]]:
     """Yield the lines of the first bytes of a file, the last one first, each with the offset at which it begins."""
     begin, line, whole = size, b"", False
     while begin > 0:
-        count = min(begin, _BACK)
+        count = begin % _BACK or _BACK  # so that no block is in two windows
         begin -= count
         stream.seek(begin)
         block = _read(stream, count)

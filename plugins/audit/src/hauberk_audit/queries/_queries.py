@@ -9,7 +9,9 @@ The rules:
 3. Where a log is sealed no index is made in clear: it is read from one end to the other, unless there is a way to an
    encrypted one.
 4. An index that leads to another entry than it says is not what the log holds: it is deleted, and made anew.
-5. Nothing is verified. That a query is answered says nothing about the log.
+5. An index is believed in what it leaves out, and in what it counts: who can write it can hide entries from a query.
+   Who does not trust it uses none that stands beside a log.
+6. Nothing is verified. That a query is answered says nothing about the log.
 """
 
 from __future__ import annotations
@@ -38,7 +40,12 @@ class Logs:
     """Some logs, to be asked. It is a context manager, which lets go of the indexes."""
 
     def __init__(
-        self, readers: Iterable[Reader], *, indexing: Indexing | None = None, watch: Watch = unwatched
+        self,
+        readers: Iterable[Reader],
+        *,
+        indexing: Indexing | None = None,
+        watch: Watch = unwatched,
+        beside: bool = True,
     ) -> None:
         """Take logs.
 
@@ -46,12 +53,13 @@ class Logs:
             readers: Of each log one.
             indexing: What makes the indexes of logs that are sealed.
             watch: Shows how the making of an index goes.
+            beside: Whether to use, and make, indexes that stand beside the logs.
         """
         self.readers: Final = tuple(readers)
         self._indexing: Final = indexing
         self._watch: Final = watch
         self._indexes: Final[dict[Path, Index]] = {}
-        self._beside = True
+        self._beside = beside
         """Whether an index beside a log can be used."""
 
     def __enter__(self) -> Self:
@@ -183,6 +191,8 @@ class Logs:
 
     def _drop(self) -> None:
         self.close()
+        if not self._beside:
+            return  # those that were used are gone
         dropped = [
             _index_files.drop(reader.log) for reader in self.readers
         ]  # each of them, also after one that is held

@@ -15,14 +15,14 @@ import click
 from hauberk import files
 from hauberk.cli.options import HELP, printing
 from hauberk.refusals import HauberkError
-from hauberk_audit._entry import rfc3339, visible
+from hauberk_audit._entry import visible
 from hauberk_audit._entry_schema import published
 from hauberk_audit.queries._asking import Sources, asking, filtering, limiting, query_of, readable, show, told
 from hauberk_audit.queries._export import Format, lines
 from hauberk_audit.queries._export import as_json as as_json_text
 from hauberk_audit.queries._lookup import COUNTED, Counts
 from hauberk_audit.queries._query import Query
-from hauberk_audit.queries._reading import Found
+from hauberk_audit.queries._reading import Found, time_text
 from hauberk_audit.queries._tail import INTERVAL, Follower
 
 _NUMBER: Final = re.compile(r"(?:(?P<log>.*)#)?(?P<sequence>[0-9]{1,18})")
@@ -224,7 +224,7 @@ def _sorted(counts: Counts, name: str) -> list[tuple[str, int]]:
 
 
 def _time(micros: int | None) -> str | None:
-    return None if micros is None else rfc3339(micros / 1_000_000)
+    return None if micros is None else time_text(micros)
 
 
 # --- export ---

@@ -34,20 +34,26 @@ _TIME: Final = re.compile(
 _EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 _MICROSECOND: Final = dt.timedelta(microseconds=1)
 _LARGEST: Final = 2**63
+_OFTEN: Final = 10**9
+"""How often one entry may stand for what happened; SQLite sums those of nine thousand million entries."""
 
 
 class Opener(Protocol):
     """Opens what is sealed in entries."""
 
-    def __call__(self, entry: dict[str, Any], log: Path, /) -> dict[str, Any]:
+    def __call__(
+        self, entry: dict[str, Any], log: Path, /, *, number: int | None = None, line: int | None = None
+    ) -> dict[str, Any]:
         """Return an entry as it was before it was sealed; one that is not sealed, as it is.
 
         Args:
             entry: A line of the log, as JSON.
             log: The log, by its name without the number of a closed file.
+            number: The place of its file in the log, from 1, where the line is known too.
+            line: The line of the file, from 1; None where that was read from its end.
 
         Raises:
-            HauberkError: It cannot be opened.
+            HauberkError: It cannot be opened, or stands in another place than it says.
         """
 
 
@@ -181,7 +187,8 @@ class Reader:
             return None
         if self._opener is not None:
             try:
-                opened = self._opener(entry, self.log)
+                number, place = (part.number, line) if line else (None, None)
+                opened = self._opener(entry, self.log, number=number, line=place)
             except HauberkError:
                 return None
             entry, raw = opened, raw if opened is entry else b""
@@ -236,9 +243,9 @@ def table_of(entry: dict[str, Any], name: str) -> dict[str, Any]:
 
 
 def count_of(entry: dict[str, Any]) -> int:
-    """Return how often what an entry tells of has happened."""
+    """Return how often what an entry tells of has happened; more than 10**9 is 10**9."""
     value = entry.get("count")
-    return value if type(value) is int and 0 < value < _LARGEST else 1
+    return min(value, _OFTEN) if type(value) is int and 0 < value < _LARGEST else 1
 
 
 def sequence_of(entry: dict[str, Any]) -> int:
@@ -253,9 +260,18 @@ def time_of(entry: dict[str, Any]) -> int | None:
 
 
 def microseconds(text: str) -> int | None:
-    """Return a date and time (RFC 3339) in microseconds since 1970, or None of any other text."""
-    found = _TIME.fullmatch(text)
+    """Return a date and time (RFC 3339) in microseconds since 1970, or None of any other text.
+
+    What is in UTC before the year 1, or after the year 9999, is None too: no date says it.
+    """
+    if _TIME.fullmatch(text) is None:
+        return None
     try:
-        return (dt.datetime.fromisoformat(text.upper()) - _EPOCH) // _MICROSECOND if found else None
+        return (dt.datetime.fromisoformat(text.upper()).astimezone(dt.UTC) - _EPOCH) // _MICROSECOND
     except (ValueError, OverflowError):  # the 30th of February; a leap second; the year 0
         return None
+
+
+def time_text(micros: int) -> str:
+    """Return what `microseconds` returned as a date and time (RFC 3339), in UTC."""
+    return (_EPOCH + micros * _MICROSECOND).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 import hauberk
 from hauberk import plugins
 from hauberk.cli import _boundary, _run, main
+from hauberk.cli.options import print_json
 from hauberk.cli.run import command as run_command
 
 PLUGIN = """
@@ -524,3 +525,15 @@ def test_completion_of_commands(
         monkeypatch.setenv(name, value)
     assert main([]) == 0
     assert capsys.readouterr().out == "plain,greeter\n"
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_json_is_harmless_on_a_terminal(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, terminal: bool
+) -> None:
+    """On a terminal JSON has no character that it would act on; in a pipe texts are as they are (X.14)."""
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: terminal)
+    print_json({"a": "ä\x9b2J\u202e"})
+    said = capsys.readouterr().out
+    assert said.isascii() is terminal
+    assert json.loads(said) == {"a": "ä\x9b2J\u202e"}

@@ -138,3 +138,16 @@ async def test_reset_of_a_sealed_log_writes_nothing_in_clear(load: Load, state: 
     main(["audit", "chain", "reset", str(log), "--key-file", str(state / "audit.key"), "--config", str(other),
           "--reason", CANARY, "--yes"])  # fmt: skip
     assert leaks(state) == []
+
+
+def test_moved_sealed_line_does_not_open(tmp_path: Path) -> None:
+    """_sealing rule 2: what was moved to another line or another file does not open."""
+    log = tmp_path / "log" / "audit.jsonl"
+    write(log, 3)
+    lines = log.read_bytes().splitlines(keepends=True)
+    reader = Reader(log, opener=Opener((OLD,)))
+    assert len(list(reader.forwards())) == len(lines)
+    log.write_bytes(b"".join([lines[0], lines[2], lines[1]]))
+    reader = Reader(log, opener=Opener((OLD,)))
+    assert len(list(reader.forwards())) == 1
+    assert reader.skipped == 2

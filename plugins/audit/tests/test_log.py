@@ -187,13 +187,18 @@ def test_log_that_cannot_go_on_is_refused_and_left(path: Path, tail: bytes, reas
     assert sorted(name.name for name in path.parent.iterdir()) == ["audit.jsonl", "audit.jsonl.chain"]
 
 
-def test_torn_bytes_that_are_no_line_are_refused(path: Path) -> None:
-    """More bytes without LF than a line can have were not written by a crash."""
+@pytest.mark.parametrize("size", [BOUNDS.line, BOUNDS.line + 1, 5 * BOUNDS.line])
+def test_torn_bytes_of_any_length_are_set_aside(path: Path, size: int) -> None:
+    """A power failure can leave more zeros than a line has bytes; nothing of them was acknowledged (S3.3)."""
     append(path)
     with path.open("ab") as file:
-        file.write(b"x" * (BOUNDS.line + 1))
-    with pytest.raises(PluginError, match="longer than"):
-        open_log(path)
+        file.write(bytes(size))
+    with closing(open_log(path)) as log:
+        assert log.torn is not None
+        assert log.torn.size == size
+        assert log.torn.path.read_bytes() == bytes(size)
+    append(path)
+    assert sequences(path) == [1, 2]
 
 
 def test_refused_log_is_not_held(path: Path) -> None:

@@ -101,7 +101,15 @@ def _siblings(base: Path) -> Iterable[Path]:
 
 
 def _is_there(log: Path) -> bool:
-    return os.path.lexists(log) or os.path.lexists(state_path(log)) or bool(closed_files(log))
+    return os.path.lexists(log) or _is_begun(state_path(log)) or bool(closed_files(log))
+
+
+def _is_begun(state: Path) -> bool:
+    """Whether a state was ever written: a writer that is stopped before it makes its log leaves an empty one."""
+    try:
+        return state.lstat().st_size > 0 or not state.is_file()
+    except FileNotFoundError:
+        return False
 
 
 def _log_of(name: Path) -> Path | None:

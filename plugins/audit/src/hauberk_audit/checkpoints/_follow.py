@@ -110,7 +110,7 @@ class Follower:
         with opened(self._path, self.file, written=size is not None) as file:
             if self.offset:
                 file.seek(self.offset)
-            for piece in _pieces(file, size):
+            for piece in pieces(file, size):
                 *lines, rest = (rest + piece).split(b"\n")
                 for line in lines:
                     self._take(line, read)
@@ -130,7 +130,13 @@ class Follower:
         read(leaf)
 
 
-def _pieces(file: IO[bytes], size: int | None) -> Iterator[bytes]:
+def pieces(file: IO[bytes], size: int | None) -> Iterator[bytes]:
+    """Yield so many bytes of a file, or all of it.
+
+    Raises:
+        LogChanged: It cannot be decompressed.
+        OSError: The disk failed.
+    """
     while size is None or size > 0:
         try:
             piece = file.read(BOUNDS.piece if size is None else min(size, BOUNDS.piece))

@@ -16,12 +16,13 @@ from hauberk.cli.options import HELP, print_json, printing
 from hauberk.refusals import ConfigError, HauberkError
 from hauberk_audit import _options
 from hauberk_audit._entry import rfc3339, visible
-from hauberk_audit._paths import state_path, tree_path
+from hauberk_audit._paths import pruned_path, state_path, tree_path
 from hauberk_audit._places import configuration, keyed
 from hauberk_audit.checkpoints import _checkpoint_keys
+from hauberk_audit.checkpoints._checkpoint import Cut
 from hauberk_audit.checkpoints._checkpoint_options import Checkpoints
 from hauberk_audit.checkpoints._note import Signer
-from hauberk_audit.checkpoints._pruned import PRUNED, Keep, Plan, cut_note, cut_of, details, execute, plan, sweep
+from hauberk_audit.checkpoints._pruned import PRUNED, Keep, Plan, cut_note, details, execute, own_cut, plan, sweep
 from hauberk_audit.sealing._encryption import sealing_for
 from hauberk_audit.sealing._providers import KeyPlace
 from hauberk_audit.verifying._verify import verify
@@ -98,7 +99,8 @@ def prune_command(
     try:
         key = key_file or _options.key_path(options, settings)
         signing = load(key)
-        found = _planned(log, Keep(_before(older_than), None, keep_files))
+        begun = _begun(log, signing, options.checkpoints, _checkpoint_keys.key_path(options.checkpoints, settings))
+        found = plan(log, Keep(_before(older_than), None, keep_files), begun=begun)
         if not dry_run and found is not None:
             origin = _checkpoint_keys.origin_of(options.checkpoints, log, host, log)
             signer = _signer(log, options.checkpoints, _checkpoint_keys.key_path(options.checkpoints, settings))
@@ -108,7 +110,7 @@ def prune_command(
                 click.confirm(f"let {len(found.files)} files of {visible(str(log))} go?", abort=True, err=True)
             said = details(found, reason or f"older than {older_than / 86_400:g} days", f"uid:{os.getuid()}")
             note = cut_note(found.cut, origin, rfc3339(_before(0)), signer)
-            _prune(log, found, said, note, lambda: Log.open(log, signing, sync=True, sealing=sealing))
+            _prune(log, begun, found, said, note, lambda: Log.open(log, signing, sync=True, sealing=sealing))
     except OSError as error:
         raise HauberkError(f"cannot prune {str(log)!r}: {(error.strerror or type(error).__name__).lower()}") from error
     _print(log, found, dry_run=dry_run, as_json=as_json)
@@ -118,10 +120,13 @@ def _before(age: float, now: Callable[[], float] = time.time) -> float:
     return now() - age
 
 
-def _planned(log: Path, keep: Keep) -> Plan | None:
+def _begun(log: Path, signing: Signing, options: Checkpoints, key_file: Path) -> Cut | None:
+    """Return with what a log begins of which files are gone; one that was cut by somebody else is left alone."""
     if not os.path.lexists(log):
         raise ConfigError(f"there is no audit log {str(log)!r}", hint="name the log that [audit] path says")
-    return plan(log, keep)
+    if not os.path.lexists(pruned_path(log)):
+        return None
+    return own_cut(log, _signer(log, options, key_file), signing.signed if isinstance(signing, Chain) else None)
 
 
 def _signer(log: Path, options: Checkpoints, key_file: Path) -> Signer | None:
@@ -148,13 +153,14 @@ def _check(log: Path, signing: Signing, key: KeyPlace) -> None:
         )
 
 
-def _prune(log: Path, found: Plan, said: dict[str, Any], note: bytes, open_log: Callable[[], Log]) -> None:
+def _prune(
+    log: Path, begun: Cut | None, found: Plan, said: dict[str, Any], note: bytes, open_log: Callable[[], Log]
+) -> None:
     if is_held(state_path(log)):
         raise ConfigError(
             f"audit log {str(log)!r} is being written",
             hint="end its host, or let it do this itself: [audit.rotation] keep_days",
         )
-    begun = cut_of(log)
     if begun is not None:
         sweep(log, begun)
     with closing(open_log()) as opening:

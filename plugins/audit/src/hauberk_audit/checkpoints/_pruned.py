@@ -10,12 +10,15 @@ The rules:
 3. What is left is verified from its first entry on. With the key of the log, the entry shows that what is missing was
    to go; with the public key of the checkpoints alone, the cut does.
 4. A log that is not what its writer wrote is left as it is.
+5. A cut that is there counts only if who writes the log made it (`own_cut`): anybody who can put a file beside the log
+   could have files removed otherwise, and let the host sign later that it was right.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+import stat
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -26,13 +29,16 @@ from hauberk_audit._bounds import BOUNDS
 from hauberk_audit._paths import closed, closed_files, packed, pruned_path
 from hauberk_audit.checkpoints import _note
 from hauberk_audit.checkpoints._checkpoint import Checkpoint, Cut
-from hauberk_audit.checkpoints._follow import Follower, LogChanged, Place
+from hauberk_audit.checkpoints._follow import Follower, LogChanged, Place, opened, pieces
 from hauberk_audit.checkpoints._note import NoteError, Signer
 from hauberk_audit.checkpoints._tree import Tree
 from hauberk_audit.verifying._heads import head
 from hauberk_audit.writing._chain import read
 
 PRUNED: Final = "audit.pruned"
+_FLAGS: Final[int] = sum(
+    getattr(os, flag, 0) for flag in ("O_RDONLY", "O_NOFOLLOW", "O_NONBLOCK", "O_CLOEXEC", "O_BINARY")
+)
 _CODE: Final = b'","code":"audit.pruned","id":"'
 
 
@@ -64,14 +70,28 @@ class Named(NamedTuple):
     hash: str
 
 
-def plan(path: Path, keep: Keep, pause: Callable[[], object] = lambda: None) -> Plan | None:
+def plan(
+    path: Path,
+    keep: Keep,
+    pause: Callable[[], object] = lambda: None,
+    *,
+    begun: Cut | None = None,
+    signer: Signer | None = None,
+) -> Plan | None:
     """Return what would go of a log, or None if all of it stays; nothing is changed.
+
+    Args:
+        path: The log.
+        keep: Which of its files stay.
+        pause: Is called while a file is read.
+        begun: With what it begins, if that is known (`own_cut`).
+        signer: The key of its checkpoints, if there are any.
 
     Raises:
         LogChanged: It is not what its writer wrote.
         OSError: The disk failed.
     """
-    begun = cut_of(path)
+    begun = begun or own_cut(path, signer, pause=pause)
     numbers = [number for number in closed_files(path) if begun is None or number > begun.file]
     follower, found, size = begin(path, begun, pause), None, 0
     going: list[Path] = []
@@ -175,13 +195,84 @@ def cut_of(path: Path) -> Cut | None:
         raise LogChanged(f"{str(pruned_path(path))!r} is damaged: {error}") from None
 
 
-def cut_data(path: Path) -> bytes | None:
-    """Return what is kept beside a log of which files are gone, whoever signed it."""
+def own_cut(
+    path: Path,
+    signer: Signer | None,
+    signed: Callable[[bytes], bool] | None = None,
+    pause: Callable[[], object] = lambda: None,
+) -> Cut | None:
+    """Return with what a log begins of which files are gone, if who writes the log let them go.
+
+    Args:
+        path: The log.
+        signer: The key of its checkpoints, if there are any: then it must have signed the cut.
+        signed: Whether the key of the log signed a line, if that can be told: then an entry that says the same is as
+            good. Without both keys, an entry will do.
+        pause: Is called while a file is read.
+
+    Raises:
+        LogChanged: Somebody else wrote the cut, or it is not the one of this log.
+        OSError: The disk failed, or what the log begins with is gone.
+    """
+    begun, data = cut_of(path), cut_data(path)
+    if begun is None or data is None:
+        return None
+    if not (_is_signed(data, signer) or ((signer is None or signed) and _is_recorded(path, begun, signed, pause))):
+        raise LogChanged(f"nobody vouches for {str(pruned_path(path))!r}, so nothing of the log goes")
+    first = read(next(_lines(path, begun.file + 1), b""))
+    if first is None or (first.sequence, first.prev_hash.decode()) != (begun.size + 1, begun.hash):
+        raise LogChanged(f"file {begun.file + 1} of audit log {str(path)!r} does not follow its cut")
+    return begun
+
+
+def _is_signed(data: bytes, signer: Signer | None) -> bool:
+    if signer is None:
+        return False
     try:
-        with pruned_path(path).open("rb") as file:
-            return file.read(BOUNDS.note)
+        _note.check_signed(_note.parse(data), [signer.verifier])
+    except NoteError:
+        return False
+    return True
+
+
+def _is_recorded(path: Path, begun: Cut, signed: Callable[[bytes], bool] | None, pause: Callable[[], object]) -> bool:
+    """Whether an entry after a cut says what the cut says. The newest files are read first."""
+    wanted = Named(begun.size, begun.hash)
+    last = max(closed_files(path), default=0) + 1
+    for number in range(last, begun.file, -1):
+        for line in _lines(path, number, pause):
+            if says(line) == wanted and (signed is None or signed(line)):
+                return True
+    return False
+
+
+def _lines(path: Path, number: int, pause: Callable[[], object] = lambda: None) -> Iterator[bytes]:
+    """Yield the whole lines of a file without their LF, in bounded memory."""
+    rest = b""
+    with opened(path, number, written=True) as file:
+        for piece in pieces(file, None):
+            *lines, rest = (rest + piece).split(b"\n")
+            yield from lines
+            rest = rest[: BOUNDS.line + 1]
+            pause()
+
+
+def cut_data(path: Path) -> bytes | None:
+    """Return what is kept beside a log of which files are gone, whoever signed it.
+
+    Raises:
+        LogChanged: It is no regular file: a pipe would keep its reader waiting.
+        OSError: The disk failed.
+    """
+    name = pruned_path(path)
+    try:
+        fd = os.open(name, _FLAGS)
     except FileNotFoundError:
         return None
+    with os.fdopen(fd, "rb") as file:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            raise LogChanged(f"{str(name)!r} is no regular file")
+        return file.read(BOUNDS.note)
 
 
 def says(line: bytes) -> Named | None:

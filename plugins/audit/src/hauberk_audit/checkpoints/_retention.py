@@ -9,8 +9,9 @@ from typing import Any, Final, final
 from hauberk.event import Severity
 from hauberk.refusals import HauberkError
 from hauberk_audit._entry import rfc3339
+from hauberk_audit.checkpoints._checkpoint import Cut
 from hauberk_audit.checkpoints._note import Signer
-from hauberk_audit.checkpoints._pruned import PRUNED, Keep, cut_note, cut_of, details, execute, plan, sweep
+from hauberk_audit.checkpoints._pruned import PRUNED, Keep, cut_data, cut_note, details, execute, own_cut, plan, sweep
 from hauberk_audit.writing._rotation import Rotation
 
 FAILED: Final = "audit.prune_failed"
@@ -62,14 +63,16 @@ class Retention:
         self._tell: Final = tell
         self._pause: Final = pause
         self._fault = ""
+        self._known: tuple[bytes, Cut] | None = None
+        """The cut that was found to be of this log: to find that can take the reading of all of it."""
 
     def round(self) -> None:
         """Let go what is to go."""
         try:
-            begun = cut_of(self._path)
+            begun = self._begun()
             if begun is not None:
                 sweep(self._path, begun)
-            self._prune()
+            self._prune(begun)
         except (HauberkError, OSError) as error:
             reason = str(getattr(error, "strerror", "") or error)
             if reason != self._fault:
@@ -78,10 +81,21 @@ class Retention:
         else:
             self._fault = ""
 
-    def _prune(self) -> None:
+    def _begun(self) -> Cut | None:
+        data = cut_data(self._path)
+        if data is None:
+            return None
+        if self._known is None or self._known[0] != data:
+            begun = own_cut(self._path, self._signer, pause=self._pause)
+            self._known = None if begun is None else (data, begun)
+            return begun
+        return self._known[1]
+
+    def _prune(self, begun: Cut | None) -> None:
         keep, days = self._rotation.keep, self._rotation.keep_days
         now = self._now()
-        found = plan(self._path, Keep(None if days is None else now - days * _DAY, keep), self._pause)
+        wanted = Keep(None if days is None else now - days * _DAY, keep)
+        found = plan(self._path, wanted, self._pause, begun=begun, signer=self._signer)
         if found is None or (self._anchored is not None and self._anchored() < found.cut.size):
             return
         why = " and ".join(f"{key} = {value:g}" for key, value in (("keep", keep), ("keep_days", days)) if value)

@@ -8,7 +8,10 @@ The rules:
    them grows, and at each size of which there is a checkpoint its root must be the one that was signed.
 3. A log that has fewer entries than a checkpoint of it lost some. One of which there are checkpoints and that is not
    among those that are read is missing.
-4. A log of which files were let go is read from its cut on, if the cut is signed as checkpoints are.
+4. A log of which files were let go is read from its cut on, if the cut is signed with a key of its checkpoints. A
+   witness signs for many, so its signature counts with their origin. A cut counts only where its files are gone: what
+   begins with entry 1 is compared from there, whatever stands beside it. Of files that a crash left before the cut the
+   entries must lead to it, and are covered by nothing.
 5. What stands behind the last checkpoint is covered by none. How many entries that are is said, and no more.
 """
 
@@ -25,13 +28,15 @@ from hauberk_audit._entry import rfc3339
 from hauberk_audit.checkpoints import _note
 from hauberk_audit.checkpoints._checkpoint import Checkpoint, Cut, Found, chain_of, notes_in
 from hauberk_audit.checkpoints._note import NoteError, Verifier
-from hauberk_audit.checkpoints._pruned import cut_data
 from hauberk_audit.checkpoints._tree import Tree, leaf_hash
 from hauberk_audit.verifying._heads import seconds
+from hauberk_audit.verifying._leftover import Leftover, cut_note
 from hauberk_audit.verifying._walk import Break
-from hauberk_audit.writing._chain import read
+from hauberk_audit.writing._chain import Entry, read
 
 _POINT: Final = struct.Struct(">Q32sd")
+Maker = tuple[str, bytes, str]
+"""The name and the number of a key that signed, and for a witness, which signs for many, the origin."""
 Add = Callable[[Break, Path], None]
 """Takes a break, and the file that it is in."""
 
@@ -57,6 +62,7 @@ class _Chain(NamedTuple):
     file: Path
     """Where the first of them was found."""
     points: set[bytes]
+    makers: set[Maker]
 
 
 @final
@@ -94,21 +100,31 @@ class Anchor:
     def _take(self, path: Path, found: Found) -> None:
         if found.fault:
             raise NoteError(found.fault)
-        made = self.opened(found.data)
-        chain = self._chains.setdefault(made.chain, _Chain(made.origin, path, set()))
+        made, makers = self._opened(found.data)
+        chain = self._chains.setdefault(made.chain, _Chain(made.origin, path, set(), set()))
+        chain.makers.update(makers)
         point = _POINT.pack(made.size, made.root, seconds(made.time))
         self.count += point not in chain.points
         chain.points.add(point)
 
-    def opened(self, data: bytes) -> Checkpoint:
-        """Return a checkpoint that a trusted key signed.
+    def cut(self, data: bytes) -> Cut:
+        """Return a cut that is signed as the checkpoints of its chain are.
 
         Raises:
             NoteError: It is none.
         """
+        made, makers = self._opened(data)
+        chain = self._chains.get(made.chain)
+        if chain is not None and not chain.makers & makers:
+            raise NoteError("it is not signed with the key of its checkpoints")
+        return Cut.of(made)
+
+    def _opened(self, data: bytes) -> tuple[Checkpoint, set[Maker]]:
+        """Return a checkpoint that a trusted key signed, and who made it."""
         note = _note.parse(data)
-        _note.check_signed(note, self.trusted)
-        return Checkpoint.parse(note.text)
+        keys = _note.check_signed(note, self.trusted)
+        made = Checkpoint.parse(note.text)
+        return made, {(key.name, key.number, made.origin if key.kind == _note.WITNESS else "") for key in keys}
 
     def of(self, path: Path) -> Anchored:
         """Return what compares one log."""
@@ -150,24 +166,29 @@ class Anchored:
         """Those after it that it does not."""
         self._found: Final[list[Break]] = []
         self._begun = False
-        self._skip = 0
+        self._doubt = ""
+        """Why the cut cannot be believed."""
         self._cut = self._trusted_cut()
-        self._base: Final = 0 if self._cut is None else self._cut.size
+        self._left: Leftover | None = None
+        """What stands before the cut."""
+        self._base = 0
         """How many entries are gone."""
-        self._tree: Final = Tree() if self._cut is None else Tree(self._cut.size, self._cut.peaks)
+        self._tree = Tree()
 
-    def proves(self, sequence: int) -> bool:
-        """Whether entries up to one, whose files are gone, were let go by who had the key."""
-        return self._cut is not None and self._cut.size >= sequence
+    @property
+    def let_go(self) -> int:
+        """The number of the last entry that was let go by who had the key; 0 if none was."""
+        return 0 if self.fault else self._base
 
-    def through(self, lines: Iterable[bytes]) -> Iterator[bytes]:
-        """Pass on lines, without their LF, and compare."""
+    def through(self, lines: Iterable[bytes], number: int = 1) -> Iterator[bytes]:
+        """Pass on the lines of a file of a number, without their LF, and compare."""
         push, tree = self._tree.push, self._tree
         for line in lines:
             if not self._begun:
-                self._begin(line)
-            if self._skip:
-                self._skip -= 1
+                self._begin(line, number)
+                push, tree = self._tree.push, self._tree
+            if self._left is not None and self._left.entries:
+                self._left.take(line)
             else:
                 push(leaf_hash(line))
                 if tree.size == self._next:
@@ -177,6 +198,8 @@ class Anchored:
     def end(self) -> list[Break]:
         """Return what is wrong with the log; call it once, at its end."""
         self._tell()
+        if self._left is not None:
+            self.fault = self.fault or self._left.end()
         size, lost = self._tree.size, len(self._points) - self._at
         if lost:
             last, more = _unpacked(self._points[-1]), f" (and {lost - 1} more)" if lost > 1 else ""
@@ -191,35 +214,40 @@ class Anchored:
         return self._found
 
     def _trusted_cut(self) -> Cut | None:
-        data = cut_data(self._path)
-        if data is None:
-            return None
         try:
-            return Cut.of(self._anchor.opened(data))
-        except NoteError as error:
-            self.fault = f"it begins with a cut that nobody vouches for: {error}"
+            data = cut_note(self._path)
+            return None if data is None else self._anchor.cut(data)
+        except (NoteError, ConfigError) as error:
+            self._doubt = f"it begins with a cut that nobody vouches for: {error}"
             return None
 
-    def _begin(self, line: bytes) -> None:
+    def _begin(self, line: bytes, number: int) -> None:
+        """Begin with the first line that is there, in a file of a number."""
         self._begun = True
         entry = read(line)
-        first = 1 if entry is None else entry.sequence
-        if self._cut is None:
-            if first > 1 and not self.fault:
-                self.fault = f"it begins with entry {first}, so it cannot be compared with its checkpoints"
-            chain = "" if self.fault else chain_of(line)
-        else:
-            if first > self._cut.size + 1:
-                self.fault = f"it begins with entry {first}, and its cut is after entry {self._cut.size}"
-            self._skip = max(self._cut.size + 1 - first, 0)  # what was to go, and was left by a crash
-            chain = self._cut.chain
-        points = self._anchor.points(chain) if chain else []
-        self._points = [] if self.fault else points
+        chain = chain_of(line)
+        if entry is not None and entry.sequence > 1:
+            chain = self._begin_late(entry, number)
+        self._points = self._anchor.points(chain) if chain else []
         while self._at < len(self._points) and self._point().size < self._tree.size:
             self._at += 1  # of what was signed before the cut nothing is left to be compared
         self._next = self._point().size if self._at < len(self._points) else -1
         if self._next == self._tree.size:
             self._compare()
+
+    def _begin_late(self, entry: Entry, number: int) -> str:
+        """Begin after a cut; return the chain that it is of, or nothing if that cannot be believed."""
+        cut = self._cut
+        if cut is None:
+            nothing = f"it begins with entry {entry.sequence}, so it cannot be compared with its checkpoints"
+            self.fault = self._doubt or nothing
+            return ""
+        self._left = Leftover(cut, entry, number)
+        self.fault = self._left.fault
+        if self.fault:
+            return ""
+        self._base, self._tree = cut.size, Tree(cut.size, cut.peaks)
+        return cut.chain
 
     def _point(self) -> Point:
         return _unpacked(self._points[self._at])

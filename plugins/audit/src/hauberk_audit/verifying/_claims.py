@@ -8,6 +8,7 @@ from typing import Final, final
 from hauberk_audit.checkpoints._pruned import says
 from hauberk_audit.verifying._walk import Break, Walk
 from hauberk_audit.writing._chain import Entry
+from hauberk_audit.writing._rotation import closes
 
 
 @final
@@ -49,6 +50,7 @@ class Count:
         self.first = b""
         """The first line."""
         self.last = b""
+        """The last line."""
         self.mark = 0
         self.marked = b""
         self.sequence = 0
@@ -64,13 +66,15 @@ class Count:
         for line in lines:
             self.line += 1
             self.first = self.first or line
+            self.last = line
         self.entries += self.line
         self.sequence += self.line
         return iter(())
 
     def turn(self) -> Iterator[Break]:
         """Go on with the next file."""
-        return iter(())
+        if not self.line or not closes(self.last):
+            yield Break("unclosed", self.line, "it is not closed, and another file follows it", self.sequence)
 
     def finish(self, *, torn: bool = False) -> Iterator[Break]:
         """Yield what is wrong with the end of a file."""

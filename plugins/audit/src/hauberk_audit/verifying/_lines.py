@@ -53,17 +53,18 @@ class Lines:
         self._raw: Final = os.fdopen(fd, "rb", buffering=0)
         self._file: Final = gzip.GzipFile(fileobj=self._raw) if packed else self._raw
         self._progress: Final = progress
+        self._told = 0
 
     def __iter__(self) -> Iterator[bytes]:
-        read = 0
+        """Yield the lines that are there; again, those that were written since."""
         for chunk in self._chunks():
             *lines, self.rest = (self.rest + chunk).split(b"\n")
             yield from lines
             # No entry is as long as what is kept here, so what is dropped from a longer line cannot make it one.
             self.rest = self.rest[: BOUNDS.line + 1]
             if self._progress is not None:
-                self._progress(self._raw.tell() - read)
-                read = self._raw.tell()
+                self._progress(self._raw.tell() - self._told)
+                self._told = self._raw.tell()
 
     def close(self) -> None:
         """Let go of the file."""

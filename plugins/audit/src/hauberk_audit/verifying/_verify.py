@@ -10,6 +10,8 @@ The rules:
 4. The first files of a log may be missing if it says itself that they were let go (`checkpoints._pruned`).
 5. With checkpoints that were kept elsewhere, what is read is compared with them (`verifying._anchor`). Without the
    key of the log that is all that is done, and what no checkpoint covers is not verified.
+6. A log may be written meanwhile, and its files be closed and compressed: each is opened under the name that it has
+   then, and after the last one those are read that came after it.
 """
 
 from __future__ import annotations
@@ -17,7 +19,8 @@ from __future__ import annotations
 import gzip
 import os
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections import deque
+from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Final, NamedTuple, final
 
@@ -26,17 +29,17 @@ import msgspec
 from hauberk.refusals import ConfigError
 from hauberk_audit._bounds import BOUNDS
 from hauberk_audit._entry import rfc3339
-from hauberk_audit._paths import closed, closed_files, log_set, state_path
+from hauberk_audit._paths import closed, log_set, packed, state_path
 from hauberk_audit.verifying._anchor import Anchor
 from hauberk_audit.verifying._claims import Claim, Count
+from hauberk_audit.verifying._files import File, files_of, opened
 from hauberk_audit.verifying._lines import Lines, first_line, open_log
 from hauberk_audit.verifying._silence import Silence
 from hauberk_audit.verifying._walk import Break, Walk
 from hauberk_audit.writing._chain import read
 from hauberk_audit.writing._ratchet import Ladder
+from hauberk_audit.writing._rotation import closes
 from hauberk_audit.writing._state import Position, Seen, seen
-
-_MISSING: Final = (Break("missing", 0, "it is gone, and a log with a higher number is there"),)
 
 
 class Checked(msgspec.Struct, frozen=True):
@@ -202,52 +205,88 @@ class _Log:
         """Read the files of the log, and add what is wrong with them to the report."""
         state = None if self._ladder is None else _state_of(self._path, self._ladder)
         self._walk.mark = 0 if state is None else state.at.sequence
-        files, gone = self._begin(_files_of(self._path))
-        for place, name in enumerate(files):
+        files, gone = self._begin(files_of(self._path))
+        rest, first = deque(files), True
+        while rest:
+            file = rest.popleft()
             before, entries, self._walk.lines = self._report.broken, self._walk.entries, 0
-            last = place == len(files) - 1
-            if os.path.lexists(name):
-                self._read(name, last=last)
-            elif not (last and place and state is not None and self._is_new(state)):
-                self._add(_MISSING, name)
-            if place == 0:
+            name = self._read(file, rest)
+            if name is None and (rest or first or not self._is_new(state)):
+                self._add([file.missing], file.name)
+            name = name or file.name
+            if first:
                 self._compare_beginning(name)
-            if last:
+            if not rest:
                 self._end(name, state, gone)
             walk = self._walk
             self._report.logs.append(
                 Checked(str(name), walk.entries - entries, walk.lines, walk.sequence, self._report.broken - before)
             )
+            first = False
 
-    def _begin(self, files: list[Path]) -> tuple[list[Path], list[Path]]:
+    def _begin(self, files: list[File]) -> tuple[list[File], list[File]]:
         """Return the files of the log from the first on that is there, and those before it."""
-        first = next((place for place, name in enumerate(files[:-1]) if os.path.lexists(name)), 0)
-        entry = read(first_line(files[first])) if first else None
+        first = next((place for place, file in enumerate(files[:-1]) if os.path.lexists(file.name)), 0)
+        entry = read(first_line(files[first].name)) if first else None
         if entry is None or entry.sequence == 1:
             return files, []
         self._walk.begin(entry)
         self._claim.before, self._claim.hash = entry.sequence - 1, entry.prev_hash.decode()
         return files[first:], files[:first]
 
-    def _read(self, name: Path, *, last: bool) -> None:
-        lines = Lines(open_log(name), self._progress, packed=name.suffix == ".gz")
+    def _read(self, file: File, rest: deque[File]) -> Path | None:
+        """Read a file before others; return its name, or None if it is gone."""
+        found = self._open(file, rest)
+        if found is None:
+            return None
+        name, fd = found
+        lines = Lines(fd, self._progress, packed=name.suffix == ".gz")
         try:
-            self._add(_breaks(self._tapped(lines), lines, self._walk, last=last), name)
+            tapped = self._tapped(self._all(lines, file, rest), file.number)
+            self._add(_breaks(tapped, lines, self._walk, rest), name)
         finally:
             lines.close()
         if self._silence is not None:
             self._add(self._silence.found, name)
+        return name
 
-    def _tapped(self, lines: Iterable[bytes]) -> Iterable[bytes]:
-        """Return the lines of a file, past all who look at them."""
+    def _open(self, file: File, rest: deque[File]) -> tuple[Path, int] | None:
+        """Open a file under the name that it has now."""
+        if not rest:
+            found = opened(file.name)
+            if not self._was_closed(file, rest):
+                return found
+            if found is not None:  # before it was closed, or what was begun after it
+                os.close(found[1])
+        names = (closed(self._path, file.number), packed(self._path, file.number))
+        return next((found for name in names if (found := opened(name)) is not None), None)
+
+    def _all(self, lines: Lines, file: File, rest: deque[File]) -> Iterator[bytes]:
+        """Yield the lines of a file; if it was the last one and was closed meanwhile, those until then as well."""
+        yield from lines
+        if not rest and self._was_closed(file, rest):
+            yield from lines
+
+    def _was_closed(self, file: File, rest: deque[File]) -> bool:
+        """Whether the last file was closed meanwhile; then others follow it."""
+        names = (closed(self._path, file.number), packed(self._path, file.number))
+        if not any(map(os.path.lexists, names)):
+            return False
+        rest.extend(later for later in files_of(self._path) if later.number > file.number)
+        return True
+
+    def _tapped(self, lines: Iterable[bytes], number: int) -> Iterable[bytes]:
+        """Return the lines of a file of a number, past all who look at them."""
         if self._claim.before:
             lines = self._claim.through(lines)
         if self._anchored is not None:
-            lines = self._anchored.through(lines)
+            lines = self._anchored.through(lines, number)
         return lines if self._silence is None else self._silence.through(lines)
 
-    def _is_new(self, state: Seen) -> bool:
+    def _is_new(self, state: Seen | None) -> bool:
         """Whether the last file of the log need not be there: the one before it was closed, and it was not begun."""
+        if state is None:  # without the key: what was in it shows by its checkpoints, or by nothing
+            return closes(self._walk.last)
         return not state.fault and state.at.sequence <= self._walk.sequence
 
     def _compare_beginning(self, name: Path) -> None:
@@ -256,7 +295,7 @@ class _Log:
         if twin != self._path:
             self._add([Break("copied", 1, f"it begins as {str(twin)!r} does", 1)], name)
 
-    def _end(self, name: Path, state: Seen | None, gone: list[Path]) -> None:
+    def _end(self, name: Path, state: Seen | None, gone: list[File]) -> None:
         if state is not None and self._ladder is not None:
             self._add(_compared(self._walk, state, self._ladder), name)
         if self._anchored is not None:
@@ -265,13 +304,15 @@ class _Log:
             self._add(self._silence.end(), name)
             self._report.unheard += [str(self._path)] if self._silence.unheard else []
         before, said = self._claim.before, self._claim.said
+        if self._ladder is None:  # what an entry says counts with the key alone
+            before, said = max(before, 0 if self._anchored is None else self._anchored.let_go), 0
         if not before:
             return
-        if said if self._ladder is not None else self._anchored is not None and self._anchored.proves(before):
+        if said if self._ladder is not None else self._anchored is not None and self._anchored.let_go:
             self._report.let_go.append(LetGo(str(self._path), before, said))
             return
         for one in gone:
-            self._add(_MISSING, one)
+            self._add([one.missing], one.name)
 
     def _add(self, found: Iterable[Break], name: Path) -> None:
         for one in found:
@@ -300,12 +341,6 @@ def _add(report: Report, found: Break, path: Path) -> None:
         report.breaks.append(msgspec.structs.replace(found, file=str(path)))
 
 
-def _files_of(path: Path) -> list[Path]:
-    """Return the files of a log, the oldest first, those that are missing among them included."""
-    there = closed_files(path)
-    return [*(there.get(number, closed(path, number)) for number in range(1, max(there, default=0) + 1)), path]
-
-
 def _behind(walk: Walk | Count, state: Position) -> Iterator[Break]:
     """Yield what a log lost since its state was written."""
     if state.sequence > walk.sequence:
@@ -316,12 +351,12 @@ def _behind(walk: Walk | Count, state: Position) -> Iterator[Break]:
         yield Break("rewritten", 0, which, state.sequence)
 
 
-def _breaks(tapped: Iterable[bytes], lines: Lines, walk: Walk | Count, *, last: bool) -> Iterator[Break]:
+def _breaks(tapped: Iterable[bytes], lines: Lines, walk: Walk | Count, rest: Collection[File]) -> Iterator[Break]:
     try:
         yield from walk.feed(tapped)
         walk.lines = walk.line
         yield from walk.finish(torn=bool(lines.rest))
-        if not last:
+        if rest:
             yield from walk.turn()
     except (EOFError, zlib.error, gzip.BadGzipFile):
         yield Break("edited", walk.line + 1, "what follows cannot be decompressed")

@@ -117,7 +117,7 @@ class Walk:
     def begin(self, entry: Entry) -> None:
         """Begin with an entry in the midst of a chain, with the key that it names: the files before it were let go."""
         self._next, self._hash = entry.sequence, entry.prev_hash
-        self._chain = self._ladder.signer(entry.key_id) or self._chain
+        self._chain = self._ladder.enter(entry.key_id, entry.sequence) or self._chain
 
     def feed(self, lines: Iterable[bytes]) -> Iterator[Break]:
         """Take lines without their LF, and yield breaks as they become clear."""

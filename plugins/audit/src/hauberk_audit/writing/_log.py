@@ -35,7 +35,7 @@ from hauberk_audit.writing._chain import GENESIS, Chain
 from hauberk_audit.writing._custody import Signing
 from hauberk_audit.writing._ratchet import Rung
 from hauberk_audit.writing._reached import Reached
-from hauberk_audit.writing._resume import Resumed, resume
+from hauberk_audit.writing._resume import Resumed, pieces, resume
 from hauberk_audit.writing._rotation import CLOSED, CONTINUED, Rotator
 from hauberk_audit.writing._state import Fault, Seen, State
 
@@ -355,10 +355,10 @@ class Log:
         """Set aside what the last run left of a line, and say that the log is written."""
         if found.torn:
             path = quarantine(self.path)
-            files.write_new(path, found.torn)  # before the log is cut: a crash between the two loses nothing
+            _copy(self._fd, found, path)  # before the log is cut: a crash between the two loses nothing
             self._disk.truncate(self._fd, self._size)
             self._disk.sync(self._fd)
-            self.torn = Torn(len(found.torn), path)
+            self.torn = Torn(found.torn, path)
         if not self._at.began and self._rotator is not None:
             self._at = replace(self._at, began=self._rotator.now())
         if self.crashed:
@@ -379,6 +379,19 @@ def _hold(path: Path, fd: int) -> None:
             f"cannot open audit log {str(path)!r}: another process writes it, and its state file was taken away",
             hint="end that process",
         )
+
+
+def _copy(fd: int, found: Resumed, to: Path) -> None:
+    """Bring what stands after the last whole line to the disk under another name, in bounded memory."""
+    new = files.append_private(to)
+    try:
+        for piece in pieces(fd, found.size, found.size + found.torn):
+            rest = piece
+            while rest:
+                rest = rest[os.write(new, rest) :]
+        os.fsync(new)
+    finally:
+        os.close(new)
 
 
 def _check_size(lines: Iterable[bytes]) -> None:

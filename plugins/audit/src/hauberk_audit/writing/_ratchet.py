@@ -16,7 +16,7 @@ The rules:
 from __future__ import annotations
 
 import re
-from typing import Final, NamedTuple, final
+from typing import Annotated, Final, NamedTuple, final
 
 import msgspec
 
@@ -31,6 +31,8 @@ _KEPT: Final = 4096
 """A ladder keeps one rung of so many."""
 _LEAPS: Final = 10_000_000
 """How many rungs a ladder leaps over in all. What a line claims must not keep a verifier busy for ever."""
+_ENTRIES: Final = 100_000_000
+"""The same for the first entries of logs of which files are gone: they are years after the first rung."""
 
 
 class Name(NamedTuple):
@@ -52,9 +54,9 @@ class Rung(msgspec.Struct, frozen=True):
 
     key_id: str
     """The id of the initial key."""
-    chain: int
-    step: int
-    key: bytes
+    chain: Annotated[int, msgspec.Meta(ge=1, le=MOST_CHAINS)]
+    step: Annotated[int, msgspec.Meta(ge=1)]
+    key: Annotated[bytes, msgspec.Meta(min_length=keys.KEY_BYTES, max_length=keys.KEY_BYTES)]
 
     @property
     def name(self) -> Name:
@@ -106,6 +108,7 @@ class Ladder:
         self._kept: Final[dict[tuple[int, int], Rung]] = {}
         self._last: Rung | None = None
         self._leaps = _LEAPS
+        self._entries = _ENTRIES
 
     def signer(self, key_id: bytes) -> Chain | None:
         """Return what signed an entry that names this key, or None if it is no key of this ladder, or out of reach."""
@@ -117,8 +120,20 @@ class Ladder:
         rung = self.rung(name)
         return None if rung is None else rung.signer()
 
+    def enter(self, key_id: bytes, sequence: int) -> Chain | None:
+        """Return what signed the first entry that is left of a log, as `signer`. No rung signs less than an entry."""
+        name = named(key_id)
+        if name is not None and name.key_id == self._key_id and name.step <= min(sequence, self._entries):
+            self._entries -= name.step
+            leaps, self._leaps = self._leaps, name.step
+            self.rung(name)
+            self._leaps = leaps
+        return self.signer(key_id)
+
     def rung(self, name: Name) -> Rung | None:
-        """Return a rung of this ladder, or None if it is out of reach."""
+        """Return a rung of this ladder, or None if there is none of this name, or it is out of reach."""
+        if not (1 <= name.chain <= MOST_CHAINS and name.step >= 1):
+            return None
         at = self._below(name)
         far = name.step - at.step
         if far > 1:

@@ -7,6 +7,9 @@ The rules:
 2. The new chain begins with ``audit.chain_reset``: who did it, why, and where the chain before it ended, as far as that
    can be told.
 3. A log that another process writes is left alone.
+4. The file that is written goes first, then those that were closed, the newest first, and the state last: while the
+   state can be believed, no writer goes on with what is left of a reset that was stopped, and the next reset puts it
+   where the rest is.
 """
 
 from __future__ import annotations
@@ -81,6 +84,20 @@ def _state_key(signing: Signing) -> bytes | None:
     return signing.state_key if isinstance(signing, Chain) else None
 
 
+def _away(path: Path, going: list[Path]) -> Path:
+    """Return where the files of a log go: where a reset that was stopped put others of them, or a new directory."""
+    free = archive(path)
+    last = path.with_name(f"{path.name}.archived-{int(free.name.rpartition('-')[2]) - 1}")
+    if not last.is_dir() or os.path.lexists(state_path(last / path.name)) or not any(last.iterdir()):
+        return free
+    twice = [name for name in going if os.path.lexists(last / name.name)]
+    if twice == [path] and not path.lstat().st_size:  # a writer made it, and did not go on
+        path.unlink()
+        going.remove(path)
+        twice = []
+    return free if twice else last
+
+
 def is_held(state: Path) -> bool:
     """Whether a process holds the state file of a log; nothing is made."""
     try:
@@ -107,7 +124,7 @@ def reset(path: Path, signing: Signing, say: Say, details: dict[str, Any], *, se
         ConfigError: There is no log, another process writes it, or a file of it is not private.
         OSError: The disk failed; what was put away so far is where it was put.
     """
-    mine = [name for name in (*closed_files(path).values(), path) if os.path.lexists(name)]
+    mine = [name for name in (path, *reversed(closed_files(path).values())) if os.path.lexists(name)]
     state_file = state_path(path)
     if not mine and not os.path.lexists(state_file):
         raise ConfigError(f"there is no audit log {str(path)!r}", hint="name the log that [audit] path says")
@@ -117,11 +134,13 @@ def reset(path: Path, signing: Signing, say: Say, details: dict[str, Any], *, se
     if state is None:
         raise ConfigError(f"audit log {str(path)!r} is being written", hint="end the process that writes it")
     try:
-        away = files.private_dir(archive(path))
         more = (keys_path(path), tree_path(path), pruned_path(path))
         aside = [*sorted(path.parent.glob(f"{path.name}.torn-*")), *filter(os.path.lexists, more)]
-        for name in [*mine, *aside, state_file]:
+        away = _away(path, going := [*mine, *aside])
+        files.private_dir(away)
+        for name in [*going, state_file]:
             name.rename(away / name.name)
+        put = [*closed_files(away / path.name).values(), *filter(os.path.lexists, [away / path.name])]
         files.sync_directory(path.parent)
         _index_files.drop(path)  # one that is in use is brought up to date by the next query
     finally:
@@ -129,7 +148,7 @@ def reset(path: Path, signing: Signing, say: Say, details: dict[str, Any], *, se
     prior = {"sequence": at.sequence, "hash": at.hash, "state": fault or "whole", "archived": away.name}
     log = Log.open(path, signing, sync=True, sealing=sealing)
     try:
-        log.append(say(RESET, {**details, "prior": prior, "files": [name.name for name in mine]}))
+        log.append(say(RESET, {**details, "prior": prior, "files": [name.name for name in put]}))
     finally:
         log.close()
     return away

@@ -2,7 +2,8 @@
 
 The rules:
 
-1. The last line must be signed with the key at hand. A last line without LF was never acknowledged, and is set aside.
+1. The last line must be signed with the key at hand. What stands after the last LF was never acknowledged, and is set
+   aside, however long it is: a power failure can leave more zeros than a line has bytes.
    Where the key goes forward, the last line is the one that the state describes, or it is signed with a rung that
    follows from the one there. Without its state such a log does not go on: the key went with it.
 2. Where the file is empty or not there, the chain goes on from the last file that was closed.
@@ -15,6 +16,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, NamedTuple, NoReturn, final
 
@@ -36,8 +38,8 @@ class Resumed(NamedTuple):
     at: Position
     size: int
     """Bytes of the file up to the last whole line."""
-    torn: bytes
-    """What stands after it."""
+    torn: int
+    """Bytes after it."""
     ended: bool
     """Whether the last entry closes its file, and the next file has not been begun."""
     rung: Rung | None
@@ -59,13 +61,14 @@ def resume(path: Path, fd: int, signing: Signing, seen: Seen) -> Resumed:
     """
     files = closed_files(path)
     size = os.fstat(fd).st_size
-    line, torn = _last_line(path, _tail(fd, size), size)
+    whole = _whole(fd, size)
+    line = _last_line(path, fd, whole)
     number = max(files, default=0) + 1
     last = _Plain(signing) if isinstance(signing, Chain) else _Forward(signing.key_id, seen)
     if line is not None:
         entry = last.entry(path, line)
         began = seen.at.began if seen.at.file == number else 0.0
-        at = Position(entry.sequence, entry.hash.decode(), number, began, _first(fd, size), check=last.check(line))
+        at = Position(entry.sequence, entry.hash.decode(), number, began, _first(fd, whole), check=last.check(line))
         ended = closes(line)
     elif files:
         at, ended = _after(path, last, files[number - 1], number), False
@@ -73,7 +76,7 @@ def resume(path: Path, fd: int, signing: Signing, seen: Seen) -> Resumed:
         at, ended = _BEGINNING, False
     if not seen.fault:
         _compare(path, at, seen.at)
-    return Resumed(at, size - len(torn), torn, ended, last.rung)
+    return Resumed(at, whole, size - whole, ended, last.rung)
 
 
 @final
@@ -132,22 +135,35 @@ class _Forward:
         return entry
 
 
-def _tail(fd: int, size: int) -> bytes:
-    os.lseek(fd, max(0, size - 2 * BOUNDS.line), os.SEEK_SET)
-    chunks = []
-    while chunk := os.read(fd, BOUNDS.chunk):
-        chunks.append(chunk)
-    return b"".join(chunks)
+def pieces(fd: int, start: int, end: int) -> Iterator[bytes]:
+    """Yield what stands between two places of a file, in bounded memory."""
+    os.lseek(fd, start, os.SEEK_SET)
+    while start < end and (piece := os.read(fd, min(end - start, BOUNDS.chunk))):
+        start += len(piece)
+        yield piece
 
 
-def _last_line(path: Path, tail: bytes, size: int) -> tuple[bytes | None, bytes]:
-    """Return the last whole line without its LF, if there is one, and what stands after it."""
-    end = tail.rfind(b"\n") + 1
-    start = tail.rfind(b"\n", 0, max(0, end - 1)) + 1
-    torn = tail[end:]
-    if len(torn) > BOUNDS.line or (start == 0 and len(tail) < size):
+def _whole(fd: int, size: int) -> int:
+    """Return how many bytes of a file stand up to the last LF."""
+    end = size
+    while end:
+        start = max(0, end - BOUNDS.chunk)
+        if found := b"".join(pieces(fd, start, end)).rfind(b"\n") + 1:
+            return start + found
+        end = start
+    return 0
+
+
+def _last_line(path: Path, fd: int, whole: int) -> bytes | None:
+    """Return the last whole line without its LF, if there is one."""
+    if not whole:
+        return None
+    start = max(0, whole - BOUNDS.line - 1)
+    tail = b"".join(pieces(fd, start, whole - 1))
+    begins = tail.rfind(b"\n") + 1
+    if start and not begins:
         refuse(path, f"its last line is longer than {BOUNDS.line} bytes")
-    return (tail[start : end - 1] if end else None), torn
+    return tail[begins:]
 
 
 def _read(path: Path, line: bytes, which: str) -> Entry:

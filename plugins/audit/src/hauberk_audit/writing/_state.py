@@ -20,6 +20,7 @@ This is no anchor: whoever can write the log can put both back to an older pair.
 from __future__ import annotations
 
 import os
+import stat
 from hmac import compare_digest
 from hmac import digest as hmac_digest
 from pathlib import Path
@@ -36,6 +37,9 @@ SLOT: Final = 512
 PAGE: Final = 4096
 """Bytes from the beginning of one slot to that of the next."""
 _SLOTS: Final = 2
+_FLAGS: Final[int] = sum(
+    getattr(os, flag, 0) for flag in ("O_RDONLY", "O_NOFOLLOW", "O_NONBLOCK", "O_CLOEXEC", "O_BINARY")
+)
 _BYTES: Final = (_SLOTS - 1) * PAGE + SLOT
 
 Fault = Literal["", "missing", "corrupt"]
@@ -151,10 +155,20 @@ def seen(path: Path, key: bytes | None) -> Seen:
         OSError: It cannot be read.
     """
     try:
-        with path.open("rb") as file:
-            data = file.read(_BYTES)
+        fd = os.open(path, _FLAGS)
     except FileNotFoundError:
         return Seen(Position(), "missing", None)
+    except OSError:
+        if path.is_symlink():
+            return Seen(Position(), "corrupt", None)
+        raise
+    try:
+        regular = stat.S_ISREG(os.fstat(fd).st_mode)
+        data = os.read(fd, _BYTES) if regular else b""
+    finally:
+        os.close(fd)
+    if not regular:  # no writer made it, and a pipe would keep its reader waiting
+        return Seen(Position(), "corrupt", None)
     found, fault = _newest(data, key)
     return Seen(Position(), fault, None) if found is None else Seen(found.at, fault, found.rung)
 
@@ -182,7 +196,7 @@ def encode(count: int, at: Position, key: bytes | None, rung: Rung | None = None
 
 
 def decode(data: bytes, key: bytes | None) -> _Slot | None:
-    """Return what a slot says, or None if it is not whole, or of another key."""
+    """Return what a slot says, or None if it is not whole, or of another key, or names a rung that cannot be."""
     body, _, mac = data.rstrip().rpartition(b" ")
     try:
         found = msgspec.json.decode(body, type=_Slot)

@@ -78,6 +78,22 @@ async def test_a_refused_call_is_recorded_too(tmp_path: Path) -> None:
     assert [entry["details"] for entry in found] == [{"path": "/a"}]
 
 
+@pytest.mark.parametrize(("name", "layer"), [("zzz", "CONTENT")])
+async def test_refused_call_is_named_whoever_refuses(tmp_path: Path, name: str, layer: str) -> None:
+    """Whoever refuses a call, and wherever, what is named of it was recorded before."""
+
+    class No:
+        def __init__(self) -> None:
+            self.name, self.layer = name, Layer[layer]
+
+        @hookimpl
+        def on_tool_call(self, call: Any, connection: Any) -> Any:
+            return Deny(f"{name}.way", "no")
+
+    found, _ = await recorded(tmp_path, '[audit.arguments]\n"*" = ["path"]', No(), path="/a")
+    assert [entry["details"] for entry in found] == [{"path": "/a"}]
+
+
 def test_no_hook_without_names() -> None:
     """A log that names nothing sees no call: it costs them nothing."""
     assert not hasattr(Audit, "on_tool_call")

@@ -56,8 +56,12 @@ class Load(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
 def host(folder: Path, load: Load) -> Guard:
     """Return a guard whose only plugin is the log."""
+    others = plugins.installed
     plugins.installed = lambda: {"audit": plugins.Source("audit", "hauberk-audit", "0", lambda: Audit)}
-    return Guard.load(Config.from_toml(load.toml(folder)))
+    try:
+        return Guard.load(Config.from_toml(load.toml(folder)))
+    finally:
+        plugins.installed = others
 
 
 def log_of(guard: Guard) -> Path:

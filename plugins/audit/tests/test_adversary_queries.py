@@ -70,6 +70,7 @@ def test_stats_is_told_whatever_counts_there_are(log: Path, capsys: Capture) -> 
 
 @pytest.mark.parametrize("change", ["time = 'x'", "time = 9e18", "count = 'x'", "count = 9223372036854775807"])
 def test_index_whose_rows_make_no_sense_is_made_anew(log: Path, capsys: Capture, change: str) -> None:
+    """An index whose numbers are none is no index: it is made anew, and the answer is that of the log (S3.5)."""
     write(log, [entry(n) for n in range(1, 4)])
     told = audit(capsys, "stats", log).out
     with closing(sqlite3.connect(index_path(log))) as db:
@@ -186,6 +187,7 @@ def test_no_index_sees_an_edit_in_the_file_that_is_written(log: Path, capsys: Ca
 
 
 def test_no_index_makes_none(log: Path, capsys: Capture) -> None:
+    """With ``--no-index`` nothing is left beside the log."""
     write(log, [entry(1)])
     assert audit(capsys, "stats", log, "--no-index").status == 0
     assert [path.name for path in log.parent.iterdir()] == [log.name]

@@ -27,7 +27,7 @@ from hauberk_audit.writing._reset import reset
 
 
 def test_old_key_and_old_data_keys_do_not_open_a_new_index(tmp_path: Path) -> None:
-    """_rekey rule 3: who has an old copy of .keys and the old key reads nothing of what follows."""
+    """Who has an old copy of the data keys and the old key reads nothing of what follows, nor in an index (S3.15)."""
     pytest.importorskip("sqlcipher3")
     log = tmp_path / "log" / "audit.jsonl"
     write(log, 2)
@@ -82,6 +82,7 @@ def test_rekey_takes_in_what_was_put_away_by_a_sibling(tmp_path: Path) -> None:
 
 
 def test_rekey_takes_in_an_archive_of_a_log_that_goes_on_in_clear(tmp_path: Path) -> None:
+    """Nor a log that was put away, where the one after it is in clear (S3.15)."""
     log = tmp_path / "log" / "audit.jsonl"
     write(log)
     away = reset(log, SIGNING, say, {"reason": "test"})  # encryption was taken out of the configuration
@@ -91,6 +92,7 @@ def test_rekey_takes_in_an_archive_of_a_log_that_goes_on_in_clear(tmp_path: Path
 
 
 async def test_event_of_a_plugin_under_a_code_of_the_log_is_sealed(load: Load, state: Path, tmp_path: Path) -> None:
+    """What another plugin says under a code of the log is sealed like all it says (S3.13)."""
     async with load("---\n[audit.encryption]\nenabled = true\n") as guard:
         guard.emit(Event(code="audit.pruned", tool=CANARY, details={"x": CANARY}))
         plugin_of(guard).flush()
@@ -105,7 +107,7 @@ def test_brackets_are_themselves_in_names_of_arguments() -> None:
 
 
 async def test_reset_of_a_sealed_log_writes_nothing_in_clear(load: Load, state: Path, tmp_path: Path) -> None:
-    """`chain reset PATH` under a configuration without [audit.encryption] begins the new chain in clear."""
+    """A sealed log is not begun anew in clear by a configuration that seals nothing (S3.13)."""
     async with load("---\n[audit.encryption]\nenabled = true\n") as guard:
         guard.emit(canary())
         plugin_of(guard).flush()
@@ -121,7 +123,7 @@ async def test_reset_of_a_sealed_log_writes_nothing_in_clear(load: Load, state: 
 
 
 def test_moved_sealed_line_does_not_open(tmp_path: Path) -> None:
-    """_sealing rule 2: what was moved to another line or another file does not open."""
+    """A sealed line that was moved to another place does not open there (S3.13)."""
     log = tmp_path / "log" / "audit.jsonl"
     write(log, 3)
     lines = log.read_bytes().splitlines(keepends=True)

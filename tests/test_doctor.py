@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
 import re
 import resource
 import subprocess
@@ -172,6 +173,7 @@ async def test_production_does_not_start_with_a_check_switched_off(
     host.write(f"---\n{RULES}")
     async with Guard.load(host.config):
         pass
+    shutil.rmtree(host.state)  # a log whose key is a plain one is none of production
     host.write(f"{PRODUCTION}---\n{RULES}")
     guard = Guard.load(host.config)
     with pytest.raises(PluginError, match=r"control 'sieve\.\w+' is not live") as caught:

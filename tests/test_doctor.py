@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-import shutil
 import re
 import resource
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable

@@ -3,13 +3,68 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 
 from hauberk.event import Event
 from hauberk.principal import ANONYMOUS, Principal
 
+if TYPE_CHECKING:
+    import ssl
+
+    from hauberk.refusals import Refused
+
 Role = Literal["client", "server"]
-Verify = Callable[[Any], Principal | None]
+Carrier = Literal["pipe", "memory", "unix", "tls", "http", "https"]
+"""How the bytes travel: to a child, within the process, by a Unix socket, by TLS, by HTTP."""
+
+
+class Credentials(NamedTuple):
+    """Who holds the other end of a Unix socket, as the kernel says."""
+
+    uid: int
+    gid: int
+    pid: int | None = None
+    """Told in events and believed by nobody: another process may have the number by now."""
+
+
+class Peer(NamedTuple):
+    """The other end, once the transport's handshake is done."""
+
+    carrier: Carrier
+    address: str
+    """``host:port``, or the path of a socket; for events."""
+    credentials: Credentials | None = None
+    tls: ssl.SSLObject | None = None
+
+
+Verify = Callable[[Peer | None], Principal | None]
+"""Checks a peer and says who it is, or None; raises `Refused`. It gets None of a child and within the process."""
+
+
+class Tls(Protocol):
+    """What ``on_connect`` puts into ``connection.tls``: how one connection is secured."""
+
+    @property
+    def context(self) -> ssl.SSLContext:
+        """Return the context, of the connection's role, with the protocols (ALPN) of its carrier."""
+
+    @property
+    def server_name(self) -> str | None:
+        """Return what is asked for (SNI) and checked, beside a client; None is the host of the address."""
+
+    @property
+    def handshake_seconds(self) -> float:
+        """Return what the handshake may take (seconds)."""
+
+    @property
+    def insecure_fallback(self) -> bool:
+        """Return whether a peer that offers no TLS is spoken to without; never in production (S0.4)."""
+
+    def refusal(self, error: Exception) -> Refused:
+        """Return what a handshake that failed is called."""
+
+    def established(self, tls: ssl.SSLObject) -> None:
+        """Keep what makes the next handshake shorter; called once the peer has proved that it accepts this one."""
 
 
 class Program(NamedTuple):
@@ -31,6 +86,7 @@ class Connection:
 
     __slots__ = (
         "__weakref__",
+        "carrier",
         "executable",
         "headers",
         "held",
@@ -48,11 +104,22 @@ class Connection:
         "verify",
     )
 
-    def __init__(self, *, id: str, host: str, server: str, role: Role, target: str = "", peer: str = "") -> None:
+    def __init__(
+        self,
+        *,
+        id: str,
+        host: str,
+        server: str,
+        role: Role,
+        target: str = "",
+        peer: str = "",
+        carrier: Carrier = "pipe",
+    ) -> None:
         self.id = id
         self.host = host
         self.server = server
         self.role = role
+        self.carrier = carrier
         self.target = target
         """What is dialled: a command line, a URL, or the name of an in-process server. Never holds a secret."""
         self.program: Program | None = None
@@ -67,7 +134,7 @@ class Connection:
         """The protocol revision, once one was agreed."""
         self.verify: list[Verify] = []
         """Called by the carrier with the peer after the transport's handshake and before any message."""
-        self.tls: Any = None
+        self.tls: Tls | None = None
         self.headers: dict[str, str] = {}
         self.held: dict[str, int] = {}
         """How often a plugin kept back news of a list, by method; who goes by lists has to ask anew all the same."""
@@ -77,7 +144,7 @@ class Connection:
         """Leave an event for the record; what ``on_connect`` notes is written when its chain ends."""
         self.notes.append(event)
 
-    def proved(self, peer: Any) -> None:
+    def proved(self, peer: Peer | None) -> None:
         """Run the checks that plugins left, and take the last identity that one of them proved."""
         for check in self.verify:
             principal = check(peer)

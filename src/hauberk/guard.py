@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import secrets
 import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AsyncExitStack, suppress
@@ -20,18 +19,18 @@ from typing import Any, Final, Self
 
 import msgspec
 
-from hauberk import pipeline
+from hauberk import admission
 from hauberk import policy as policies
 from hauberk.bounds import Bounds
 from hauberk.chains import Chains
 from hauberk.config import Config
 from hauberk.connection import Connection, Program, Role
-from hauberk.event import Action, Event, Severity, id_source
+from hauberk.event import Event, id_source
 from hauberk.loading import Standing
 from hauberk.opening import Opened
 from hauberk.plugins import Loaded
 from hauberk.policy import Policy
-from hauberk.principal import DOCTOR, Principal
+from hauberk.principal import Principal
 from hauberk.refusals import ConfigError, HookError, Refused
 from hauberk.reloading import Reloaded, Reloader, policy_loaded
 from hauberk.session import Session
@@ -259,44 +258,28 @@ class Guard:
     async def connect(
         self, server: str, role: Role, *, target: str = "", peer: str = "", program: Program | None = None
     ) -> Connection:
-        """Run ``on_connect`` for a new connection; the first one opens the guard, if nothing else has.
+        """Run ``on_connect`` for a connection that has no handshake, and record it; the first one opens the guard.
 
         Raises:
             ConfigError: The server has the name of the doctor's own.
             Refused: A plugin refused the connection, or it could not be recorded.
             PluginError: The guard was not open, and a plugin cannot open.
         """
-        if server == DOCTOR.id:  # plugins keep out of their records what belongs to this name
-            raise ConfigError(f"{server!r} cannot name a server: it is the doctor's own", hint="give it another name")
-        await self.open()
-        policy = self.policy
-        policy.users.enter()
-        connection = Connection(
-            id=secrets.token_hex(6), host=self.host, server=server, role=role, target=target, peer=peer
-        )
-        connection.program = program
-        try:
-            await pipeline.connect(policy.chains.connect, connection, policy.deadline, self.clock)
-            events = [self.complete(event) for event in self._connected(connection, "core.connected", "allowed", "")]
-            if (waiting := policy.recorder.barrier(events)) is not None:
-                await waiting
-        except (Refused, HookError) as error:
-            self.note(*self._connected(connection, error.code, "blocked", error.plugin or ""))
-            if isinstance(error.__cause__, KeyboardInterrupt):
-                raise KeyboardInterrupt from None
-            raise (error.refusal() if isinstance(error, HookError) else error) from None
-        finally:
-            policy.users.leave()
+        connection = await self.admit(server, role, target=target, peer=peer, program=program)
+        await self.connected(connection)
         return connection
 
-    def _connected(self, connection: Connection, code: str, action: Action, plugin: str) -> list[Event]:
-        """Return what ``on_connect`` noted, then the event of the connection."""
-        notes, connection.notes = connection.notes, []
-        severity: Severity = "info" if action == "allowed" else "warning"
-        role = {"role": connection.role}
-        made = Event(code=code, category="connection", severity=severity, action=action, plugin=plugin, details=role)
-        where = {"server": connection.server, "exchange": connection.id}
-        return [msgspec.structs.replace(event, **where) for event in (*notes, made)]
+    async def admit(self, server: str, role: Role, **known: Any) -> Connection:
+        """Run ``on_connect`` for a connection whose handshake comes now (`hauberk.admission`)."""
+        return await admission.admit(self, server, role, **known)
+
+    async def connected(self, connection: Connection) -> None:
+        """Record that a connection is made, once its peer is verified (`hauberk.admission`)."""
+        await admission.connected(self, connection)
+
+    def refused(self, connection: Connection, error: Refused | HookError) -> None:
+        """Record that a connection is not made (`hauberk.admission`)."""
+        admission.refused(self, connection, error)
 
     @property
     def sessions(self) -> tuple[Session, ...]:

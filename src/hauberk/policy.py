@@ -7,7 +7,8 @@ never judged by one policy and recorded, or sealed, by another.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Generator, Iterable, Mapping
+import contextlib
+from collections.abc import Awaitable, Generator, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -80,6 +81,15 @@ class Users:
         self._count -= 1
         if not self._count:
             self._free.set()
+
+    @contextlib.contextmanager
+    def one(self) -> Iterator[None]:
+        """Count one more while it lasts."""
+        self.enter()
+        try:
+            yield
+        finally:
+            self.leave()
 
     def let_go(self) -> None:
         """Wait for none of them any longer."""

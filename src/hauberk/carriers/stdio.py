@@ -20,76 +20,29 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 from hauberk.bounds import Bounds
-from hauberk.edge import Framer, Overlong
+from hauberk.carriers._source import OnFrame, Source
 
 _CHUNK: Final = 64 * 1024
 _CHUNK_MAX: Final = 1024 * 1024
 _DRAIN_BYTES: Final = 2 * 1024 * 1024
 _IOV: Final = 64
-_SLICE: Final = 0.05
-"""Seconds that frames are handed over without letting the event loop turn."""
 
 
-class Reader:
-    """Reads frames from one descriptor and hands each to ``on_frame``, in order.
+class Reader(Source):
+    """Reads frames from one descriptor."""
 
-    ``on_frame`` gets bytes without their line feed, or an `Overlong`. ``on_end`` is called once, at the end of input or
-    when reading fails.
-    """
-
-    def __init__(
-        self,
-        fd: int,
-        on_frame: Callable[[bytes | Overlong], object],
-        on_end: Callable[[], object],
-        *,
-        bounds: Bounds,
-    ) -> None:
+    def __init__(self, fd: int, on_frame: OnFrame, on_end: Callable[[], object], *, bounds: Bounds) -> None:
+        super().__init__(on_frame, on_end, bounds=bounds)
         self._fd: Final = fd
-        self._on_frame: Final = on_frame
-        self._on_end: Final = on_end
-        self._framer: Final = Framer(bounds)
-        self._loop: Final = asyncio.get_running_loop()
-        self._polled: Final = _pollable(self._loop, fd)
+        self.holds_pending = _pollable(self._loop, fd)
         self._size = _CHUNK
-        self._reasons = 0
         self._going: Final = asyncio.Event()
-        self._going.set()
         self._reading = False
-        self._pending: deque[bytes | Overlong] = deque()
         self._task: asyncio.Task[None] | None = None
-        self.ended = False
-
-    def start(self) -> None:
-        """Begin to read."""
-        if self._polled:
-            self._watch()
-        else:
-            self._task = self._loop.create_task(self._read_file())
-
-    def pause(self) -> None:
-        """Stop reading until `resume`; calls are counted."""
-        self._reasons += 1
-        self._going.clear()
-        if self._reading:
-            self._loop.remove_reader(self._fd)
-            self._reading = False
-
-    def resume(self) -> None:
-        """Go on reading, if nothing else holds it up."""
-        self._reasons -= 1
-        if not self._reasons and not self.ended:
-            self._going.set()
-            self._hand_over()
-            if self._polled:
-                self._watch()
 
     def stop(self) -> None:
         """Read no more; ``on_end`` is not called."""
-        self.ended = True
-        if self._reading:
-            self._loop.remove_reader(self._fd)
-            self._reading = False
+        super().stop()
         if self._task is not None:
             self._task.cancel()
 
@@ -103,9 +56,20 @@ class Reader:
             self._take(b"")
 
     def _watch(self) -> None:
-        if not self._reading and not self.ended and not self._reasons:
+        if self.ended or self._reasons:
+            return
+        self._going.set()
+        if self.holds_pending and not self._reading:
             self._loop.add_reader(self._fd, self._ready)
             self._reading = True
+        elif not self.holds_pending and self._task is None:
+            self._task = self._loop.create_task(self._read_file())
+
+    def _unwatch(self) -> None:
+        self._going.clear()
+        if self._reading:
+            self._loop.remove_reader(self._fd)
+            self._reading = False
 
     def _ready(self) -> int:
         """Read once; return how many bytes came."""
@@ -134,36 +98,6 @@ class Reader:
             except OSError:
                 chunk = b""
             self._take(chunk)
-
-    def _take(self, chunk: bytes) -> None:
-        if chunk:
-            frames = self._framer.feed(chunk)
-            if len(frames) == 1 and not (self._pending or self._reasons):
-                self._on_frame(frames[0])
-                return
-            self._pending.extend(frames)
-        elif (rest := self._framer.close()) is not None:
-            self._pending.append(rest)
-        self._hand_over()
-        if not chunk:
-            self._end()
-
-    def _hand_over(self) -> None:
-        until = self._loop.time() + _SLICE
-        while self._pending and not (self._reasons and self._polled):
-            self._on_frame(self._pending.popleft())
-            if self._loop.time() > until and self._pending:
-                self.pause()
-                self._loop.call_soon(self.resume)
-                return
-
-    def _end(self) -> None:
-        if self.ended:
-            return
-        self.stop()
-        while self._pending:
-            self._on_frame(self._pending.popleft())
-        self._on_end()
 
 
 class Writer:

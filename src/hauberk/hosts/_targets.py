@@ -40,7 +40,7 @@ async def _http(url: str, connection: Connection) -> AsyncIterator[Any]:
     from mcp.shared._httpx_utils import MCP_DEFAULT_SSE_READ_TIMEOUT, MCP_DEFAULT_TIMEOUT
 
     timeout = httpx2.Timeout(MCP_DEFAULT_TIMEOUT, read=MCP_DEFAULT_SSE_READ_TIMEOUT)
-    verify = True if connection.tls is None else connection.tls
+    verify = True if connection.tls is None else connection.tls.context
     async with (
         httpx2.AsyncClient(headers=connection.headers, timeout=timeout, verify=verify) as client,
         streamable_http_client(url, http_client=client) as streams,

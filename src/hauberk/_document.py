@@ -11,7 +11,8 @@ from typing import Annotated, Any, Final, Literal, NamedTuple, TypeVar
 
 import msgspec
 
-from hauberk._options import MASK, SECRET, Decoder, echo, fields_of, masked, plain, quoted, suggestion, type_name
+from hauberk._options import Decoder, echo, quoted, suggestion, type_name
+from hauberk._servers import SERVER_WORDS, ServerOptions, Table
 from hauberk.bounds import Bounds, Seconds
 from hauberk.principal import DOCTOR
 from hauberk.refusals import ConfigError
@@ -35,15 +36,6 @@ _NAME_CHARS: Final = 128
 
 # Patterns are strings: most starts need none of them, and compiling them all takes longer than reading the file.
 _POSITION: Final = r"(?s)(?P<text>.*) \(at (?P<where>[^()]*)\)"
-_HEADER: Final = r"[A-Za-z0-9!#$%&'*+.^_`|~-]+"
-_HIDDEN: Final = r"(?:secret|token|passw|credential|api[_-]?key|auth|bearer|\bkey)"
-_ASSIGNED: Final = rf"(?is)(-{{0,2}}[\w.-]*{_HIDDEN}[\w.-]*)([=:])(.+)"
-_FLAG: Final = rf"(?i)-{{1,2}}[\w-]*{_HIDDEN}[\w-]*"
-_RANDOM: Final = r"(?=.*\d)(?=.*[A-Za-z])[A-Za-z0-9_+=-]{20,}"
-
-
-class Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A table of the core."""
 
 
 class Plugins(Table, frozen=True):
@@ -91,55 +83,6 @@ class Core(Table, frozen=True):
     state_dir: Path | None = None
 
 
-class ServerOptions(Table, frozen=True):
-    """``[server.NAME]``: how a server is reached. A command is started, a URL is dialled."""
-
-    command: str | None = None
-    args: tuple[str, ...] = ()
-    env: Annotated[dict[str, str | bool], SECRET] = {}
-    """Values by name; ``true`` passes on what the environment of hauberk holds."""
-    cwd: Path | None = None
-    url: str | None = None
-    headers: Annotated[dict[str, str], SECRET] = {}
-
-    def __post_init__(self) -> None:
-        if self.command is not None and self.url is not None:
-            raise ValueError("command and url are two ways to reach a server, give one")
-        if self.url is not None and (self.args or self.env or self.cwd):
-            raise ValueError("args, env and cwd are for a command, not for a url")
-        if self.command is not None and self.headers:
-            raise ValueError("headers are for a url, not for a command")
-        if self.command == "" or self.url == "":
-            raise ValueError("command and url must not be empty")
-        if "\0" in "".join((self.command or "", *self.args, *self.env, *map(str, self.env.values()))):
-            raise ValueError("a NUL cannot be passed to a program")
-        self._check_names()
-
-    def _check_names(self) -> None:
-        for name, value in self.env.items():
-            if not name or "=" in name:
-                raise ValueError(f"env has a name that no environment can hold: {name!r}")
-            if value is False:
-                raise ValueError(f"env.{name} is a string, or true to pass on what the environment of hauberk holds")
-        for header_name, text in self.headers.items():
-            if not re.fullmatch(_HEADER, header_name) or not text.isprintable():
-                raise ValueError(f"header {header_name!r} cannot be sent")
-
-    def __repr__(self) -> str:
-        return f"ServerOptions({', '.join(f'{key}={value!r}' for key, value in self.shown().items())})"
-
-    def __rich_repr__(self) -> list[tuple[str, Any]]:
-        return list(self.shown().items())
-
-    def shown(self) -> dict[str, Any]:
-        """Return the table as it may be shown: without values of ``env`` and ``headers``, secrets in ``args``."""
-        return {**plain(self), "args": shown_args(self.args)}
-
-
-SERVER_WORDS: Final = tuple(fields_of(ServerOptions))
-"""The words of ``[server.NAME]`` that are not plugins."""
-
-
 def is_word(text: str) -> bool:
     """Whether the text can be a plugin's word."""
     plain_word = text.isascii() and text.isidentifier() and text == text.lower() and text[0] != "_"
@@ -150,16 +93,6 @@ def is_name(text: str) -> bool:
     """Whether the text can name a server or a host: patterns such as ``files/read_*`` must be able to tell it."""
     fits = 0 < len(text) <= _NAME_CHARS and text.isprintable() and text == text.strip() and not set(text) & set("/*?[]")
     return fits and text != DOCTOR.id  # options of its own would let the doctor try other rules than those in force
-
-
-def shown_args(args: tuple[str, ...]) -> list[str]:
-    """Return arguments as they may be shown: what is, or follows, the look of a secret is hidden."""
-    shown = []
-    hide = False
-    for arg in args:
-        shown.append(MASK if hide or re.fullmatch(_RANDOM, arg) else masked(re.sub(_ASSIGNED, rf"\1\2{MASK}", arg)))
-        hide = re.fullmatch(_FLAG, arg) is not None
-    return shown
 
 
 Profile = Literal["development", "production"]

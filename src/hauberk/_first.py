@@ -14,8 +14,8 @@ import json
 from collections.abc import Collection, Iterable, Iterator
 from typing import Final, NamedTuple
 
-from hauberk._document import shown_args
 from hauberk._options import quoted
+from hauberk._servers import shown_args
 
 SCHEMA_NAME: Final = "hauberk.schema.json"
 _HEAD: Final = f"""\

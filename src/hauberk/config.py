@@ -34,11 +34,11 @@ from hauberk._document import (
     Place,
     Plugins,
     Profile,
-    ServerOptions,
     legacy,
 )
 from hauberk._homes import check_home, check_state, is_missing, user_dir
 from hauberk._options import MASK, SECRET, Narrow, Options, echo, merge, plain, quoted, suggestion
+from hauberk._servers import ServerOptions
 from hauberk.refusals import ConfigError
 
 __all__ = ["MASK", "SECRET", "Config", "Core", "Features", "Method", "Narrow", "Options", "Plugins", "ServerOptions"]

@@ -31,7 +31,7 @@ from hauberk.opening import Opened
 from hauberk.plugins import Loaded
 from hauberk.policy import Policy
 from hauberk.principal import Principal
-from hauberk.refusals import ConfigError, HookError, Refused
+from hauberk.refusals import HookError, Refused
 from hauberk.reloading import Reloaded, Reloader, policy_loaded
 from hauberk.session import Session
 from hauberk.sinks import Recorder

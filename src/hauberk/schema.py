@@ -22,8 +22,9 @@ from typing import Annotated, Any, Final, Union, get_args, get_origin
 
 import msgspec
 
-from hauberk._document import Core, Features, Plugins, ServerOptions
+from hauberk._document import Core, Features, Plugins
 from hauberk._options import Options, bare, fields_of, is_table_type, item_of
+from hauberk._servers import ServerOptions
 
 DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 _NAME: Final = r"^[^/*?\[\]\s]([^/*?\[\]]{0,126}[^/*?\[\]\s])?$"

@@ -91,7 +91,7 @@ class Source:
             return
         several = self.on_burst if len(self._pending) > 1 else None
         if several is not None:
-            several(True)  # noqa: FBT003
+            several(True)
         until = self._loop.time() + _SLICE
         while self._pending and not (self._reasons and self.holds_pending):
             self._on_frame(self._pending.popleft())
@@ -100,7 +100,7 @@ class Source:
                 self._loop.call_soon(self.resume)
                 break
         if several is not None:
-            several(False)  # noqa: FBT003
+            several(False)
 
     def _end(self) -> None:
         if self.ended:

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from typing import Final
 
 from hauberk import _spans
-from hauberk._document import shown_args
 from hauberk._entries import items_of, read
 from hauberk._options import MASK
+from hauberk._servers import shown_args
 from hauberk._spans import Edit, Node, Tree
 from hauberk.cli._rewriting import printable
 

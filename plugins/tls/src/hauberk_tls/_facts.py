@@ -1,0 +1,77 @@
+"""What a certificate says, read once: its names, its dates, its purposes, its key."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import NamedTuple
+
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from cryptography.x509.oid import NameOID
+
+from hauberk_tls._names import Address, as_address
+
+
+class Facts(NamedTuple):
+    """What is looked at."""
+
+    common_names: tuple[str, ...]
+    dns: tuple[str, ...]
+    addresses: tuple[Address, ...]
+    uris: tuple[str, ...]
+    emails: tuple[str, ...]
+    purposes: frozenset[str] | None
+    """Dotted numbers of extendedKeyUsage; None where there is no such extension."""
+    not_before: float
+    """Seconds since 1970."""
+    not_after: float
+    """Seconds since 1970."""
+    key: str
+    """``sha256:`` of the SubjectPublicKeyInfo."""
+    serial: int
+    issuer: x509.Name
+    fingerprint: str
+    """``sha256:`` of the certificate."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Every name of subjectAltName, as text."""
+        return (*self.uris, *self.dns, *map(str, self.addresses), *self.emails)
+
+
+def facts(der: bytes) -> Facts:
+    """Read a certificate.
+
+    Raises:
+        ValueError: It is not one, or says the same thing twice.
+    """
+    certificate = x509.load_der_x509_certificate(der)
+    try:
+        san = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        san = x509.SubjectAlternativeName([])
+    try:
+        usage = certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
+        purposes = frozenset(purpose.dotted_string for purpose in usage)
+    except x509.ExtensionNotFound:
+        purposes = None
+    return Facts(
+        common_names=tuple(str(name.value) for name in certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)),
+        dns=tuple(san.get_values_for_type(x509.DNSName)),
+        addresses=tuple(filter(None, (as_address(str(ip)) for ip in san.get_values_for_type(x509.IPAddress)))),
+        uris=tuple(san.get_values_for_type(x509.UniformResourceIdentifier)),
+        emails=tuple(san.get_values_for_type(x509.RFC822Name)),
+        purposes=purposes,
+        not_before=certificate.not_valid_before_utc.timestamp(),
+        not_after=certificate.not_valid_after_utc.timestamp(),
+        key=key_hash(certificate),
+        serial=certificate.serial_number,
+        issuer=certificate.issuer,
+        fingerprint=f"sha256:{hashlib.sha256(der).hexdigest()}",
+    )
+
+
+def key_hash(certificate: x509.Certificate) -> str:
+    """Return what ``revoked_keys`` and ``pinned_keys`` call the key of a certificate."""
+    spki = certificate.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    return f"sha256:{hashlib.sha256(spki).hexdigest()}"

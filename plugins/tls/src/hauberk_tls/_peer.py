@@ -1,0 +1,157 @@
+"""What is checked once a handshake is done, and before any message: also where a session was resumed.
+
+The rules:
+
+1. OpenSSL verifies a chain in a full handshake and never again; nothing of what it found then is taken on trust here
+   when a session is resumed. So the dates, the purpose, the names, the keys and the revocation lists are looked at
+   anew for each connection.
+2. What it does not look at is looked at here alone: the suite (V9), the protocol (A81), that there is an
+   extendedKeyUsage at all, the common name beside subjectAltName (S0.12), the length of the chain, pinned keys.
+3. The length of a chain, and the keys of its authorities, are known in a full handshake only. A resumed session comes
+   from one made with these very options (a context that changes lets no older ticket in).
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Callable, Sequence
+from typing import Final
+
+import msgspec
+from cryptography import x509
+
+from hauberk.connection import Carrier, Peer, Role
+from hauberk.principal import Principal
+from hauberk_tls import _identity
+from hauberk_tls._chain import chain_of
+from hauberk_tls._contexts import SUITES
+from hauberk_tls._facts import Facts, facts, key_hash
+from hauberk_tls._limits import LIMITS
+from hauberk_tls._names import is_common_name, matches
+from hauberk_tls._options import Options
+from hauberk_tls._refusals import refused
+
+ALPN: Final[dict[Carrier, str]] = {"tls": "hauberk.jsonl/1", "https": "http/1.1"}
+"""The protocol of each carrier."""
+_PURPOSE: Final[dict[Role, str]] = {"client": "1.3.6.1.5.5.7.3.1", "server": "1.3.6.1.5.5.7.3.2"}
+"""What a peer's certificate has to be for, by our own role: serverAuth, clientAuth."""
+VERSION: Final = "TLSv1.3"
+
+
+class Check(msgspec.Struct, frozen=True):
+    """What one peer is held to; it is called by the carrier."""
+
+    role: Role
+    carrier: Carrier
+    name: str | None
+    """Beside a client: what the server is to be named, as `hauberk_tls._names.asked` returns it."""
+    options: Options
+    lists: Sequence[x509.CertificateRevocationList]
+    who: str
+    now: Callable[[], float]
+    insecure: bool = False
+    """Whether the server may speak without TLS: the fallback of the development profile."""
+
+    def __call__(self, peer: Peer | None) -> Principal | None:
+        """Check a peer and say who it is.
+
+        Raises:
+            Refused: It is not let in.
+        """
+        if peer is None or peer.tls is None:
+            if self.insecure:
+                return None
+            raise refused("not_tls", self.who)
+        tls = peer.tls
+        self.channel(tls)
+        der = tls.getpeercert(binary_form=True)
+        if der is None:
+            if self.role == "client" or self.options.clients == "required":
+                raise refused("no_client_certificate" if self.role == "server" else "untrusted", self.who)
+            return None
+        if self.role == "server" and self.options.clients == "none":
+            return None  # it was not asked for, and nobody has verified it
+        found = self.read(der)
+        self.certificate(found)
+        self.keys(found, None if tls.session_reused else self.chain(tls))
+        self.revocation(found)
+        if self.role == "server":
+            return _identity.client(found, self.who, common_name=self.options.common_name)
+        return self.server(found)
+
+    def channel(self, tls: ssl.SSLObject) -> None:
+        """Check what was agreed on."""
+        if (version := tls.version()) != VERSION:
+            raise refused("old_version", self.who, f"it agreed on {version}")
+        suite = (tls.cipher() or ("",))[0]
+        if suite not in SUITES:
+            raise refused("weak_cipher", self.who, f"it agreed on {suite}")
+        protocol = tls.selected_alpn_protocol()
+        if protocol != ALPN[self.carrier] and not (self.carrier == "https" and protocol is None):
+            raise refused("no_alpn", self.who)
+
+    def read(self, der: bytes) -> Facts:
+        """Read a certificate."""
+        try:
+            return facts(der)
+        except ValueError as error:
+            raise refused("bad_certificate", self.who, error) from None
+
+    def certificate(self, found: Facts) -> None:
+        """Check the dates and the purpose."""
+        now = self.now()
+        if now > found.not_after:
+            raise refused("expired", self.who)
+        if now < found.not_before:
+            raise refused("not_yet_valid", self.who)
+        if found.purposes is None:
+            raise refused("wrong_purpose", self.who, "it says nothing of its purpose (extendedKeyUsage)")
+        if _PURPOSE[self.role] not in found.purposes:
+            raise refused("wrong_purpose", self.who)
+
+    def server(self, found: Facts) -> Principal:
+        """Check the names of a server."""
+        name = self.name
+        named = ", ".join((*found.dns, *map(str, found.addresses))[: LIMITS.names]) or "no name at all"
+        if name is None or not matches(name, found.dns, found.addresses):
+            raise refused("name_mismatch", self.who, f"it is for {named}, and not for {name!r}")
+        if self.options.common_name:
+            common = found.common_names
+            if len(common) != 1 or not is_common_name(name, common[0]):
+                raise refused("cn_mismatch", self.who, f"it is {', '.join(map(repr, common)) or 'missing'}")
+        return Principal(id=name, kind="server", method="tls")
+
+    def chain(self, tls: ssl.SSLObject) -> list[x509.Certificate]:
+        """Return the chain of a full handshake, from the peer to the authority."""
+        try:
+            found = chain_of(tls)
+        except ValueError as error:
+            raise refused("bad_certificate", self.who, error) from None
+        if found is None:
+            raise refused("handshake_failed", self.who, "its chain of certificates is not known")
+        if len(found) > self.options.max_chain:
+            raise refused(
+                "chain_too_long", self.who, f"{len(found)} certificates, and {self.options.max_chain} are allowed"
+            )
+        return found
+
+    def keys(self, found: Facts, chain: list[x509.Certificate] | None) -> None:
+        """Check the keys of the chain, or of the peer alone."""
+        options = self.options
+        if options.revoked_keys:
+            keys = {found.key, *map(key_hash, chain or ())}
+            if not keys.isdisjoint(options.revoked_keys):
+                raise refused("revoked", self.who, "its key is one of [tls] revoked_keys")
+        if options.pinned_keys and found.key not in options.pinned_keys:
+            raise refused("key_pinned_otherwise", self.who, f"its key is {found.key}", key=found.key)
+
+    def revocation(self, found: Facts) -> None:
+        """Look a certificate up in the lists of its authority."""
+        if not self.lists:
+            return
+        mine = [one for one in self.lists if one.issuer == found.issuer]
+        now = self.now()
+        if not any(one.next_update_utc is None or one.next_update_utc.timestamp() >= now for one in mine):
+            raise refused("crl_unusable", self.who, "its authority has no list that is in force")
+        if any(one.get_revoked_certificate_by_serial_number(found.serial) is not None for one in mine):
+            raise refused("revoked", self.who, f"serial number {found.serial:x}")

@@ -65,7 +65,7 @@ def failure(error: BaseException, who: str) -> Refused:
         reason = VERIFY.get(error.verify_code, "bad_certificate")
         return refused(reason, who, error.verify_message, verify_code=error.verify_code)
     if isinstance(error, ssl.SSLError) and not isinstance(error, _CUT):
-        return _of_words(str(error.reason or type(error).__name__), who)
+        return _of_words(str(getattr(error, "reason", None) or type(error).__name__), who)
     if isinstance(error, TimeoutError):
         return refused("handshake_timeout", who)
     cut = isinstance(error, (OSError, EOFError))

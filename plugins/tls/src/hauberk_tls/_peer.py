@@ -81,7 +81,10 @@ class Check(msgspec.Struct, frozen=True):
 
     def channel(self, tls: ssl.SSLObject) -> None:
         """Check what was agreed on."""
-        if (version := tls.version()) != VERSION:
+        version = tls.version()
+        if version is None:  # it has ended meanwhile, by an alert that the reader of the connection got
+            raise refused("cut_off", self.who)
+        if version != VERSION:
             raise refused("old_version", self.who, f"it agreed on {version}")
         suite = (tls.cipher() or ("",))[0]
         if suite not in SUITES:

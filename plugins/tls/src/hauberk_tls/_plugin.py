@@ -11,6 +11,8 @@ from hauberk_tls import _options
 from hauberk_tls._refusals import refused
 
 if TYPE_CHECKING:
+    import click
+
     from hauberk.probe import Probe
     from hauberk_tls._store import Store
 
@@ -55,6 +57,13 @@ class Tls:
             self.store.secure(connection)
         elif connection.carrier == "http" and self.guard.config.features.mcp_tls_enabled:
             raise refused("plaintext", f"server {connection.server!r}")
+
+    @staticmethod
+    def commands() -> click.Command:
+        """Return ``hauberk certs``."""
+        from hauberk_tls.certs import certs  # a host without its commands loads no cryptography
+
+        return certs
 
     def probes(self) -> list[Probe]:
         """Return what shows that each check is live."""

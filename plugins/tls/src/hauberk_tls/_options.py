@@ -13,6 +13,7 @@ from msgspec import Meta
 from hauberk import config
 from hauberk.config import Narrow
 from hauberk.refusals import ConfigError
+from hauberk_tls._names import asked
 
 Clients = Literal["required", "optional", "none"]
 _PIN: Final = r"^sha256:[0-9a-f]{64}$"
@@ -80,6 +81,8 @@ class Options(config.Options, frozen=True, kw_only=True):
             )
         if self.crl is not None and self.ca is None:
             raise ValueError("crl needs ca: it is the list of an authority that is named here")
+        if self.server_name is not None:
+            asked(self.server_name)
 
     @property
     def clients(self) -> Clients:

@@ -15,7 +15,7 @@ from hauberk.carriers.stdio import Reader, Writer
 from hauberk.connection import Program
 from hauberk.hosts._ending import to_the_end
 from hauberk.hosts._inbox import AHEAD, Inbox
-from hauberk.hosts.proxy import take
+from hauberk.hosts._relay import take
 from hauberk.hosts.sdk import GuardedRead, GuardedWrite, Streams
 from hauberk.refusals import ConfigError
 

@@ -13,18 +13,17 @@ What a user can rely on:
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import signal
 import sys
-from collections.abc import Awaitable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Final
 
-from hauberk import edge
 from hauberk.carriers.child import GRACE, Child
 from hauberk.carriers.stdio import Reader, Writer
 from hauberk.connection import Program
 from hauberk.hosts import _hangup
+from hauberk.hosts._front import Front, at_most, first
 from hauberk.refusals import ConfigError, HauberkError
 from hauberk.watchdog import Watchdog
 
@@ -33,8 +32,6 @@ if TYPE_CHECKING:
 
     from hauberk.connection import Connection
     from hauberk.guard import Guard
-    from hauberk.session import Session
-    from hauberk.ways import Way
 
 STDIN: Final = 0
 STDOUT: Final = 1
@@ -42,172 +39,71 @@ NOT_EXECUTABLE: Final = 126
 NOT_FOUND: Final = 127
 HOLD: Final = 2.0
 """Seconds that the end of input is kept from a server that has not answered everything: many drop it there."""
-_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
-_LOOK: Final = 0.1
-_ENDLESS: Final = "subscriptions/listen"
 
 
-class Proxy:
+class Proxy(Front):
     """One client and one server, with the guard between."""
 
     def __init__(self, guard: Guard, connection: Connection, stdin: int, stdout: int) -> None:
-        self._guard: Final = guard
-        self._stdin: Final = stdin
-        self._stdout: Final = stdout
+        super().__init__(guard, stdin, stdout)
         self._connection: Final = connection
-        self._input_ended: Final = asyncio.Event()
-        self._over: Final = asyncio.Event()
-        """Nothing more can come from the server, or go to the client."""
-        self._given_up: Final = asyncio.Event()
-        """Nobody waits for answers: a signal, or a client that has gone."""
-        self._news: Final = asyncio.Event()
-        """Something came from the server."""
-        self._signal: signal.Signals | None = None
-        self._client_held = self._replies_held = False
-
-    @contextlib.contextmanager
-    def signals(self) -> Iterator[None]:
-        """Let signals end the proxy in order; enter this before there is a child."""
-        loop = asyncio.get_running_loop()
-        for number in _SIGNALS:
-            loop.add_signal_handler(number, self._stopped, number)
-        try:
-            yield
-        finally:
-            for number in _SIGNALS:
-                loop.remove_signal_handler(number)
 
     async def run(self, child: Child) -> int:
         """Stand between until one side ends; return the exit status."""
-        self._open(child)
+        self._stand(child)
         exited = asyncio.get_running_loop().create_task(child.wait())
-        exited.add_done_callback(lambda _: self._over.set())
+        exited.add_done_callback(lambda _: self.over.set())
         try:
-            await _first(self._input_ended.wait(), self._over.wait())
-            if not self._over.is_set():
-                await _first(self._finish(child), self._over.wait())
+            await first(self.input_ended.wait(), self.over.wait())
+            if not self.over.is_set():
+                await first(self._finish(child), self.over.wait())
             code = await self._gone(child)
             self._replies.drain()
-            await self._written()
+            await at_most(GRACE / 2, self.session.quiet())
+            await self.written()
         finally:
             exited.cancel()
             await self._close(child)
-        return 128 + self._signal if self._signal is not None else code if code >= 0 else 128 - code
+        return 128 + self.signal if self.signal is not None else code if code >= 0 else 128 - code
 
-    def _open(self, child: Child) -> None:
-        bounds, connection = self._guard.bounds, self._connection
+    def _stand(self, child: Child) -> None:
+        bounds = self.guard.bounds
         self._far = Writer(
             child.stdin,
             limit=bounds.buffer_bytes,
-            on_full=self._slow_server,
-            on_drained=self._fast_server,
-            on_broken=self._over.set,
+            on_full=self.there.full,
+            on_drained=self.there.drained,
+            on_broken=self.over.set,
         )
-        self._near = Writer(
-            self._stdout,
-            limit=bounds.buffer_bytes,
-            on_full=self._slow_client,
-            on_drained=self._fast_client,
-            on_broken=self._give_up,
-        )
-        self._session = self._guard.session(connection, self._near, self._far)
-        self._client = Reader(self._stdin, self._from_client, self._input_ended.set, bounds=bounds)
-        self._replies = Reader(child.stdout, self._from_server, self._over.set, bounds=bounds)
-        self._near.watch_reader()
+        self._replies = Reader(child.stdout, self.from_server, self.over.set, bounds=bounds)
+        self.open()
+        self.stand(self.guard.session(self._connection, self.near, self._far), self._far, self._replies)
         self._far.watch_reader()
-        self._client.start()
+        self.start()
         self._replies.start()
 
     async def _finish(self, child: Child) -> None:
         """After the end of input: let waiting messages leave and answers come, then end the child's input."""
-        await self._session.quiet()
+        await self.session.quiet()
         await self._far.flushed()
-        await _at_most(HOLD, self._answered())
+        await at_most(HOLD, self.answered())
         self._far.close(close_fd=False)
         child.close_input()
-        await self._answered()
-
-    async def _answered(self) -> None:
-        """Wait until the client waits for nothing any more."""
-        while any(exchange.method != _ENDLESS for exchange in self._session.out.exchanges.flight.values()):
-            self._news.clear()
-            await _at_most(_LOOK, self._news.wait())
-        await self._session.quiet()
+        await self.answered()
 
     async def _gone(self, child: Child) -> int:
         """Wait until the child has gone, or end it; return its status."""
-        if not self._given_up.is_set():
-            await _first(child.waited(GRACE), self._given_up.wait())
+        if not self.given_up.is_set():
+            await first(child.waited(GRACE), self.given_up.wait())
         return await child.end()
 
-    async def _written(self) -> None:
-        """Let the client read the last answers; nobody waits for long after a signal."""
-        await _at_most(GRACE / 2, self._session.quiet())
-        if not self._given_up.is_set():
-            await _first(self._near.flushed(), self._given_up.wait())
-        await _at_most(GRACE / 2, self._near.flushed())
-
     async def _close(self, child: Child) -> None:
-        self._client.stop()
+        self.client.stop()
         self._replies.stop()
-        await self._session.close()
-        self._near.close(close_fd=False)
+        await self.session.close()
+        self.near.close(close_fd=False)
         self._far.close(close_fd=False)
         child.close()
-
-    # --- frames, and back-pressure ---
-    # Who does not read holds up the other side. Refusals go back to where the message came from, so that one who only
-    # writes would fill us with them: past twice the bound he is held up himself. Not before: a server that reads
-    # nothing until its own answer has left must be able to write it.
-
-    def _from_client(self, frame: bytes | edge.Overlong) -> None:
-        take(self._session, self._session.out, frame)
-        if self._near.flooded and not self._client_held:
-            self._client_held = True
-            self._client.pause()
-
-    def _from_server(self, frame: bytes | edge.Overlong) -> None:
-        take(self._session, self._session.inn, frame)
-        self._news.set()
-        if self._far.flooded and not self._replies_held:
-            self._replies_held = True
-            self._replies.pause()
-
-    def _slow_server(self) -> None:
-        self._client.pause()
-
-    def _fast_server(self) -> None:
-        if self._replies_held:
-            self._replies_held = False
-            self._replies.resume()
-        self._client.resume()
-
-    def _slow_client(self) -> None:
-        self._replies.pause()
-
-    def _fast_client(self) -> None:
-        if self._client_held:
-            self._client_held = False
-            self._client.resume()
-        self._replies.resume()
-
-    # --- what ends it ---
-
-    def _give_up(self) -> None:
-        self._given_up.set()
-        self._over.set()
-
-    def _stopped(self, number: signal.Signals) -> None:
-        self._signal = signal.Signals(number)
-        self._give_up()
-
-
-def take(session: Session, way: Way, frame: bytes | edge.Overlong) -> None:
-    """Hand one frame to the session."""
-    if isinstance(frame, bytes):
-        session.receive(way, frame)
-    else:
-        session.overlong(way, frame.size, edge.loose_id(frame.head, frame.tail))
 
 
 async def run(
@@ -286,21 +182,3 @@ def _not_started(error: OSError | ValueError, command: str, cwd: str | Path | No
 
 def _complain(what: str, hint: str) -> None:
     sys.stderr.write(f"hauberk: {what}\nhint: {hint}\n")
-
-
-async def _first(*several: Awaitable[Any]) -> None:
-    """Wait for the first of several; the others are cancelled."""
-    tasks = [asyncio.ensure_future(one) for one in several]
-    try:
-        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for task in tasks:
-            task.cancel()
-    for result in await asyncio.gather(*tasks, return_exceptions=True):
-        if isinstance(result, Exception):
-            raise result
-
-
-async def _at_most(seconds: float, one: Awaitable[Any]) -> None:
-    with contextlib.suppress(TimeoutError):
-        await asyncio.wait_for(one, seconds)

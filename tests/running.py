@@ -172,10 +172,20 @@ def running(
 ) -> Iterator[Running]:
     """Run a command under ``hauberk run``, with `configure`'s configuration unless options are given."""
     arguments = configure(folder) if options is None else options
+    words = ["run", *arguments, *(["--", *command] if command else [])]
+    with guarding(folder, words, env=env, **channels) as started:
+        yield started
+
+
+@contextlib.contextmanager
+def guarding(
+    folder: Path, words: Sequence[str], *, env: dict[str, str] | None = None, **channels: Any
+) -> Iterator[Running]:
+    """Run a command line of hauberk that stands between a client and a server."""
     with (folder / "stderr").open("wb") as stderr:
         chosen: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": stderr} | channels
         process = subprocess.Popen(
-            [sys.executable, "-m", "hauberk", "run", *arguments, *(["--", *command] if command else [])],
+            [sys.executable, "-m", "hauberk", *words],
             env=environment(folder) if env is None else env,
             **chosen,
         )

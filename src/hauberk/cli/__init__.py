@@ -2,7 +2,7 @@
 
 Exit status: 0 fine, 1 the answer is no, 2 could not tell (usage, configuration, input and output). ``hauberk run``
 ends with the status of the server that it started; 125 is a failure of its own, 126 and 127 are a command that cannot
-be started.
+be started. ``hauberk connect`` ends with 0 once the client has ended, and with 125 where there is no connection.
 """
 
 from __future__ import annotations
@@ -24,6 +24,12 @@ def main(args: Sequence[str] | None = None) -> int:
         request = _run.plain(words[1:])
         if request is not None:
             return _boundary.bounded(lambda: _run.run(request), _boundary.Manner(_run.FAILED))
+    if words[:1] == ["connect"]:
+        from hauberk.cli import _boundary, _connect
+
+        asked = _connect.plain(words[1:])
+        if asked is not None:
+            return _boundary.bounded(lambda: _connect.run(asked), _boundary.Manner(_connect.FAILED))
     from hauberk.cli._app import App
 
     return App().start(words)

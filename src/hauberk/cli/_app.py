@@ -16,11 +16,12 @@ from hauberk.refusals import HauberkError
 
 _OWN: Final = {
     name: f"hauberk.cli.{name}"
-    for name in ("run", "wrap", "unwrap", "doctor", "explain", "rejudge", "plugins", "config", "completion")
+    for name in ("run", "connect", "wrap", "unwrap", "doctor", "explain", "rejudge", "plugins", "config", "completion")
 }
 _EPILOG: Final = """\b
 Examples:
   hauberk run -- npx -y @modelcontextprotocol/server-filesystem ~/notes
+  hauberk connect tls://files.example:8443
   hauberk wrap ~/.cursor/mcp.json
   hauberk doctor
   hauberk plugins

@@ -17,6 +17,7 @@ from hauberk.cli._boundary import PROGRAM, complain
 from hauberk.refusals import ConfigError
 
 if TYPE_CHECKING:
+    from hauberk._servers import ServerOptions
     from hauberk.config import Config
     from hauberk.guard import Guard
 
@@ -94,12 +95,12 @@ def run(request: Request) -> int:
     """
     _check_words(request)
     check_env(request.env)
-    off = _disabled(request.plugins)
+    off = disabled(request.plugins)
     with _streams.taken() as (stdin, stdout):
-        with _no_collection():
+        with no_collection():
             config = read(request.config, request.host)
             target = _configured(config, request.words[0]) if request.started is None else _named(request)
-            guard = _loaded(config, off)
+            guard = loaded(config, off)
             env = _environment(config, target.server, request.env)
             import asyncio
 
@@ -116,13 +117,14 @@ def read(config: Path | None, host: str) -> Config:
     """
     from hauberk.config import Config
 
-    found = Config.read(config, host=host)
-    for warning in found.warnings:
+    settings = Config.read(config, host=host)
+    for warning in settings.warnings:
         complain(f"warning: {warning}")
-    return found
+    return settings
 
 
-def _loaded(config: Config, off: Sequence[str]) -> Guard:
+def loaded(config: Config, off: Sequence[str]) -> Guard:
+    """Load the guard; with the built-in defaults, a line on standard error says so."""
     from hauberk.cli import _log
     from hauberk.guard import Guard
 
@@ -134,7 +136,7 @@ def _loaded(config: Config, off: Sequence[str]) -> Guard:
 
 
 @contextlib.contextmanager
-def _no_collection() -> Iterator[None]:
+def no_collection() -> Iterator[None]:
     """Collect no garbage while what stays for ever is loaded: looking through it costs a tenth of the start."""
     gc.disable()
     try:
@@ -178,7 +180,12 @@ def check_env(names: Sequence[str]) -> None:
             )
 
 
-def _disabled(words: Sequence[str]) -> list[str]:
+def disabled(words: Sequence[str]) -> list[str]:
+    """Return the plugins that ``-p`` leaves out.
+
+    Raises:
+        ConfigError: A word is not ``no:NAME``.
+    """
     for word in words:
         if not word.startswith(_NO) or word == _NO:
             raise ConfigError(f"-p takes no:NAME, got {word!r}", hint="-p no:NAME leaves the plugin NAME out")
@@ -198,26 +205,40 @@ def _named(request: Request) -> Target:
     return Target(name, command, args, None)
 
 
-def _configured(config: Config, name: str) -> Target:
+def found(config: Config, name: str, *, otherwise: str) -> ServerOptions:
     """Return a server of the configuration.
 
+    Args:
+        config: The configuration.
+        name: The server.
+        otherwise: What to do about one that is not there, where nothing of a like name is.
+
     Raises:
-        ConfigError: There is no such server, or it has no command.
+        ConfigError: There is no such server.
     """
     options = config.server(name)
     if options is None:
         from hauberk._options import suggestion
 
         there = ", ".join(config.servers) or "none"
-        near = suggestion(name, config.servers)
         raise ConfigError(
             f"{config.name}: there is no server {name!r} (servers: {there})",
-            hint=near or f"{PROGRAM} run -- {name} starts the command of that name",
+            hint=suggestion(name, config.servers) or otherwise,
         )
+    return options
+
+
+def _configured(config: Config, name: str) -> Target:
+    """Return what starts a server of the configuration.
+
+    Raises:
+        ConfigError: There is no such server, or it has no command.
+    """
+    options = found(config, name, otherwise=f"{PROGRAM} run -- {name} starts the command of that name")
     if options.command is None:
-        raise ConfigError(
-            f"{config.name}: [server.{name}] has no command", hint=f"{PROGRAM} run starts commands; give it one"
-        )
+        dialled = options.socket is not None or (options.url or "").lower().startswith("tls://")
+        hint = f"{PROGRAM} connect {name}" if dialled else f"{PROGRAM} run starts commands; give it one"
+        raise ConfigError(f"{config.name}: [server.{name}] has no command", hint=hint)
     return Target(name, options.command, options.args, options.cwd)
 
 

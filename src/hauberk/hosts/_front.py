@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from hauberk.carriers.child import GRACE
 from hauberk.carriers.stdio import Reader, Writer
-from hauberk.hosts._relay import Inlet, Outlet, sides
+from hauberk.hosts._relay import Inlet, Outlet, Side, sides
 
 if TYPE_CHECKING:
     from hauberk import edge
@@ -94,9 +94,16 @@ class Front:
     def stand(self, session: Session, outlet: Outlet, inlet: Inlet) -> None:
         """Put a session between the client and a server."""
         self.session = session
+        self.there.outlet, self.there.inlet = outlet, inlet
         self.here.join(session, session.out)
         self.there.join(session, session.inn)
-        self.there.outlet, self.there.inlet = outlet, inlet
+        if self.near.full:
+            inlet.pause()
+
+    def anew(self) -> None:
+        """Make room for another server: what held up the one before does not hold up this one."""
+        self.there = Side()
+        self.here.other, self.there.other = self.there, self.here
 
     def from_client(self, frame: bytes | edge.Overlong) -> None:
         """Take one frame of the client."""

@@ -1,0 +1,165 @@
+"""What a client said that its server keeps for the connection, so that it can be said again on another one.
+
+The rules:
+
+1. Revisions before 2026-07-28 have a handshake, and what was agreed there holds for the connection: ``initialize`` and
+   ``notifications/initialized``, the level of logging, the resources that are subscribed to. That, and nothing else, is
+   kept: the client's own messages, which meet every hook again, as those of the new connection.
+2. What is said again has an id of the guard's own, and its answer reaches nobody but the guard.
+3. Another revision in the answer ends it: the client speaks the one that it agreed on. That something else is
+   different there is told (`difference`).
+4. From 2026-07-28 on there is nothing of the kind: each request says everything.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections import OrderedDict
+from collections.abc import Awaitable
+from typing import TYPE_CHECKING, Any, Final
+
+import orjson
+
+if TYPE_CHECKING:
+    from hauberk.carriers.stdio import Writer
+    from hauberk.exchange import RequestId
+
+HANDSHAKE_BYTES: Final = 256 * 1024
+"""A longer ``initialize`` is not kept."""
+SMALL_BYTES: Final = 8 * 1024
+"""A longer request for news of a resource, or for a level of logging, is not kept."""
+SUBSCRIPTIONS: Final = 1024
+"""Resources whose subscriptions are kept; the oldest are let go of first."""
+COMPARED: Final = ("capabilities", "serverInfo", "instructions")
+"""Members of the answer to ``initialize`` that a client may rely on."""
+
+
+class Kept:
+    """What one client said."""
+
+    def __init__(self) -> None:
+        self._asked: dict[str, Any] | None = None
+        self._answer: dict[str, Any] | None = None
+        self._told: dict[str, Any] | None = None
+        self._level: dict[str, Any] | None = None
+        self._subscribed: Final[OrderedDict[str, dict[str, Any]]] = OrderedDict()
+
+    def said(self, frame: bytes) -> RequestId | None:
+        """Look at a frame of the client; return the id of an ``initialize`` whose answer has to be seen."""
+        if self._told is None and len(frame) <= HANDSHAKE_BYTES and b"nitialize" in frame:
+            return self._handshake(_read(frame))
+        if len(frame) <= SMALL_BYTES and (b'/setLevel"' in frame or b'subscribe"' in frame):
+            self._state(_read(frame))
+        return None
+
+    def _handshake(self, message: dict[str, Any]) -> RequestId | None:
+        method, id = message.get("method"), message.get("id")
+        if method == "notifications/initialized" and self._answer is not None:
+            self._told = message
+        elif method == "initialize" and self._answer is None and type(id) in (str, int):
+            self._asked = message
+            return id
+        return None
+
+    def _state(self, message: dict[str, Any]) -> None:
+        method, params = message.get("method"), message.get("params")
+        uri = params.get("uri") if type(params) is dict else None
+        if method == "logging/setLevel":
+            self._level = message
+        elif type(uri) is str and method == "resources/subscribe":
+            self._subscribed[uri] = message
+            self._subscribed.move_to_end(uri)
+            if len(self._subscribed) > SUBSCRIPTIONS:
+                self._subscribed.popitem(last=False)
+        elif type(uri) is str and method == "resources/unsubscribe":
+            self._subscribed.pop(uri, None)
+
+    def answered(self, answer: dict[str, Any]) -> None:
+        """Take the answer to ``initialize``, as the client gets it."""
+        result = answer.get("result")
+        self._answer = result if type(result) is dict else None
+
+    @property
+    def agreed(self) -> bool:
+        """Whether a handshake was done."""
+        return self._answer is not None
+
+    def opening(self) -> dict[str, Any] | None:
+        """Return the ``initialize`` that is to be said again; None where there was no handshake."""
+        return self._asked if self._answer is not None else None
+
+    def rest(self) -> list[dict[str, Any]]:
+        """Return what is to be said after it, in order."""
+        several = [self._told, self._level, *self._subscribed.values()]
+        return [message for message in several if message is not None and self._told is not None]
+
+    def differs(self, result: dict[str, Any]) -> list[str]:
+        """Return which members of an answer to ``initialize`` are not those of the first one."""
+        before = self._answer or {}
+        return [name for name in ("protocolVersion", *COMPARED) if result.get(name) != before.get(name)]
+
+
+def _read(frame: bytes) -> dict[str, Any]:
+    try:
+        message = orjson.loads(frame)
+    except orjson.JSONDecodeError:
+        return {}
+    return message if type(message) is dict else {}
+
+
+def again(message: dict[str, Any]) -> tuple[str | None, bytes]:
+    """Return a message as it is said again: its id, where it is a request, and its frame."""
+    if "id" not in message:
+        return None, orjson.dumps(message)
+    id = f"hauberk:{secrets.token_hex(16)}"
+    return id, orjson.dumps({**message, "id": id})
+
+
+class Ear:
+    """The port to the client, that hears some answers on their way to it, and keeps those that are the guard's own."""
+
+    bytes_only = True
+
+    def __init__(self, near: Writer) -> None:
+        self._near: Final = near
+        self._own: Final[dict[RequestId, asyncio.Future[dict[str, Any]]]] = {}
+        self._seen: Final[dict[RequestId, Kept]] = {}
+
+    def see(self, id: RequestId, kept: Kept) -> None:
+        """Let the answer to a request of the client be seen."""
+        self._seen.clear()  # one handshake is on its way
+        self._seen[id] = kept
+
+    def expect(self, id: RequestId) -> asyncio.Future[dict[str, Any]]:
+        """Return what gets the answer to a request of the guard's own."""
+        answer: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
+        self._own[id] = answer
+        return answer
+
+    def deliver(self, data: bytes, ticket: Any) -> Awaitable[None] | None:
+        """Write one frame, unless it answers the guard."""
+        if self._own or self._seen:
+            message = _read(data)
+            id = message.get("id")
+            if "method" not in message and isinstance(id, str | int):
+                if (kept := self._seen.pop(id, None)) is not None:
+                    kept.answered(message)
+                if (answer := self._own.pop(id, None)) is not None:
+                    if not answer.done():
+                        answer.set_result(message)
+                    return None
+        return self._near.deliver(data, ticket)
+
+    def unanswered(self, ticket: Any) -> Awaitable[None] | None:
+        """Say nothing, as the client's own port."""
+        return self._near.unanswered(ticket)
+
+    @property
+    def flooded(self) -> bool:
+        """Whether the client's own port is."""
+        return self._near.flooded
+
+    async def flushed(self) -> None:
+        """Wait until the client has taken everything."""
+        await self._near.flushed()

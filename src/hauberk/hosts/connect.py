@@ -1,0 +1,389 @@
+"""``hauberk connect``: a client that knows only standard input and output, and a server that is dialled.
+
+What a user can rely on:
+
+- nothing but frames is written to standard output;
+- nothing is sent before the peer is verified and has answered; nobody there, or a peer that is refused, is status 125;
+- a request is sent once. A connection that is lost has taken what was in flight with it: each such request is answered
+  with ``core.connection_lost``, and it may have been done or not;
+- a lost connection is dialled again, for `RECONNECT_SECONDS`, with every check anew; what the client says meanwhile
+  waits, up to a bound, and is sent on the new connection. A session with a handshake is taken up again (`_replay`);
+- a peer that a check or a plugin refuses is not dialled again;
+- when input ends, what is in flight is finished, then the connection is closed in order, and the status is 0;
+- SIGHUP reads the configuration again; another signal ends it, with 128 and its number.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import signal
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final
+
+import orjson
+
+from hauberk import edge
+from hauberk.carriers.child import GRACE
+from hauberk.event import Event
+from hauberk.hosts import _dial, _hangup
+from hauberk.hosts._front import Front, at_most, first
+from hauberk.hosts._replay import Ear, Kept, again
+from hauberk.refusals import MEDIATION, Refused
+from hauberk.watchdog import Watchdog
+
+if TYPE_CHECKING:
+    from hauberk.guard import Guard
+    from hauberk.session import Session
+
+RECONNECT_SECONDS: Final = 30.0
+"""A lost connection is dialled again for so long."""
+_SOONEST: Final = 0.1
+_LATEST: Final = 5.0
+"""Between two attempts; doubled from the first to the last (seconds), of which a random half is left out."""
+_SETTLED: Final = 5.0
+"""A connection that lasted so long was none that is lost as soon as it is made."""
+_TRIED_AGAIN: Final = frozenset((_dial.UNREACHABLE, "core.unanswered"))
+_LOAD: Final = frozenset(("core.too_many_connections", "core.busy", "core.closing"))
+"""Why a server that would take us does not at the moment."""
+LOST: Final = "core.connection_lost"
+
+
+class Connect(Front):
+    """One client, and one server on one connection after the other."""
+
+    def __init__(
+        self,
+        guard: Guard,
+        server: str,
+        target: str | None,
+        stdin: int,
+        stdout: int,
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        """Prepare; nothing is dialled yet.
+
+        Args:
+            guard: The plugins.
+            server: The server's name in rules and events.
+            target: ``unix:///path`` or ``tls://host:port``; None is what the configuration says.
+            stdin: Where the client writes (descriptor).
+            stdout: Where the client reads (descriptor).
+            jitter: A random number from 0 to 1.
+        """
+        super().__init__(guard, stdin, stdout)
+        self._server: Final = server
+        self._target: Final = target
+        self._jitter: Final = jitter
+        self._loop: Final = asyncio.get_running_loop()
+        self._kept: Final = Kept()
+        self._waiting: Final[deque[bytes | edge.Overlong]] = deque()
+        """What the client said while there was no connection."""
+        self._waiting_bytes = 0
+        self._held = False
+        """Whether the client is held up, since so much waits."""
+        self._holding = True
+        self._made: _dial.Dialled | None = None
+        self._heard = False
+        """Whether the server has said anything on this connection."""
+        self._until: float | None = None
+        """When it is too late to dial again; None while all is well."""
+        self._wait = _SOONEST
+
+    async def run(self) -> int:
+        """Dial, and stand between until the client ends; return the exit status.
+
+        Raises:
+            Refused: There is no connection, or no longer one.
+        """
+        self.open()
+        try:
+            await first(self._work(), self.given_up.wait())
+        except Refused as error:
+            self._deny(error)
+            raise
+        finally:
+            await self._close()
+        if self.signal is not None:
+            return 128 + self.signal
+        return 128 + signal.SIGPIPE if self.given_up.is_set() else 0
+
+    async def _work(self) -> None:
+        self._stand(await _dial.dial(self.guard, self._server, self._target))
+        self._let_go()
+        self.start()
+        while True:
+            await first(self.input_ended.wait(), self._lost.wait())
+            if not self._lost.is_set():
+                await first(self._finish(), self._lost.wait())
+            if not self._lost.is_set():
+                return
+            await self._drop()
+            self._made = None
+            await first(self._again(), self._nothing_left())
+            if self._made is None:
+                return
+
+    async def _finish(self) -> None:
+        """After the end of input: let waiting messages leave and answers come."""
+        await self.session.quiet()
+        await self._stream.flushed()
+        await self.answered()
+
+    async def _nothing_left(self) -> None:
+        """Wait until the client has ended with nothing to be sent any more."""
+        await self.input_ended.wait()
+        if self._waiting:
+            await asyncio.Event().wait()
+
+    # --- one connection ---
+
+    def _stand(self, made: _dial.Dialled, before: Session | None = None) -> None:
+        """Put a session between the client and a new connection."""
+        self._made, self._stream = made, made.stream
+        self._lost, self._heard, self._since = asyncio.Event(), False, self._loop.time()
+        self._ear = Ear(self.near)
+        self.anew()
+        session = self.guard.session(made.connection, self._ear, made.stream)
+        if before is not None:
+            _inherit(session, before)
+        self.stand(session, made.stream, made.stream.reader)
+        self.client.on_burst = made.stream.cork
+        made.stream.attach(
+            self.from_server,
+            self._lost.set,
+            on_full=self.there.full,
+            on_drained=self.there.drained,
+            on_broken=self._lost.set,
+        )
+
+    def from_client(self, frame: bytes | edge.Overlong) -> None:
+        """Take one frame of the client, or let it wait for a connection."""
+        if not self._holding:
+            self._send(frame)
+            return
+        self._waiting.append(frame)
+        self._waiting_bytes += frame.size if isinstance(frame, edge.Overlong) else len(frame)
+        if self._waiting_bytes > self.guard.bounds.buffer_bytes and not self._held:
+            self._held = True
+            self.client.pause()
+
+    def _send(self, frame: bytes | edge.Overlong) -> None:
+        if isinstance(frame, bytes) and (id := self._kept.said(frame)) is not None:
+            self._ear.see(id, self._kept)
+        super().from_client(frame)
+
+    def from_server(self, frame: bytes | edge.Overlong) -> None:
+        """Take one frame of the server."""
+        self._heard = self._heard or not self._holding
+        super().from_server(frame)
+
+    def _let_go(self) -> None:
+        """Send what waits."""
+        self._holding = False
+        self._stream.cork(True)
+        while self._waiting:
+            self._send(self._waiting.popleft())
+        self._stream.cork(False)
+        self._waiting_bytes = 0
+        if self._held:
+            self._held = False
+            self.client.resume()
+
+    # --- without one ---
+
+    async def _drop(self) -> None:
+        """Answer what was in flight on a connection that is lost.
+
+        Raises:
+            Refused: It was lost before it answered anything.
+        """
+        self._holding = True
+        session, stream = self.session, self._stream
+        await at_most(GRACE, session.quiet())  # what had come may pass
+        asked = [one for one in session.out.exchanges.flight.values() if one.resolve is None]
+        for exchange in asked:
+            error = session.reports.refusal(_lost(sent=exchange.sent), exchange.id, None, trusted=True)
+            self.near.deliver(orjson.dumps(error), None)
+        for exchange in session.inn.exchanges.flight.values():
+            params = {"requestId": exchange.id, "reason": "the connection was lost"}
+            cancelled = {"jsonrpc": "2.0", "method": "notifications/cancelled", "params": params}
+            self.near.deliver(orjson.dumps(cancelled), None)
+        why = type(stream.error).__name__ if stream.error is not None else "the server closed it"
+        self._note(LOST, "warning", why=why, unanswered=len(asked))
+        self._before = session
+        await session.close()
+        stream.abort()
+        never = self._until is None and not self._heard
+        if self._heard:
+            self._until = None
+        if self._loop.time() - self._since > _SETTLED:
+            self._wait = _SOONEST
+        if never and asked:
+            raise Refused(
+                LOST,
+                f"{session.connection.target} closed the connection before it answered anything",
+                jsonrpc=MEDIATION,
+                hint="its log says why",
+            )
+
+    async def _again(self) -> None:
+        """Dial until there is a connection on which the client can go on.
+
+        Raises:
+            Refused: A check or a plugin says no, or it takes too long.
+        """
+        began, attempts = self._loop.time(), 0
+        if self._until is None:
+            self._until = began + RECONNECT_SECONDS
+        while True:
+            await asyncio.sleep(self._wait * (0.5 + self._jitter() / 2))
+            self._wait = min(2 * self._wait, _LATEST)
+            attempts += 1
+            try:
+                made = await _dial.dial(self.guard, self._server, self._target)
+            except Refused as error:
+                if not _passes(error) or self._loop.time() > self._until:
+                    raise
+                continue
+            self._stand(made, self._before)
+            changed: list[str] = []
+            await first(self._restore(changed), self._lost.wait())
+            if not self._lost.is_set():
+                break
+            await self._drop()
+        self._note("core.reconnected", "info", attempts=attempts, seconds=round(self._loop.time() - began, 3))
+        if changed:
+            self._note("core.server_changed", "warning", changed=changed)
+        self._let_go()
+        await first(self.session.renewed(), self._lost.wait())
+
+    async def _restore(self, changed: list[str]) -> None:
+        """Say again what the server keeps for a connection.
+
+        Raises:
+            Refused: The server does not take the session up again.
+        """
+        opening = self._kept.opening()
+        if opening is None:
+            if self._before.connection.revision is not None:
+                raise _not_restored("the client's initialize was not kept")
+            return
+        answer = await self._say(opening)
+        result = answer.get("result") if answer is not None else None
+        if type(result) is not dict:
+            error = (answer or {}).get("error")
+            raise _not_restored(str(error.get("message"))[:200] if type(error) is dict else "no answer in time")
+        changed += self._kept.differs(result)
+        if "protocolVersion" in changed:
+            raise _not_restored(f"it speaks revision {str(result.get('protocolVersion'))[:32]!r} now")
+        await asyncio.gather(*map(self._say, self._kept.rest()))
+
+    async def _say(self, message: dict[str, Any]) -> dict[str, Any] | None:
+        """Say one message again; return the answer to a request, None where none comes in time."""
+        id, frame = again(message)
+        answer = None if id is None else self._ear.expect(id)
+        self.session.receive(self.session.out, frame)
+        if id is None or answer is None:
+            return None
+        try:
+            return await asyncio.wait_for(answer, _dial.ANSWER_SECONDS)
+        except TimeoutError:
+            exchange = self.session.out.exchanges.find(id)
+            if exchange is not None:
+                self.session.end(exchange, self.session.out, "timed_out", tombstone=True)
+            return None
+
+    def _note(self, code: str, severity: Any, **details: Any) -> None:
+        connection = self.session.connection
+        self.guard.note(
+            Event(
+                code=code,
+                category="connection",
+                severity=severity,
+                server=self._server,
+                exchange=connection.id,
+                details={"target": connection.target, **details},
+            )
+        )
+
+    # --- the end ---
+
+    def _deny(self, error: Refused) -> None:
+        """Answer the requests that still wait for a connection."""
+        for frame in self._waiting:
+            kind, id = edge.salvage(frame) if isinstance(frame, bytes) else (None, None)
+            if kind == "request" and id is not None:
+                reply = {"jsonrpc": "2.0", "id": id, "error": error.error_object(trusted=True)}
+                self.near.deliver(orjson.dumps(reply), None)
+        self._waiting.clear()
+
+    async def _close(self) -> None:
+        self.client.stop()
+        if self._made is not None:
+            await at_most(GRACE / 2, self.session.quiet())
+            await self._made.stream.closed(GRACE / 2)
+            await self.session.close()
+        await self.written()
+        self.near.close(close_fd=False)
+
+
+def _inherit(session: Session, before: Session) -> None:
+    """Let a session go on where another one ended.
+
+    A refused ``server/discover`` stays refused. The ids of what an earlier server asked are not those of what this one
+    asks: until the client has answered them, or never, an answer under one of them is to what was asked before.
+    """
+    session.discover_refused = before.discover_refused
+    earlier = before.inn.exchanges
+    session.inn.exchanges.tombstones.update(earlier.tombstones)
+
+
+def _passes(error: Refused) -> bool:
+    """Whether a peer that was not reached may be reached later: nobody is there, or it has no room."""
+    return error.code in _TRIED_AGAIN or (error.code == "core.refused_by_peer" and error.details.get("code") in _LOAD)
+
+
+def _lost(*, sent: bool) -> Refused:
+    if sent:
+        return Refused(
+            LOST,
+            "the connection was lost before the answer came",
+            jsonrpc=MEDIATION,
+            hint="it may have been done or not; look before you ask again",
+        )
+    return Refused(
+        LOST, "the connection was lost before this was sent", jsonrpc=MEDIATION, hint="it was not done; ask again"
+    )
+
+
+def _not_restored(why: str) -> Refused:
+    return Refused(
+        "core.not_restored",
+        f"the server was dialled again, and does not go on with the session: {why}",
+        jsonrpc=MEDIATION,
+        hint="start the client again",
+    )
+
+
+async def run(guard: Guard, server: str, target: str | None, *, stdin: int, stdout: int) -> int:
+    """Dial a server and stand in front of it; return the exit status.
+
+    Args:
+        guard: The plugins; it is opened and closed.
+        server: The server's name in rules and events.
+        target: ``unix:///path`` or ``tls://host:port``; None is what ``[server.NAME]`` says.
+        stdin: Where the client writes (descriptor).
+        stdout: Where the client reads (descriptor).
+
+    Raises:
+        ConfigError: There is nothing to dial.
+        PluginError: A plugin cannot open.
+        Refused: There is no connection, or no longer one.
+    """
+    with Watchdog(guard.bounds.watchdog), _hangup.reloads(guard):
+        async with guard:
+            connect = Connect(guard, server, target, stdin, stdout)
+            with connect.signals():
+                return await connect.run()

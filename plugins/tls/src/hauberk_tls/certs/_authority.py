@@ -45,11 +45,14 @@ class Order(NamedTuple):
     days: int
 
 
-def make(places: Places, plan: Plan, passphrase: bytes | None, source: Source) -> Facts:
+def make(places: Places, plan: Plan, passphrase: bytes | None, source: Source) -> Facts | None:
     """Make a CA: key, certificate, an empty revocation list, an empty index; all of them or nothing.
 
+    Returns:
+        What its certificate says; None where there is a CA by now, which is kept.
+
     Raises:
-        ConfigError: There is one, or its files cannot be made.
+        ConfigError: Its files cannot be made.
         OSError: The disk failed; there is no CA.
     """
     key = _making.new_key(plan.algorithm)
@@ -62,6 +65,8 @@ def make(places: Places, plan: Plan, passphrase: bytes | None, source: Source) -
         _pem.key_text(key) if passphrase is None else _sealing.seal(_pem.key_der(key), passphrase, random=source.random)
     )
     with _store.locked(places):
+        if os.path.lexists(places.ca_certificate):
+            return None
         _store.publish(
             places.ca,
             (

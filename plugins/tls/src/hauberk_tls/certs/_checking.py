@@ -63,7 +63,13 @@ def directory(places: Places, asked: Asked) -> Iterator[Finding]:
     """
     if not places.base.is_dir():
         raise ConfigError(f"there are no certificates in {str(places.base)!r}", hint="hauberk certs init")
-    yield from _open_to_others(places)
+    for path in (places.base, places.ca, places.servers):
+        yield from _open_to_others(path)
+    try:
+        folders = list(places.folders())
+    except ConfigError as error:  # others can have put anything there
+        yield Finding("fault", "directory", "damaged", error.message, error.hint or "")
+        return
     ca, index, list_ = None, None, None
     try:
         ca = certificate_of(places)
@@ -74,7 +80,7 @@ def directory(places: Places, asked: Asked) -> Iterator[Finding]:
         yield from _authority(places, ca, asked)
         list_, found = _list(places, ca, index, asked)
         yield from found
-    for folder in places.folders():
+    for folder in folders:
         yield from _folder(folder, _Trust(ca, index, list_), asked)
     for path in _store.left(places):
         yield Finding(
@@ -132,6 +138,7 @@ class _Trust:
 
 def _folder(folder: Folder, trust: _Trust, asked: Asked) -> Iterator[Finding]:
     subject = f"{folder.kind} {folder.name}"
+    yield from _open_to_others(folder.path)
     try:
         found = held(folder)
         if found is None:
@@ -228,17 +235,14 @@ def _dates(subject: str, known: Facts, asked: Asked, hint: str = "") -> Iterator
         yield Finding("fault", subject, "expires", f"expires on {known.end:%Y-%m-%d %H:%M} UTC, in {days} days", hint)
 
 
-def _open_to_others(places: Places) -> Iterator[Finding]:
-    """Yield the folders that others may enter. Files are looked at when they are read."""
-    for path in (places.base, places.ca, places.servers, *(one.path for one in places.folders())):
-        if not os.path.lexists(path):
-            continue
-        info = path.lstat()
-        if os.name == "posix" and (not stat.S_ISDIR(info.st_mode) or info.st_mode & _OTHERS):
-            mode = stat.S_IMODE(info.st_mode)
-            yield Finding(
-                "fault", "directory", "mode", f"{str(path)!r} has mode {mode:04o}", f"chmod 700 {str(path)!r}"
-            )
+def _open_to_others(path: Path) -> Iterator[Finding]:
+    """Yield a folder that others may enter. Files are looked at when they are read."""
+    if os.name != "posix" or not os.path.lexists(path):
+        return
+    info = path.lstat()
+    if not stat.S_ISDIR(info.st_mode) or info.st_mode & _OTHERS:
+        text = f"{str(path)!r} is no folder, or has a mode that lets others in: {stat.S_IMODE(info.st_mode):04o}"
+        yield Finding("fault", "directory", "mode", text, f"chmod 700 {str(path)!r}")
 
 
 def _fits(data: bytes, certificate: x509.Certificate, where: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
@@ -117,12 +118,14 @@ def init_command(
         raise click.UsageError("--passphrase-file and --no-passphrase: which?")
     if name is not None and not (0 < len(name) <= LIMITS.name_chars and name.isprintable()):
         raise ConfigError(f"the name of a CA has 1 to {LIMITS.name_chars} characters that can be seen")
-    if places.ca_certificate.exists():
+    found = None
+    if not os.path.lexists(places.ca_certificate):
+        passphrase = None if no_passphrase else Passphrases(passphrase_file).new()
+        plan = Plan(name, algorithm, days, path_length, crl_days)
+        found = _authority.make(places, plan, passphrase, _options.source())
+    if found is None:
         click.echo(f"there is a CA already, kept: {shown(places.ca_certificate, 4096)}")
         return
-    passphrase = None if no_passphrase else Passphrases(passphrase_file).new()
-    plan = Plan(name, algorithm, days, path_length, crl_days)
-    found = _authority.make(places, plan, passphrase, _options.source())
     click.echo(f"made CA {shown(found.common_name)!r}, until {found.end:%Y-%m-%d}")
     click.echo(f"for peers: {shown(places.ca_certificate, 4096)}, {shown(places.crl, 4096)}")
     click.echo(f"its key, to keep: {shown(places.ca_key, 4096)}{' (not encrypted)' if no_passphrase else ''}")

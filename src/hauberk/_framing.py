@@ -59,6 +59,11 @@ class Framer:
         """Return what is held of a line that has not ended; of one that is too long, nothing is."""
         return bytes(self._held)
 
+    @property
+    def partial(self) -> bool:
+        """Whether a line has begun and not ended."""
+        return bool(self._held or self._dropped)
+
     def feed(self, chunk: bytes) -> list[bytes | Overlong]:
         """Take the next bytes of the stream; return the lines that end in them, without their line feeds."""
         end = chunk.find(b"\n")
@@ -82,6 +87,27 @@ class Framer:
             self._add(rest)
         return found
 
+    def take(self, buffer: bytearray, view: memoryview, size: int) -> list[bytes | Overlong]:
+        """Take the next bytes of the stream from the beginning of a buffer, as `feed`; each is copied once.
+
+        Args:
+            buffer: Where they are.
+            view: The same buffer.
+            size: How many they are.
+        """
+        end = buffer.find(b"\n", 0, size)
+        if end == size - 1:
+            if 0 < end <= self._limit and not (self._held or self._dropped):  # one line, as most chunks are
+                whole = view[:end].tobytes()
+                return [] if whole.isspace() else [whole]
+            self._add(view[:end])
+            line = self.close()
+            return [] if line is None else [line]
+        if end < 0:
+            self._add(view[:size])
+            return []
+        return self.feed(view[:size].tobytes())
+
     def close(self) -> bytes | Overlong | None:
         """End the line: return what stands after the last line feed, or None. The framer can go on."""
         line: bytes | Overlong
@@ -93,10 +119,10 @@ class Framer:
         self._held.clear()
         return line if line and not line.isspace() else None
 
-    def _add(self, part: bytes) -> None:
+    def _add(self, part: bytes | memoryview) -> None:
         if self._dropped:
             self._dropped += len(part)
-            self._tail = (self._tail + part[-ENDS:])[-ENDS:]
+            self._tail = (self._tail + bytes(part[-ENDS:]))[-ENDS:]
             return
         held = self._held
         held += part

@@ -40,6 +40,8 @@ class Source:
         self._loop: Final = asyncio.get_running_loop()
         self._pending: Final[deque[bytes | Overlong]] = deque()
         self._reasons = 0
+        self.taken = 0
+        """How often whole frames came."""
         self.on_burst: Callable[[bool], object] | None = None
         self.ended = False
 
@@ -64,6 +66,11 @@ class Source:
         self.ended = True
         self._unwatch()
 
+    @property
+    def waits(self) -> bool:
+        """Whether a frame has begun and not ended, though nothing here holds it up."""
+        return self._framer.partial and not (self._reasons or self._pending or self.ended)
+
     def _watch(self) -> None:
         """Let bytes come, unless it is held up or over."""
         raise NotImplementedError
@@ -75,16 +82,22 @@ class Source:
     def _take(self, chunk: bytes) -> None:
         """Take the next bytes; none are the end of input."""
         if chunk:
-            frames = self._framer.feed(chunk)
-            if len(frames) == 1 and not (self._pending or self._reasons):
-                self._on_frame(frames[0])
-                return
-            self._pending.extend(frames)
-        elif (rest := self._framer.close()) is not None:
+            self._frames(self._framer.feed(chunk))
+            return
+        if (rest := self._framer.close()) is not None:
             self._pending.append(rest)
         self._hand_over()
-        if not chunk:
-            self._end()
+        self._end()
+
+    def _frames(self, frames: list[bytes | Overlong]) -> None:
+        """Hand over frames, or let them wait."""
+        if frames:
+            self.taken += 1
+        if len(frames) == 1 and not (self._pending or self._reasons):
+            self._on_frame(frames[0])
+            return
+        self._pending.extend(frames)
+        self._hand_over()
 
     def _hand_over(self) -> None:
         if not self._pending:

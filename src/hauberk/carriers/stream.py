@@ -16,6 +16,7 @@ import struct
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, Final, cast
+from weakref import WeakKeyDictionary
 
 from hauberk.bounds import Bounds
 from hauberk.carriers._source import OnFrame, Source
@@ -25,19 +26,35 @@ from hauberk.edge import Overlong
 
 _BUFFER: Final = 256 * 1024
 """What the kernel is asked to hold of a local socket, each way (bytes)."""
+_LARGE: Final = 64 * 1024
 _SHUTDOWN: Final = 2.0
 """Seconds that the other end has for its part of ending TLS."""
 _LOOK: Final = 0.01
+_IDLE: Final = 15
+_APART: Final = 5
+_PROBES: Final = 3
+"""A remote peer that says nothing for so many seconds is asked this often, so many seconds apart, whether it is there."""
 _UCRED: Final = "=3i"
 _XUCRED: Final = "=IIhh16I"
 _LOCAL_PEERCRED: Final = 1
+
+
+_BUFFERS: Final[WeakKeyDictionary[asyncio.AbstractEventLoop, tuple[bytearray, memoryview]]] = WeakKeyDictionary()
+
+
+def _lent(loop: asyncio.AbstractEventLoop) -> tuple[bytearray, memoryview]:
+    """Return the buffer that all streams of an event loop read into, one after the other."""
+    if (found := _BUFFERS.get(loop)) is None:
+        buffer = bytearray(_BUFFER)
+        found = _BUFFERS[loop] = (buffer, memoryview(buffer))
+    return found
 
 
 def nothing() -> None:
     """Do nothing."""
 
 
-class Stream(asyncio.Protocol):
+class Stream(asyncio.BufferedProtocol):
     """One socket, both ways. It is the port that frames are written to; ``reader`` gives what comes."""
 
     bytes_only = True
@@ -45,6 +62,7 @@ class Stream(asyncio.Protocol):
     def __init__(self, bounds: Bounds) -> None:
         self._limit: Final = bounds.buffer_bytes
         self._loop: Final = asyncio.get_running_loop()
+        self._buffer, self._view = _lent(self._loop)
         self._first: Final[asyncio.Future[bytes | Overlong | None]] = self._loop.create_future()
         self._early: list[bytes | Overlong] = []
         """What came after the first frame, and before somebody took it."""
@@ -56,6 +74,8 @@ class Stream(asyncio.Protocol):
         self.reader: Final = _StreamReader(self._took_first, self._ended_first, bounds=bounds)
         self.transport: asyncio.Transport
         """There once it is made; under TLS something may come before that is told."""
+        self.written = 0
+        """Bytes so far that were given to it; what of them is not `held` has left."""
         self.full = self.broken = False
         self.error: Exception | None = None
         """What ended it, where it did not end in order."""
@@ -68,20 +88,29 @@ class Stream(asyncio.Protocol):
         self.transport.set_write_buffer_limits(high=self._limit, low=self._limit // 2)
         self.reader.made(self.transport)
 
-    def data_received(self, data: bytes) -> None:
+    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - the loop's own word
+        """Lend what the next bytes are read into; they are taken before anything else is read.
+
+        A view, because asyncio's TLS slices it: a slice of an array would be a copy, and what is read into it lost.
+        """
+        return self._view
+
+    def buffer_updated(self, nbytes: int) -> None:
         """Take bytes."""
-        self.reader.took(data)
+        reader = self.reader
+        if not reader.ended:
+            reader.took(self._buffer, self._view, nbytes)
 
     def eof_received(self) -> bool:
         """Take the end of input; a socket without TLS can still be written to."""
-        self.reader.took(b"")
+        self.reader.over()
         return hasattr(self, "transport") and self.tls is None
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Take the end of everything."""
         self.error = self.error or exc
         self._break()
-        self.reader.took(b"")
+        self.reader.over()
         if not self._over.done():
             self._over.set_result(None)
 
@@ -147,10 +176,14 @@ class Stream(asyncio.Protocol):
         """Write one frame and its line feed."""
         if self.broken:
             return None
+        self.written += len(data) + 1
         if self._corked is not None:
             self._corked.append(data)
-        else:
+        elif len(data) < _LARGE:
             self.transport.write(data + b"\n")
+        else:  # to copy it costs more than another turn to the kernel
+            self.transport.write(data)
+            self.transport.write(b"\n")
         return None
 
     def unanswered(self, _ticket: Any) -> Awaitable[None] | None:
@@ -228,17 +261,27 @@ class _StreamReader(Source):
     """Frames from a transport of the event loop, which does the reading."""
 
     _transport: asyncio.Transport | None = None
+    _started = False
 
     def made(self, transport: asyncio.Transport) -> None:
         """Take the transport."""
         self._transport = transport
-        if self._reasons:
+        if self._reasons or not self._started:
             transport.pause_reading()
 
-    def took(self, data: bytes) -> None:
-        """Take what the transport read; none is the end of input."""
+    def start(self) -> None:
+        """Begin to read: not before that, so that a peer which nobody has looked at has nothing read."""
+        self._started = True
+        super().start()
+
+    def took(self, buffer: bytearray, view: memoryview, size: int) -> None:
+        """Take what the transport read."""
+        self._frames(self._framer.take(buffer, view, size))
+
+    def over(self) -> None:
+        """Take the end of input."""
         if not self.ended:
-            self._take(data)
+            self._take(b"")
 
     def hand_to(self, on_frame: OnFrame, on_end: Callable[[], object]) -> None:
         """Hand frames to somebody else from now on."""
@@ -344,11 +387,19 @@ class _Silent(asyncio.Protocol):
 
 
 def _tune(sock: socket.socket) -> None:
-    """Let a local socket hold more, so that a large message takes fewer turns; the kernel says how much it may be."""
+    """Let a local socket hold more, so that a large message takes fewer turns; the kernel says how much it may be.
+
+    A remote peer that is gone without a word is noticed by the kernel asking for it.
+    """
     if sock.family == socket.AF_UNIX:
         with contextlib.suppress(OSError):
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _BUFFER)
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFER)
+        return
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option, value in (("TCP_KEEPIDLE", _IDLE), ("TCP_KEEPINTVL", _APART), ("TCP_KEEPCNT", _PROBES)):
+        if hasattr(socket, option):  # on macOS the first has another name, and the system's own hours hold
+            sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
 
 
 def credentials(sock: socket.socket) -> Credentials | None:

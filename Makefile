@@ -1,6 +1,6 @@
 # One command each; every one makes what it needs first. `make help` lists them.
 # Needs only Python 3.11 or newer, make and git. Another interpreter: make PYTHON=python3.13 …
-# Arguments for pytest: make test ARGS='-m "not registry and not wheels"'
+# Arguments for pytest: make test ARGS='-m "not registry and not wheels"'; one process, to look into a test: ARGS='-n 0'
 
 PYTHON ?= python3
 WORDS := $(notdir $(patsubst %/,%,$(dir $(wildcard plugins/*/pyproject.toml))))
@@ -9,6 +9,7 @@ UV := .venvs/uv/bin/uv
 UVPYTHON := .venvs/uv/bin/python
 MIRROR = $(UVPYTHON) -m pip config list | sed -n "s/^[a-z:]*\.index-url='\(.*\)'$$/\1/p" | head -n 1
 BIN := .venv/bin
+PYTEST := -m pytest -n logical --dist loadgroup
 
 # uv installs into the environment that each rule names, never into one that happens to be active.
 unexport VIRTUAL_ENV
@@ -31,18 +32,18 @@ test: test-alone ## run all tests: the core alone, each plugin alone with the co
 	@$(MAKE) --no-print-directory test-all
 
 test-all: .venv/.synced
-	$(BIN)/python -m pytest tests plugins $(ARGS)
+	$(BIN)/python $(PYTEST) tests plugins $(ARGS)
 
 test-alone: $(addprefix alone-,core $(WORDS))
 
 alone-core: .venvs/core/.synced
-	.venvs/core/bin/python -m pytest -q tests/core $(ARGS)
+	.venvs/core/bin/python $(PYTEST) -q tests/core $(ARGS)
 
 test-lowest: .venvs/lowest/.synced ## run the tests of the core with the lowest versions that it allows
-	.venvs/lowest/bin/python -m pytest -q tests/core $(ARGS)
+	.venvs/lowest/bin/python $(PYTEST) -q tests/core $(ARGS)
 
 alone-%: .venvs/%/.synced
-	.venvs/$*/bin/python -m pytest -q plugins/$* $(ARGS)
+	.venvs/$*/bin/python $(PYTEST) -q plugins/$* $(ARGS)
 
 check: lint types shape ## ruff, mypy --strict, and the limits on the size of functions and modules
 

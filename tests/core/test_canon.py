@@ -185,7 +185,7 @@ class Colour(enum.StrEnum):
         {1},
         object(),
     ],
-    ids=repr,
+    ids=lambda value: None if "object at" in repr(value) else repr(value),
 )
 def test_what_json_does_not_carry_is_refused(value: Any) -> None:
     """NaN, infinities, integers out of range, lone surrogates, keys that are no strings and other types (X.8, A55)."""

@@ -494,7 +494,7 @@ def test_normalise_makes_plain(text: str) -> None:
         enum.Enum("Plain", {"A": "a"}).A,  # type: ignore[attr-defined]
         object(),
     ],
-    ids=repr,
+    ids=lambda value: None if "object at" in repr(value) or isinstance(value, set) else repr(value),
 )
 def test_normalise_refuses_what_json_does_not_carry(value: Any) -> None:
     """What JSON cannot carry, or carries as something else, is refused, deep inside too (A55)."""

@@ -6,7 +6,6 @@ import os
 from pathlib import Path
 
 import pytest
-
 from plugins.tls.tests.certs.desk import PASSPHRASE, Desk
 
 

@@ -108,25 +108,34 @@ def shake(client: ssl.SSLContext, server: ssl.SSLContext, name: str) -> None:
     Raises:
         ssl.SSLError: One side refuses the other.
     """
-    (a, b), (c, d) = (ssl.MemoryBIO(), ssl.MemoryBIO()), (ssl.MemoryBIO(), ssl.MemoryBIO())
-    ends = (client.wrap_bio(a, b, server_hostname=name), server.wrap_bio(c, d, server_side=True))
-    steps: list[list[Callable[[], Any]]] = [
-        [end.do_handshake, lambda e=end: e.write(b"x"), lambda e=end: e.read(1)] for end in ends
-    ]  # type: ignore[misc]
+    ends = [_End(client, name), _End(server, None)]
     for _ in range(20):
-        for todo, into, out, other in ((steps[0], a, b, c), (steps[1], c, d, a)):
+        for one, other in (ends, ends[::-1]):
             with contextlib.suppress(ssl.SSLWantReadError):
-                while todo:
-                    todo[0]()
-                    todo.pop(0)
-            if data := out.read():
-                other.write(data)
-        if not any(steps):
+                one.go_on()
+            other.into.write(one.out.read())
+        if all(end.heard for end in ends):
             return
     raise AssertionError("the handshake does not end")
 
 
-def openssl(*args: str | Path) -> str:
+class _End:
+    """One side of a handshake, and one word after it."""
+
+    def __init__(self, context: ssl.SSLContext, name: str | None) -> None:
+        self.into, self.out = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self.tls = context.wrap_bio(self.into, self.out, server_side=name is None, server_hostname=name)
+        self.done = self.heard = False
+
+    def go_on(self) -> None:
+        if not self.done:
+            self.tls.do_handshake()
+            self.done = True
+            self.tls.write(b"x")
+        self.heard = self.heard or self.tls.read(1) == b"x"
+
+
+def openssl(*args: object) -> str:
     """Run openssl; return what it prints.
 
     Raises:

@@ -9,21 +9,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from plugins.tls.tests.certs.desk import Desk, cut
 
 from hauberk_tls.certs import _index, _pem, _store
 from hauberk_tls.certs._holding import held
-from plugins.tls.tests.certs.desk import Desk, cut
-
-ACTS: dict[str, tuple[Callable[[Desk], object], list[str]]] = {
-    "init": (lambda desk: None, ["init", "--no-passphrase"]),
-    "issue": (lambda desk: desk.ca(), ["issue", "files", "time"]),
-    "renew": (lambda desk: desk.ca().ok("issue", "files"), ["renew", "files", "--new-key"]),
-    "csr": (lambda desk: desk.ca(), ["issue", "files", "--csr"]),
-    "install": (lambda desk: answered(desk), ["install", "files", "ANSWER"]),
-    "revoke": (lambda desk: desk.ca().ok("issue", "files"), ["revoke", "files"]),
-    "crl": (lambda desk: desk.ca(), ["crl"]),
-}
-"""What is there before, and what is done."""
 
 
 def answered(desk: Desk) -> None:
@@ -35,6 +24,18 @@ def answered(desk: Desk) -> None:
     shutil.rmtree(other.places.servers)
     other.ok("issue", "files", "--from-csr", str(desk.folder("files").request))
     shutil.copy(other.folder("files").certificate, desk.base.with_name("answer.pem"))
+
+
+ACTS: dict[str, tuple[Callable[[Desk], object], list[str]]] = {
+    "init": (lambda desk: None, ["init", "--no-passphrase"]),
+    "issue": (lambda desk: desk.ca(), ["issue", "files", "time"]),
+    "renew": (lambda desk: desk.ca().ok("issue", "files"), ["renew", "files", "--new-key"]),
+    "csr": (lambda desk: desk.ca(), ["issue", "files", "--csr"]),
+    "install": (answered, ["install", "files", "ANSWER"]),
+    "revoke": (lambda desk: desk.ca().ok("issue", "files"), ["revoke", "files"]),
+    "crl": (lambda desk: desk.ca(), ["crl"]),
+}
+"""What is there before, and what is done."""
 
 
 def command(desk: Desk, args: list[str]) -> list[str]:
@@ -59,7 +60,7 @@ def whole(desk: Desk) -> None:
 
 @pytest.mark.parametrize("act", ACTS)
 def test_killed_at_any_moment(tmp_path: Path, act: str) -> None:
-    """S0.17, X.12: killed before any change of the disk, all is whole; the same command then does the rest, and cleans."""
+    """S0.17, X.12: killed before any change of the disk, all is whole; the same command then does the rest."""
     prepare, args = ACTS[act]
     prepare(Desk(tmp_path / "first" / "certs"))
     moments = 0
@@ -98,26 +99,31 @@ def test_interrupted_at_any_moment(tmp_path: Path, act: str) -> None:
     assert moments >= 4
 
 
+class Full:
+    """A disk that is full when it is synced for the last of some times."""
+
+    def __init__(self, at: int) -> None:
+        self.left, self.true = at, os.fsync
+
+    def __call__(self, fd: int) -> None:
+        self.left -= 1
+        if self.left == -1:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        self.true(fd)
+
+
 @pytest.mark.parametrize("act", ACTS)
 def test_full_disk(tmp_path: Path, act: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """S0.17, X.12: a disk that is full at any moment is told in one line; all is whole, and nothing is left."""
     prepare, args = ACTS[act]
     prepare(Desk(tmp_path / "first" / "certs"))
-    true, at = os.fsync, 0
+    at = 0
     while True:
-        desk, seen = again(tmp_path, at), 0
-
-        def full(fd: int) -> None:
-            nonlocal seen
-            seen += 1
-            if seen == at + 1:
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            true(fd)
-
+        desk, disk = again(tmp_path, at), Full(at)
         with monkeypatch.context() as patch:
-            patch.setattr(os, "fsync", full)
+            patch.setattr(os, "fsync", disk)
             done = desk.run(*command(desk, args))
-        if seen <= at:
+        if disk.left >= 0:
             break
         assert done.status == 2
         assert "no space left on device" in done.err
@@ -137,7 +143,7 @@ def again(tmp_path: Path, number: int) -> Desk:
 
 
 def test_what_was_killed_is_cleared_away_under_the_lock_only(desk: Desk) -> None:
-    """X.12: what looks like the work of a killed command is removed by the next one that holds the lock, and told by `check`."""
+    """X.12: what a killed command has left is told by `check`, and removed by the next one that holds the lock."""
     desk.ca().ok("issue", "files")
     half = desk.base / ".laptop.1.2.tmp"
     half.mkdir(mode=0o700)

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 from cryptography import x509
+from plugins.tls.tests.certs.desk import NOW, PASSPHRASE, Desk, set_clock
 
 from hauberk_tls.certs import _index, _pem, _store
 from hauberk_tls.certs._holding import held
 from hauberk_tls.certs._making import Source
-from plugins.tls.tests.certs.desk import NOW, PASSPHRASE, Desk, set_clock
 
 LAYOUT = {
     ".": "0700",
@@ -43,7 +43,7 @@ def leaf(desk: Desk, name: str = "files") -> x509.Certificate:
 
 @pytest.mark.parametrize("umask", [0o000, 0o002, 0o022, 0o027, 0o077])
 def test_layout_and_modes(desk: Desk, umask: int) -> None:
-    """S0.17, X.12: everything is where the layout says, with its mode, whatever the umask; also after all is replaced."""
+    """S0.17, X.12: everything is where the layout says, with its mode, whatever the umask; also once it is replaced."""
     before = os.umask(umask)
     try:
         desk.ca().ok("issue", "files")
@@ -156,11 +156,15 @@ def test_renewal_keeps_key_and_names(desk: Desk) -> None:
 def test_new_key_replaces_key_and_certificate_together(desk: Desk, first: str, more: list[str], kind: str) -> None:
     """S0.18: with --new-key one rename replaces the pair, by a key of the same kind unless another is named."""
     desk.ca().ok("issue", "files", "--algorithm", first)
-    old, renamed = leaf(desk), []
-    true = Path.replace
+    old, true = leaf(desk), Path.replace
+    renamed: list[str] = []
+
+    def replace(path: Path, to: Path) -> Path:
+        renamed.append(to.name)
+        return true(path, to)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Path, "replace", lambda path, to: (renamed.append(Path(to).name), true(path, to))[1])
+        patch.setattr(Path, "replace", replace)
         desk.ok("renew", "files", "--new-key", *more)
     assert [name for name in renamed if name != "index.json"] == ["pair.pem", "cert.pem"]
     assert leaf(desk).public_key() != old.public_key()

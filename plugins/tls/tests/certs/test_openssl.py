@@ -7,7 +7,6 @@ import ssl
 import subprocess
 
 import pytest
-
 from plugins.tls.tests.certs.desk import PASSPHRASE, Desk, needs_openssl, openssl, shake
 
 ALGORITHMS = ["p256", "ed25519"]
@@ -26,7 +25,7 @@ def made(desk: Desk, algorithm: str = "p256") -> Desk:
 @needs_openssl
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_openssl_verifies_the_chain(desk: Desk, algorithm: str) -> None:
-    """S0.11, S0.17, S4.6: openssl verify takes both for their purpose and names, strictly, with the list, and for no other."""
+    """S0.11, S0.17, S4.6: openssl verify takes both for their purpose and names, strictly, and for no other."""
     places = made(desk, algorithm).places
     trust = [
         "-x509_strict",
@@ -46,7 +45,7 @@ def test_openssl_verifies_the_chain(desk: Desk, algorithm: str) -> None:
         ["-purpose", "sslserver", client],
         ["-verify_hostname", "other", server],
     ):
-        with pytest.raises(AssertionError, match="(unsuitable|unsupported) certificate purpose|hostname mismatch"):
+        with pytest.raises(AssertionError, match=r"(unsuitable|unsupported) certificate purpose|hostname mismatch"):
             openssl("verify", *trust, *wrong)
 
 
@@ -99,7 +98,7 @@ def test_openssl_reads_the_keys(desk: Desk, passphrase: str, algorithm: str) -> 
 
 @needs_openssl
 def test_passphrase_is_stretched(desk: Desk, passphrase: str) -> None:
-    """X.9, S0.17: the key of the CA is under AES-256 and 600,000 rounds of PBKDF2-HMAC-SHA256, with a salt of its own."""
+    """X.9, S0.17: the key of the CA is under AES-256 and 600,000 rounds of PBKDF2-HMAC-SHA256."""
     desk.ok("init", "--passphrase-file", passphrase)
     body = subprocess.run(
         ["openssl", "asn1parse", "-in", str(desk.places.ca_key)], capture_output=True, text=True, check=True

@@ -6,10 +6,10 @@ import datetime as dt
 import json
 
 import pytest
+from plugins.tls.tests.certs.desk import NOW, Desk, set_clock
 
 from hauberk_tls.certs import _index, _pem
 from hauberk_tls.certs._index import Index
-from plugins.tls.tests.certs.desk import NOW, Desk, set_clock
 
 
 def index(desk: Desk) -> Index:

@@ -115,9 +115,7 @@ class Ca:
             .add_extension(x509.BasicConstraints(ca=True, path_length=self.path_length), critical=True)
             .add_extension(usage(ca=True), critical=True)
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(self.key.public_key()), critical=False)
-            .add_extension(
-                x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.key.public_key()), critical=False
-            )
+            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.key.public_key()), critical=False)
         )
         if self.constraints is not None:
             builder = builder.add_extension(self.constraints, critical=True)

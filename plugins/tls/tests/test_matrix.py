@@ -102,7 +102,12 @@ NAMES: dict[str, tuple[str, str, tuple[str, ...], str]] = {
     "IDNA in the CN": ("", "tls://xn--bcher-kva.example:8443", ("xn--bcher-kva.example",), "bücher.example"),
     "another IDNA": ("name_mismatch", "tls://bücher.example:8443", ("bucher.example",), "bucher.example"),
     "wildcard": ("", "tls://a.files.example:8443", ("*.files.example",), "*.files.example"),
-    "wildcard over two labels": ("name_mismatch", "tls://a.b.files.example:1", ("*.files.example",), "a.b.files.example"),
+    "wildcard over two labels": (
+        "name_mismatch",
+        "tls://a.b.files.example:1",
+        ("*.files.example",),
+        "a.b.files.example",
+    ),
     "part of a label": ("name_mismatch", "tls://a1.files.example:8443", ("a*.files.example",), "a1.files.example"),
 }
 

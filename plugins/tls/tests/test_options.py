@@ -104,9 +104,9 @@ def test_a_server_narrows(key: str) -> None:
 def test_pins_that_have_nothing_in_common() -> None:
     """S0.19: a server whose pins are none of the general ones is an error, and no pin at all is no way round."""
     with pytest.raises(ConfigError, match="no key is in both"):
-        Config.from_toml(
-            f'[tls]\npinned_keys = ["{PIN}"]\n[server.files.tls]\npinned_keys = ["{OTHER}"]\n'
-        ).options("tls", Tls.Options, "files")
+        Config.from_toml(f'[tls]\npinned_keys = ["{PIN}"]\n[server.files.tls]\npinned_keys = ["{OTHER}"]\n').options(
+            "tls", Tls.Options, "files"
+        )
     config = Config.from_toml(f'[tls]\npinned_keys = ["{PIN}"]\n[server.files.tls]\npinned_keys = []\n')
     assert config.options("tls", Tls.Options, "files").pinned_keys == (PIN,)
 
@@ -209,9 +209,7 @@ def test_our_own_certificate_has_expired(yard: Yard) -> None:
     from hauberk_tls._rotation import Kept
 
     yard.ca.issue("files.example", since=NOW - 9 * DAY, until=NOW - DAY).write(yard.folder, "server")
-    options = Options(
-        ca=yard.folder / "ca.pem", certificate=yard.folder / "server.pem", key=yard.folder / "server.key"
-    )
+    options = Options(ca=yard.folder / "ca.pem", certificate=yard.folder / "server.pem", key=yard.folder / "server.key")
     events: list[Event] = []
     with pytest.raises(ConfigError, match="has expired"):
         Kept(options, environment=dict, production=True, now=NOW.timestamp, emit=events.append)

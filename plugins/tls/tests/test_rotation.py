@@ -105,9 +105,7 @@ async def test_an_expired_certificate_is_not_taken_up_in_production(yard: Yard, 
     from hauberk.event import Event
 
     events: list[Event] = []
-    options = Options(
-        ca=yard.folder / "ca.pem", certificate=yard.folder / "server.pem", key=yard.folder / "server.key"
-    )
+    options = Options(ca=yard.folder / "ca.pem", certificate=yard.folder / "server.pem", key=yard.folder / "server.key")
     kept = Kept(options, environment=dict, production=True, now=NOW.timestamp, emit=events.append)
     first = kept.generation
     yard.ca.issue("files.example", since=NOW - 9 * DAY, until=NOW - DAY).write(yard.folder, "server")

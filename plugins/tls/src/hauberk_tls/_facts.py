@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-from typing import NamedTuple
+import warnings
+from typing import Final, NamedTuple
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import NameOID
 
 from hauberk_tls._names import Address, as_address
+
+
+_SERIAL_BITS: Final = 20 * 8 - 1
 
 
 class Facts(NamedTuple):
@@ -28,6 +33,8 @@ class Facts(NamedTuple):
     """Seconds since 1970."""
     key: str
     """``sha256:`` of the SubjectPublicKeyInfo."""
+    authority: bool
+    """Whether it may sign others (basicConstraints), or limits what others sign (nameConstraints)."""
     serial: int
     issuer: x509.Name
     fingerprint: str
@@ -45,7 +52,19 @@ def facts(der: bytes) -> Facts:
     Raises:
         ValueError: It is not one, or says the same thing twice.
     """
-    certificate = x509.load_der_x509_certificate(der)
+    try:
+        return _facts(der)
+    except (
+        x509.DuplicateExtension,
+        x509.UnsupportedGeneralNameType,
+        x509.InvalidVersion,
+        UnsupportedAlgorithm,
+    ) as error:
+        raise ValueError(str(error)) from None
+
+
+def _facts(der: bytes) -> Facts:
+    certificate = load(der)
     try:
         san = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except x509.ExtensionNotFound:
@@ -55,6 +74,7 @@ def facts(der: bytes) -> Facts:
         purposes = frozenset(purpose.dotted_string for purpose in usage)
     except x509.ExtensionNotFound:
         purposes = None
+    authority = any(_of_authority(one.value) for one in certificate.extensions)
     return Facts(
         common_names=tuple(str(name.value) for name in certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)),
         dns=tuple(san.get_values_for_type(x509.DNSName)),
@@ -65,9 +85,31 @@ def facts(der: bytes) -> Facts:
         not_before=certificate.not_valid_before_utc.timestamp(),
         not_after=certificate.not_valid_after_utc.timestamp(),
         key=key_hash(certificate),
+        authority=authority,
         serial=certificate.serial_number,
         issuer=certificate.issuer,
         fingerprint=f"sha256:{hashlib.sha256(der).hexdigest()}",
+    )
+
+
+def load(der: bytes) -> x509.Certificate:
+    """Return a certificate whose serial number is one that RFC 5280 allows (section 4.1.2.2).
+
+    Raises:
+        ValueError: It is not one.
+    """
+    with warnings.catch_warnings():  # of such numbers; the next versions of pyca/cryptography raise
+        warnings.simplefilter("ignore")
+        certificate = x509.load_der_x509_certificate(der)
+        number = certificate.serial_number
+    if number <= 0 or number.bit_length() > _SERIAL_BITS:
+        raise ValueError("its serial number is not one of 1 to 20 bytes")
+    return certificate
+
+
+def _of_authority(extension: x509.ExtensionType) -> bool:
+    return isinstance(extension, x509.NameConstraints) or (
+        isinstance(extension, x509.BasicConstraints) and extension.ca
     )
 
 

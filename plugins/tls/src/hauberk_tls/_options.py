@@ -50,6 +50,8 @@ class Options(config.Options, frozen=True, kw_only=True):
     """What a server that we call has to be named in its certificate; without it, the host of its address."""
     require_common_name: Annotated[bool, Narrow.OR] | None = None
     """Whether the common name of a server must be its name too, besides subjectAltName; true with a ``ca``."""
+    require_purpose: Annotated[bool, Narrow.OR] = True
+    """Whether a peer's certificate must say what it is for; without, one that says nothing is for everything."""
     crl: Path | None = None
     """Who is trusted no longer: a PEM file with a revocation list of each authority."""
     revoked_keys: Annotated[tuple[Pin, ...], Narrow.UNION] = ()

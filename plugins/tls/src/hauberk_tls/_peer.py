@@ -23,7 +23,7 @@ from cryptography import x509
 from hauberk.connection import Carrier, Peer, Role
 from hauberk.principal import Principal
 from hauberk_tls import _identity
-from hauberk_tls._chain import chain_of
+from hauberk_tls._chain import chain_of, excluded, length, odd_key
 from hauberk_tls._contexts import SUITES
 from hauberk_tls._facts import Facts, facts, key_hash
 from hauberk_tls._limits import LIMITS
@@ -101,16 +101,19 @@ class Check(msgspec.Struct, frozen=True):
             raise refused("bad_certificate", self.who, error) from None
 
     def certificate(self, found: Facts) -> None:
-        """Check the dates and the purpose."""
+        """Check the dates, and what it is for."""
         now = self.now()
         if now > found.not_after:
             raise refused("expired", self.who)
         if now < found.not_before:
             raise refused("not_yet_valid", self.who)
         if found.purposes is None:
-            raise refused("wrong_purpose", self.who, "it says nothing of its purpose (extendedKeyUsage)")
-        if _PURPOSE[self.role] not in found.purposes:
+            if self.options.require_purpose:
+                raise refused("wrong_purpose", self.who, "it says nothing of its purpose (extendedKeyUsage)")
+        elif _PURPOSE[self.role] not in found.purposes:
             raise refused("wrong_purpose", self.who)
+        if found.authority:
+            raise refused("bad_certificate", self.who, "it is one of an authority")
 
     def server(self, found: Facts) -> Principal:
         """Check the names of a server."""
@@ -125,17 +128,20 @@ class Check(msgspec.Struct, frozen=True):
         return Principal(id=name, kind="server", method="tls")
 
     def chain(self, tls: ssl.SSLObject) -> list[x509.Certificate]:
-        """Return the chain of a full handshake, from the peer to the authority."""
+        """Check the chain of a full handshake, and return it, from the peer to the authority."""
         try:
             found = chain_of(tls)
+            outside = found is not None and self.name is not None and excluded(found, self.name)
         except ValueError as error:
             raise refused("bad_certificate", self.who, error) from None
         if found is None:
             raise refused("handshake_failed", self.who, "its chain of certificates is not known")
-        if len(found) > self.options.max_chain:
-            raise refused(
-                "chain_too_long", self.who, f"{len(found)} certificates, and {self.options.max_chain} are allowed"
-            )
+        if (count := length(found)) > (most := self.options.max_chain):
+            raise refused("chain_too_long", self.who, f"{count} certificates, and {most} are allowed")
+        if kind := odd_key(found):
+            raise refused("bad_certificate", self.who, f"its chain has a key of a kind that is not used here ({kind})")
+        if outside:
+            raise refused("name_constraint", self.who, f"an authority of its chain may not sign for {self.name!r}")
         return found
 
     def keys(self, found: Facts, chain: list[x509.Certificate] | None) -> None:

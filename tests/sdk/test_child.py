@@ -21,7 +21,7 @@ from tests.sdk.raw_server import _BROKEN
 
 from hauberk.carriers.child import Child
 from hauberk.connection import Connection
-from hauberk.hosts import _child
+from hauberk.hosts import _child, _tap
 from hauberk.hosts._inbox import AHEAD
 from hauberk.message import Message
 from hauberk.refusals import ConfigError
@@ -266,7 +266,7 @@ async def test_the_last_words_of_a_child() -> None:
 
 async def test_last_words_that_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     """The same where a hook takes longer with it than the child lives."""
-    over, end = asyncio.Event(), _child._end
+    over, end = asyncio.Event(), _tap.end
 
     async def ending(*args: Any) -> None:
         over.set()
@@ -277,7 +277,7 @@ async def test_last_words_that_wait(monkeypatch: pytest.MonkeyPatch) -> None:
             await over.wait()
             await settled()
 
-    monkeypatch.setattr(_child, "_end", ending)
+    monkeypatch.setattr(_tap, "end", ending)
     async with _started(ring("later", on_receive=wait)) as c:
         assert await _do(c, "last words") == {"how": "last words"}
 

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import json
-import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
-import httpx2
 import mcp_types as mt
 import pytest
 from mcp import MCPError
@@ -262,31 +260,6 @@ async def test_headers_of_a_connection() -> None:
         await until(lambda: any(not body for _, body in wire.requests), 200_000)
     assert len(wire.requests) >= 4
     assert all(headers["x-minted"] == "token 1" for headers, _ in wire.requests)
-
-
-async def test_tls_of_a_connection() -> None:
-    """The TLS context that a plugin sets is the one that the handshake uses."""
-
-    class Context(ssl.SSLContext):
-        used = 0
-
-        def wrap_bio(self, *args: Any, **more: Any) -> Any:
-            Context.used += 1
-            return super().wrap_bio(*args, **more)
-
-    context = Context(ssl.PROTOCOL_TLS_CLIENT)
-
-    def trust(connection: Connection) -> None:
-        connection.tls = context
-
-    async with _serving(_tool_server()) as (url, wire):
-        secure = url.replace("http:", "https:")
-        with pytest.raises(ExceptionGroup) as caught:
-            async with guarded(secure, ring("trust", on_connect=trust), mode="legacy", read_timeout_seconds=2):
-                raise AssertionError
-    assert caught.value.subgroup(httpx2.ConnectError)
-    assert Context.used
-    assert wire.requests == []
 
 
 async def test_what_is_dialled_holds_no_secret() -> None:

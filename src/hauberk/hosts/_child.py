@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
-from typing import TYPE_CHECKING, Any
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
 
 import anyio
 from mcp.client.stdio import StdioServerParameters
@@ -13,8 +13,8 @@ from mcp.client.stdio import StdioServerParameters
 from hauberk.carriers.child import GRACE, Child
 from hauberk.carriers.stdio import Reader, Writer
 from hauberk.connection import Program
+from hauberk.hosts import _tap
 from hauberk.hosts._ending import to_the_end
-from hauberk.hosts._inbox import AHEAD, Inbox
 from hauberk.hosts._relay import take
 from hauberk.hosts.sdk import GuardedRead, GuardedWrite, Streams
 from hauberk.refusals import ConfigError
@@ -22,26 +22,7 @@ from hauberk.refusals import ConfigError
 if TYPE_CHECKING:
     from hauberk.connection import Connection
     from hauberk.guard import Guard
-
-
-class _Tap(Inbox):
-    """An inbox that holds up its source while the SDK does not read."""
-
-    source: Reader
-    _held = False
-
-    def deliver(self, data: dict[str, Any], ticket: Any) -> None:
-        super().deliver(data, ticket)
-        if len(self) >= AHEAD and not self._held:
-            self._held = True
-            self.source.pause()
-
-    def take(self) -> Any:
-        item = super().take()
-        if self._held and len(self) < AHEAD // 2:
-            self._held = False
-            asyncio.get_running_loop().call_soon(self.source.resume)
-        return item
+    from hauberk.session import Session
 
 
 def program(guard: Guard, server: str, params: StdioServerParameters) -> Program:
@@ -72,13 +53,12 @@ async def run_child(guard: Guard, connection: Connection, params: StdioServerPar
     if params.encoding.lower().replace("-", "") != "utf8":
         raise ConfigError(f"server {connection.server!r} has encoding {params.encoding!r}", hint="MCP is UTF-8")
     child = await _started(connection, connection.program or program(guard, connection.server, params))
-    inbox = _Tap()
-    loop, drained = asyncio.get_running_loop(), asyncio.Event()
-    drained.set()
+    inbox, room = _tap.Tap(), _tap.Room()
+    loop = asyncio.get_running_loop()
     ending: list[asyncio.Task[None] | asyncio.TimerHandle] = []
 
     def ended() -> None:
-        ending.append(loop.create_task(_end(session, inbox)))
+        ending.append(loop.create_task(_tap.end(session, inbox)))
 
     def broken() -> None:
         # What it still has to say may come; what was not written yet is lost, and its callers must not wait for ever.
@@ -87,8 +67,8 @@ async def run_child(guard: Guard, connection: Connection, params: StdioServerPar
     far = Writer(
         child.stdin,
         limit=guard.bounds.buffer_bytes,
-        on_full=drained.clear,
-        on_drained=drained.set,
+        on_full=room.full,
+        on_drained=room.drained,
         on_broken=broken,
     )
     session = guard.session(connection, inbox, far)
@@ -109,38 +89,28 @@ async def run_child(guard: Guard, connection: Connection, params: StdioServerPar
     ending.append(loop.create_task(watch()))
 
     async def close_input() -> None:
-        await _flush(far)
+        await _tap.flush(far)
         child.close_input()
 
-    async def room() -> None:
-        await drained.wait()
+    async def has_room() -> None:
+        await room.wait()
         if far.broken:
             raise anyio.BrokenResourceError
 
     try:
-        yield GuardedRead(session, inbox), GuardedWrite(session, inbox, close_input, room)
+        yield GuardedRead(session, inbox), GuardedWrite(session, inbox, close_input, has_room)
     finally:
         try:
-            await to_the_end(_shut(child, far, reader, session, drained))
+            await to_the_end(_shut(child, far, reader, session, room))
         finally:
             for one in ending:
                 one.cancel()
 
 
-async def _end(session: Any, inbox: Inbox) -> None:
-    await session.quiet()
-    inbox.end()
-
-
-async def _flush(far: Writer) -> None:
-    with suppress(TimeoutError):
-        await asyncio.wait_for(far.flushed(), GRACE / 4)
-
-
-async def _shut(child: Child, far: Writer, reader: Reader, session: Any, drained: asyncio.Event) -> None:
-    await _flush(far)
+async def _shut(child: Child, far: Writer, reader: Reader, session: Session, room: _tap.Room) -> None:
+    await _tap.flush(far)
     far.close(close_fd=False)
-    drained.set()
+    room.drained()
     child.close_input()
     await child.waited(GRACE)
     await child.end()  # also what it started, if it has gone itself

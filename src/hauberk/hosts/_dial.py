@@ -40,6 +40,7 @@ REMOTE_SECONDS: Final = 10.0
 ANSWER_SECONDS: Final = 10.0
 """The answer to the ping may take this (seconds)."""
 UNREACHABLE: Final = "core.unreachable"
+LOST: Final = "core.connection_lost"
 
 
 class Dialled(NamedTuple):
@@ -140,6 +141,21 @@ async def _dialled(guard: Guard, server: str, address: Address, uids: frozenset[
     if tls is not None and made.tls is not None:
         tls.established(made.tls)
     return Dialled(connection, made)
+
+
+def lost(guard: Guard, connection: Connection, made: Stream, unanswered: int) -> None:
+    """Record that a connection was lost: it ended, and we did not end it."""
+    why = type(made.error).__name__ if made.error is not None else "the server closed it"
+    guard.note(
+        Event(
+            code=LOST,
+            category="connection",
+            severity="warning",
+            server=connection.server,
+            exchange=connection.id,
+            details={"target": connection.target, "why": why, "unanswered": unanswered},
+        )
+    )
 
 
 def secured(connection: Connection, address: Address) -> Tls | None:

@@ -47,7 +47,6 @@ _SETTLED: Final = 5.0
 _TRIED_AGAIN: Final = frozenset((_dial.UNREACHABLE, "core.unanswered"))
 _LOAD: Final = frozenset(("core.too_many_connections", "core.busy", "core.closing"))
 """Why a server that would take us does not at the moment."""
-LOST: Final = "core.connection_lost"
 
 
 class Connect(Front):
@@ -210,8 +209,7 @@ class Connect(Front):
             params = {"requestId": exchange.id, "reason": "the connection was lost"}
             cancelled = {"jsonrpc": "2.0", "method": "notifications/cancelled", "params": params}
             self.near.deliver(orjson.dumps(cancelled), None)
-        why = type(stream.error).__name__ if stream.error is not None else "the server closed it"
-        self._note(LOST, "warning", why=why, unanswered=len(asked))
+        _dial.lost(self.guard, session.connection, stream, len(asked))
         self._before = session
         await session.close()
         stream.abort()
@@ -222,7 +220,7 @@ class Connect(Front):
             self._wait = _SOONEST
         if never and asked:
             raise Refused(
-                LOST,
+                _dial.LOST,
                 f"{session.connection.target} closed the connection before it answered anything",
                 jsonrpc=MEDIATION,
                 hint="its log says why",
@@ -348,13 +346,13 @@ def _passes(error: Refused) -> bool:
 def _lost(*, sent: bool) -> Refused:
     if sent:
         return Refused(
-            LOST,
+            _dial.LOST,
             "the connection was lost before the answer came",
             jsonrpc=MEDIATION,
             hint="it may have been done or not; look before you ask again",
         )
     return Refused(
-        LOST, "the connection was lost before this was sent", jsonrpc=MEDIATION, hint="it was not done; ask again"
+        _dial.LOST, "the connection was lost before this was sent", jsonrpc=MEDIATION, hint="it was not done; ask again"
     )
 
 

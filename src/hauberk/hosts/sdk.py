@@ -23,13 +23,12 @@ from mcp_types import JSONRPCRequest
 
 from hauberk.hosts._ending import to_the_end
 from hauberk.hosts._inbox import Inbox
-from hauberk.hosts._targets import opened, shown, usable
+from hauberk.hosts._targets import Remote, Web, opened, settled, shown
 from hauberk.hosts._translate import Headers, from_sdk, headers_of, to_sdk
 from hauberk.message import NO_HEADERS
-from hauberk.refusals import ConfigError
 
 if TYPE_CHECKING:
-    from hauberk.connection import Connection, Program, Role
+    from hauberk.connection import Connection, Role
     from hauberk.guard import Guard
     from hauberk.session import Session
 
@@ -276,22 +275,32 @@ class GuardedTransport:
             raise RuntimeError(f"the transport to {self._server!r} is in use; wrap the target once for each client")
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(_open(self._guard))
-            if isinstance(self._target, StdioServerParameters):
-                from hauberk.hosts import _child
-
-                started = _child.program(self._guard, self._server, self._target)
-                connection = await self._connected(started)
-                streams = await stack.enter_async_context(_child.run_child(self._guard, connection, self._target))
-            else:
-                connection = await self._connected(None)
-                connection.proved(None)
-                read, write = await stack.enter_async_context(opened(self._target, connection))
-                streams = await stack.enter_async_context(around(self._guard, connection, read, write))
+            streams = await self._opened(stack, settled(self._target, self._guard.config, self._server))
             self._stack = stack.pop_all()
             return streams
 
-    async def _connected(self, program: Program | None) -> Connection:
-        return await self._guard.connect(self._server, "client", target=shown(self._target), program=program)
+    async def _opened(self, stack: AsyncExitStack, target: Any) -> Streams:
+        guard, server = self._guard, self._server
+        if isinstance(target, Remote):
+            from hauberk.hosts import _stream
+
+            return await stack.enter_async_context(_stream.run_stream(guard, server, target.address))
+        if isinstance(target, StdioServerParameters):
+            from hauberk.hosts import _child
+
+            started = _child.program(guard, server, target)
+            connection = await guard.connect(server, "client", target=shown(target), program=started)
+            return await stack.enter_async_context(_child.run_child(guard, connection, target))
+        if isinstance(target, Web):
+            from hauberk.hosts import _https
+
+            way = _https.opened(guard, server, target, shown(target.url))
+            connection, read, write = await stack.enter_async_context(way)
+        else:
+            connection = await guard.connect(server, "client", target=shown(target))
+            connection.proved(None)
+            read, write = await stack.enter_async_context(opened(target))
+        return await stack.enter_async_context(around(guard, connection, read, write))
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -341,11 +350,7 @@ def wrap(guard: Guard, target: Any, server: str) -> GuardedTransport:
     Raises:
         ConfigError: The target is nothing that can be connected to.
     """
-    if not usable(target):
-        raise ConfigError(
-            f"cannot connect to {type(target).__name__}",
-            hint="give StdioServerParameters, a URL, a Transport, or a Server",
-        )
+    settled(target, guard.config, server)
     return GuardedTransport(guard, target, server)
 
 

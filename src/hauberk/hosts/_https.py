@@ -1,0 +1,393 @@
+"""HTTP with the checks of a connection in it: for the SDK's Streamable HTTP transport.
+
+The rules:
+
+1. Every TCP connection that the client opens is checked, not only the first: after its TLS, and before a request leaves
+   on it. What fails there has a code, and is recorded under it.
+2. Nothing is sent to another origin than the one that was asked for, whatever a server's redirect says; never without
+   TLS where TLS was asked for.
+3. One session speaks with one peer: who another connection of it proves to be must be who the first one was.
+4. The client, and so its pool, belongs to one wrapped transport: one endpoint, one identity, one configuration of TLS.
+   Nothing of it is shared. Tickets are kept by who made the context (`hauberk.connection.Tls.established`).
+5. The environment has no say (``SSL_CERT_FILE``, ``SSLKEYLOGFILE``, ``HTTPS_PROXY``, ``.netrc``): not in production,
+   and nowhere once something is to be checked. A proxy would end the TLS, or the checks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator, Iterable, Iterator
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, Final
+
+import anyio
+import httpcore2
+import httpx2
+from mcp.client.streamable_http import streamable_http_client
+from mcp.shared._httpx_utils import MCP_DEFAULT_SSE_READ_TIMEOUT, MCP_DEFAULT_TIMEOUT
+from msgspec.structs import replace
+
+from hauberk.carriers.address import authority
+from hauberk.connection import Connection, Peer, Tls
+from hauberk.event import Event
+from hauberk.refusals import IDENTITY, Refused
+
+if TYPE_CHECKING:
+    from hauberk.guard import Guard
+    from hauberk.hosts._targets import Web
+
+_CONNECTIONS: Final = 100
+_IDLE: Final = 20
+_IDLE_SECONDS: Final = 5.0
+"""As the SDK's own client has them."""
+_REFUSES: Final = 400
+
+
+@asynccontextmanager
+async def opened(guard: Guard, server: str, web: Web, shown: str) -> AsyncIterator[tuple[Connection, Any, Any]]:
+    """Open the SDK's transport with what plugins left for the connection: headers, TLS, and checks.
+
+    Args:
+        guard: Whose plugins are asked.
+        server: The server's name in rules and events.
+        web: Where to.
+        shown: The same, without anything that may be a secret.
+
+    Raises:
+        Refused: A plugin or a check said no.
+    """
+    connection = await guard.admit(server, "client", carrier="https" if web.secure else "http", target=shown)
+    try:
+        _check(guard, connection)
+    except Refused as error:
+        guard.refused(connection, error)
+        raise
+    link = _Link(guard, connection) if _checked(guard, connection) else None
+    if link is None:
+        await guard.connected(connection)
+    async with _client(web, connection, link) as client:
+        try:
+            async with streamable_http_client(web.url, http_client=client) as (read, write):
+                yield connection, read, write
+        except BaseExceptionGroup as group:
+            if link is not None and link.error is not None and group.subgroup(Refused) is not None:
+                raise link.error from None  # the SDK's task groups have it in groups of their own
+            raise
+
+
+def _checked(guard: Guard, connection: Connection) -> bool:
+    return connection.tls is not None or bool(connection.verify) or guard.config.production
+
+
+def _check(guard: Guard, connection: Connection) -> None:
+    """Refuse to do without TLS where it is asked for (S0.8).
+
+    Raises:
+        Refused: ``core.no_tls``.
+    """
+    options = guard.config.server(connection.server)
+    asked = options is not None and options.transport == "https"
+    if asked and connection.carrier != "https":
+        raise _no_tls(f"[server.{connection.server}] has transport 'https', and {connection.target} is none")
+    if (asked or guard.config.features.mcp_tls_enabled) and connection.tls is None:
+        raise _no_tls(f"{connection.target} needs the plugin tls, which is not active")
+
+
+def _no_tls(text: str) -> Refused:
+    return Refused(
+        "core.no_tls",
+        text,
+        jsonrpc=IDENTITY,
+        hint="pip install hauberk-tls, write a table [tls], and give a url of https://",
+    )
+
+
+def _client(web: Web, connection: Connection, link: _Link | None) -> httpx2.AsyncClient:
+    timeout = httpx2.Timeout(MCP_DEFAULT_TIMEOUT, read=MCP_DEFAULT_SSE_READ_TIMEOUT)
+    transport = None if link is None else _Transport(link)
+    return httpx2.AsyncClient(
+        headers={**web.headers, **connection.headers},
+        timeout=timeout,
+        transport=transport,
+        trust_env=link is None,
+        event_hooks={"request": [_Origin(web.url, upgrade=link is None)]},
+    )
+
+
+class _Origin:
+    """Lets no request leave for another origin than the first one's."""
+
+    def __init__(self, url: str, *, upgrade: bool) -> None:
+        self._url: Final = httpx2.URL(url)
+        self._several: Final = {(self._url.scheme, self._url.port)}
+        if upgrade and self._several == {("http", None)}:
+            self._several.add(("https", None))
+
+    async def __call__(self, request: httpx2.Request) -> None:
+        asked, url = self._url, request.url
+        if url.host == asked.host and (url.scheme, url.port) in self._several:
+            return
+        raise Refused(
+            "core.redirected",
+            f"the server at {asked.host} names another place: {url.scheme}://{url.host[:253]}",
+            jsonrpc=IDENTITY,
+            hint="if that is where the server is, give that url",
+        )
+
+
+class _Link:
+    """The connection as a whole: whatever TCP connections are opened for it."""
+
+    def __init__(self, guard: Guard, connection: Connection) -> None:
+        self.guard: Final = guard
+        self.connection: Final = connection
+        self.error: Refused | None = None
+        """What was refused last."""
+        self._who: str | None = None
+        self._connected = False
+        self._turn: Final = asyncio.Lock()
+
+    def refuse(self, error: Refused) -> Refused:
+        """Record a refusal, and return it."""
+        self.guard.refused(self.connection, error)
+        self.error = error
+        return error
+
+    def proved(self, stream: httpcore2.AsyncNetworkStream, tls: ssl.SSLObject | None) -> None:
+        """Check who is at the other end of one TCP connection.
+
+        Raises:
+            Refused: A check says no, or it is somebody else than before.
+        """
+        connection = self.connection
+        host, port = (stream.get_extra_info("server_addr") or ("", 0))[:2]
+        connection.peer = authority(host, port)
+        before = connection.principal
+        try:
+            connection.proved(Peer(connection.carrier, connection.peer, None, tls))
+            self._check_same()
+        except Refused as error:
+            connection.principal = before
+            raise self.refuse(error) from None
+        self._who = connection.principal.id
+        if self._connected and connection.notes:
+            notes, connection.notes = connection.notes, []
+            self.guard.note(*(replace(note, server=connection.server, exchange=connection.id) for note in notes))
+
+    def _check_same(self) -> None:
+        who = self.connection.principal.id
+        if self._who is not None and who != self._who:
+            raise Refused(
+                "core.peer_changed",
+                f"{self.connection.target} was {self._who!r}, and is {who!r} now",
+                jsonrpc=IDENTITY,
+                hint="see whether two servers answer under one name",
+            )
+
+    async def answered(self, response: httpx2.Response) -> None:
+        """Record that the connection is made, once the server has taken a request."""
+        if self._connected or response.status_code >= _REFUSES:
+            return
+        async with self._turn:
+            if not self._connected:
+                try:
+                    await self.guard.connected(self.connection)
+                except Refused as error:
+                    self.error = error
+                    await response.aclose()
+                    raise
+                self._connected = True
+
+
+class _Transport(httpx2.AsyncHTTPTransport):
+    """The client's transport, on connections that are checked."""
+
+    def __init__(self, link: _Link) -> None:
+        self._link: Final = link
+        tls = link.connection.tls
+        context = httpx2.create_ssl_context(trust_env=False) if tls is None else tls.context
+        self._pool = httpcore2.AsyncConnectionPool(
+            ssl_context=context,
+            max_connections=_CONNECTIONS,
+            max_keepalive_connections=_IDLE,
+            keepalive_expiry=_IDLE_SECONDS,
+            http1=True,
+            http2=False,
+            network_backend=_Backend(link),
+        )
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        """Send a request.
+
+        Raises:
+            Refused: A check says no.
+        """
+        response = await super().handle_async_request(request)
+        await self._link.answered(response)
+        return response
+
+
+class _Backend(httpcore2.AnyIOBackend):
+    """Opens TCP connections that are checked."""
+
+    def __init__(self, link: _Link) -> None:
+        self._link: Final = link
+
+    async def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,  # noqa: ASYNC109 - as the library has it
+        local_address: str | None = None,
+        socket_options: Iterable[Any] | None = None,
+    ) -> httpcore2.AsyncNetworkStream:
+        """Connect; without TLS, check the peer at once."""
+
+        async def again() -> httpcore2.AsyncNetworkStream:
+            return await super(_Backend, self).connect_tcp(host, port, timeout, local_address, socket_options)
+
+        inner = await again()
+        if self._link.connection.carrier == "https":
+            return _Plain(inner, self._link, again)
+        try:
+            self._link.proved(inner, None)
+        except BaseException:
+            await inner.aclose()
+            raise
+        return inner
+
+
+class _Stream(httpcore2.AsyncNetworkStream):
+    """A connection as the library has it."""
+
+    def __init__(self, inner: httpcore2.AsyncNetworkStream, link: _Link) -> None:
+        self._inner = inner
+        self._link: Final = link
+
+    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ASYNC109 - as the library has it
+        return await self._inner.read(max_bytes, timeout)
+
+    async def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ASYNC109 - as above
+        await self._inner.write(buffer, timeout)
+
+    async def aclose(self) -> None:
+        await self._inner.aclose()
+
+    def get_extra_info(self, info: str) -> Any:
+        return self._inner.get_extra_info(info)
+
+
+class _Plain(_Stream):
+    """A TCP connection on which TLS is to begin: nothing is written to it before."""
+
+    def __init__(self, inner: httpcore2.AsyncNetworkStream, link: _Link, again: Any) -> None:
+        super().__init__(inner, link)
+        self._again: Final = again
+
+    async def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ARG002, ASYNC109
+        raise AssertionError("nothing leaves without TLS")
+
+    async def start_tls(
+        self,
+        ssl_context: ssl.SSLContext,
+        server_hostname: str | None = None,
+        timeout: float | None = None,  # noqa: ASYNC109 - as the library has it
+    ) -> httpcore2.AsyncNetworkStream:
+        """Do the handshake, and check the peer.
+
+        Raises:
+            Refused: One of both failed.
+        """
+        tls = self._link.connection.tls
+        if tls is None:
+            secured = await self._inner.start_tls(ssl_context, server_hostname, timeout)
+        else:
+            most = tls.handshake_seconds if timeout is None else min(timeout, tls.handshake_seconds)
+            try:
+                secured = await self._inner.start_tls(tls.context, tls.server_name or server_hostname, most)
+            except (OSError, httpcore2.NetworkError, httpcore2.TimeoutException, EOFError) as error:
+                return await self._without(tls, tls.refusal(_cause(error)))
+        found = secured.get_extra_info("ssl_object")
+        try:
+            self._link.proved(secured, found)
+        except BaseException:
+            await secured.aclose()
+            raise
+        return secured if tls is None else _Secured(secured, self._link, tls)
+
+    async def _without(self, tls: Tls, refusal: Refused) -> httpcore2.AsyncNetworkStream:
+        """Do without TLS, in development, where that was allowed and the peer offers none at all (S0.4).
+
+        Raises:
+            Refused: It is not so.
+        """
+        link = self._link
+        if refusal.code != "tls.not_tls" or not tls.insecure_fallback or link.guard.config.production:
+            raise link.refuse(refusal) from None
+        details = {"target": link.connection.target, "why": "the peer offers no TLS"}
+        link.guard.note(
+            Event(
+                code="tls.fallback",
+                category="connection",
+                severity="warning",
+                plugin="tls",
+                server=link.connection.server,
+                exchange=link.connection.id,
+                details=details,
+            )
+        )
+        plain: httpcore2.AsyncNetworkStream = await self._again()
+        try:
+            link.proved(plain, None)
+        except BaseException:
+            await plain.aclose()
+            raise
+        return plain
+
+
+class _Secured(_Stream):
+    """A connection under TLS. In TLS 1.3 a server that refuses the client says so when the client reads first."""
+
+    def __init__(self, inner: httpcore2.AsyncNetworkStream, link: _Link, tls: Tls) -> None:
+        super().__init__(inner, link)
+        self._tls: Final = tls
+        self._answered = False
+
+    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ASYNC109 - as the library has it
+        """Read.
+
+        Raises:
+            Refused: The server closed the connection before it said anything.
+        """
+        if self._answered:
+            return await self._inner.read(max_bytes, timeout)
+        try:
+            data = await self._inner.read(max_bytes, timeout)
+        except (OSError, httpcore2.ReadError) as error:
+            raise self._link.refuse(self._tls.refusal(_cause(error))) from None
+        if not data:
+            raise self._link.refuse(self._tls.refusal(EOFError("the peer closed the connection"))) from None
+        self._answered = True
+        self._tls.established(self._inner.get_extra_info("ssl_object"))
+        return data
+
+
+def _cause(error: Exception) -> Exception:
+    """Return what a library's error stands for."""
+    for one in _chain(error):
+        if isinstance(one, ssl.SSLError):
+            return one
+    for one in _chain(error):
+        if isinstance(one, httpcore2.ConnectTimeout | TimeoutError):
+            return TimeoutError()
+        if isinstance(one, anyio.EndOfStream):
+            return EOFError()
+    return ConnectionError(type(error).__name__)
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    seen = 0
+    while error is not None and seen < 16:  # noqa: PLR2004 - no chain is that long
+        yield error
+        error, seen = error.__cause__ or error.__context__, seen + 1

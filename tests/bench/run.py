@@ -25,6 +25,7 @@ GROUPS = (
     "parsing",
     "in_process",
     "proxied",
+    "carriers",
     "auditing",
     "sieve_rules",
     "sieve_lists",

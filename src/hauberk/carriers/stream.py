@@ -33,7 +33,7 @@ _LOOK: Final = 0.01
 _IDLE: Final = 15
 _APART: Final = 5
 _PROBES: Final = 3
-"""A remote peer that says nothing for so many seconds is asked this often, so many seconds apart, whether it is there."""
+"""After so many silent seconds a remote peer is asked this often, so many seconds apart, whether it is there."""
 _UCRED: Final = "=3i"
 _XUCRED: Final = "=IIhh16I"
 _LOCAL_PEERCRED: Final = 1
@@ -343,6 +343,7 @@ async def dialled(address: Address, bounds: Bounds, tls: Tls | None, *, seconds:
         return stream
     async with _reaching(seconds):
         transport, _ = await loop.create_connection(_Silent, address.host, address.port)
+    _tune(transport.get_extra_info("socket"))
     if tls is None:
         transport.set_protocol(stream)
         stream.connection_made(transport)
@@ -396,6 +397,8 @@ def _tune(sock: socket.socket) -> None:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _BUFFER)
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFER)
         return
+    # The event loop does this for sockets that it has made itself. Without it a small frame may wait 40 ms for another.
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     for option, value in (("TCP_KEEPIDLE", _IDLE), ("TCP_KEEPINTVL", _APART), ("TCP_KEEPCNT", _PROBES)):
         if hasattr(socket, option):  # on macOS the first has another name, and the system's own hours hold

@@ -1,0 +1,335 @@
+"""Sockets: the carrier against a bare asyncio echo on the same kind of socket, the guard on it, and handshakes.
+
+Both ends are in this process, in one event loop on one core, so a round trip is the work of both ends. The bare echo is
+an `asyncio.Protocol` at each end that knows how many bytes to expect; ours finds each frame's end. TLS is what the
+plugin makes of certificates of ``hauberk certs``, for the bare echo too: what differs is who reads and writes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Final, cast
+
+import orjson
+from tests.bench import samples
+from tests.bench.measure import Row, Times, micros, ratio, rounds, rounds_async, run_async
+from tests.bench.proxied import one_core
+
+from hauberk import Config, Guard
+from hauberk.carriers import stream
+from hauberk.carriers.address import Address, parse
+from hauberk.connection import Connection, Tls
+
+SIZES: Final = {"200 B": 1.15, "16 KiB": 1.2, "256 KiB": 2.5}
+_CONFIG: Final = """
+[core]
+state_dir = "{path}/state"
+[plugins]
+disable = ["pins", "sieve", "audit"]
+[tls]
+ca = "{path}/certs/ca/ca.pem"
+[server.here.tls]
+certificate = "{path}/certs/mcp-servers/bench/pair.pem"
+key = "{path}/certs/mcp-servers/bench/pair.pem"
+[server.there.tls]
+certificate = "{path}/certs/client/pair.pem"
+key = "{path}/certs/client/pair.pem"
+server_name = "bench"
+[server.once.tls]
+certificate = "{path}/certs/client/pair.pem"
+key = "{path}/certs/client/pair.pem"
+server_name = "bench"
+session_tickets = false
+"""
+_SECONDS: Final = 5.0
+Trip = Callable[[bytes], Awaitable[None]]
+
+
+def run() -> list[Row]:
+    """Measure carriers, the guard on them, and handshakes."""
+    with one_core(), TemporaryDirectory() as directory:
+        return run_async(lambda: _measured(Path(directory)))  # type: ignore[no-any-return]
+
+
+async def _measured(path: Path) -> list[Row]:
+    _certificates(path / "certs")
+    (path / "state").mkdir(mode=0o700)
+    async with Guard.load(Config.from_toml(_CONFIG.format(path=path), base=path)) as guard:
+        ground = Ground(guard, path)
+        rows, trips = [], {}
+        for size in SIZES:
+            times = await _trips(ground, size)
+            trips[size] = times
+            rows += _carrier_rows(size, times)
+        return [*rows, *_order_rows(trips), *await _handshake_rows(ground)]
+
+
+def _certificates(folder: Path) -> None:
+    """Make a CA, a server's certificate and a client's."""
+    hauberk = [sys.executable, "-m", "hauberk", "certs"]
+    for words in (["init", "--no-passphrase"], ["issue", "bench"], ["issue", "--client", "client"]):
+        subprocess.run([*hauberk, *words, "--dir", str(folder)], check=True, capture_output=True)
+
+
+class Ground:
+    """Where it is measured: a guard with TLS, and sockets to connect."""
+
+    def __init__(self, guard: Guard, path: Path) -> None:
+        self.guard: Final = guard
+        self._path: Final = path
+        self._count = 0
+
+    def unused(self) -> Path:
+        """Return a path for a Unix socket."""
+        self._count += 1
+        return self._path / f"{self._count}.sock"
+
+    async def connection(self, server: str, role: Any, address: Address) -> Connection:
+        """Let the plugin settle how a connection is secured."""
+        return await self.guard.admit(server, role, carrier=address.carrier, target=str(address))
+
+    async def tls(self, server: str, role: Any, address: Address) -> Tls:
+        """Return how a connection is secured."""
+        return cast("Tls", (await self.connection(server, role, address)).tls)
+
+
+@contextlib.asynccontextmanager
+async def _listening(ground: Ground, kind: str) -> AsyncIterator[tuple[socket.socket, Address]]:
+    if kind == "unix":
+        path = ground.unused()
+        sock = socket.socket(socket.AF_UNIX)
+        sock.bind(str(path))
+        address = Address("unix", path=path)
+    else:
+        sock = socket.create_server(("127.0.0.1", 0))
+        address = parse(f"tls://127.0.0.1:{sock.getsockname()[1]}")
+    sock.listen()
+    sock.setblocking(False)
+    with sock:
+        yield sock, address
+
+
+# --- who answers ---
+
+_ID: Final = b'"id":'
+
+
+def _answer(size: int) -> Callable[[bytes], bytes]:
+    """Return what answers a request with about as many bytes, under its id."""
+    answer = orjson.dumps({"content": [{"type": "text", "text": samples.text(max(1, size - 100))}]})
+
+    def to(frame: bytes) -> bytes:
+        start = frame.index(_ID) + len(_ID)
+        end = min(at for at in (frame.find(b",", start), frame.find(b"}", start)) if at > 0)
+        return b'{"jsonrpc":"2.0","id":%b,"result":%b}' % (frame[start:end], answer)
+
+    return to
+
+
+class Bare(asyncio.Protocol):
+    """One end of a bare echo: it knows how many bytes come."""
+
+    transport: asyncio.Transport
+
+    def __init__(self, answer: Callable[[bytes], bytes] | None, expected: int) -> None:
+        self._answer: Final = answer
+        self._expected: Final = expected
+        self._left = expected
+        self._came: list[bytes] = []
+        self._done: asyncio.Future[None] | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast("asyncio.Transport", transport)
+
+    def data_received(self, data: bytes) -> None:
+        self._left -= len(data)
+        self._came.append(data)
+        if self._left > 0:
+            return
+        self._left = self._expected
+        came, self._came = self._came, []
+        if self._answer is not None:
+            self.transport.write(self._answer(came[0]) + b"\n")
+        elif self._done is not None:
+            self._done.set_result(None)
+
+    async def trip(self, frame: bytes) -> None:
+        """Send one frame and wait for its answer."""
+        self._done = asyncio.get_running_loop().create_future()
+        self.transport.write(frame + b"\n")
+        await self._done
+
+
+class Ours:
+    """One end of our own carrier."""
+
+    def __init__(self, made: stream.Stream, answer: Callable[[bytes], bytes] | None) -> None:
+        self._stream: Final = made
+        self._answer: Final = answer
+        self._done: asyncio.Future[None] | None = None
+        made.attach(self._take, _nothing)
+
+    def _take(self, frame: Any) -> None:
+        if self._answer is not None:
+            self._stream.deliver(self._answer(frame), None)
+        elif self._done is not None:
+            self._done.set_result(None)
+
+    async def trip(self, frame: bytes) -> None:
+        """Send one frame and wait for its answer."""
+        self._done = asyncio.get_running_loop().create_future()
+        self._stream.deliver(frame, None)
+        await self._done
+
+
+class Guarded:
+    """A host whose guard stands on our own carrier."""
+
+    bytes_only = True
+
+    def __init__(self, guard: Guard, connection: Connection, made: stream.Stream) -> None:
+        self._session: Final = guard.session(connection, self, made)
+        self._done: asyncio.Future[None] | None = None
+        made.attach(lambda frame: self._session.receive(self._session.inn, cast("bytes", frame)), _nothing)
+
+    def deliver(self, _data: Any, _ticket: Any) -> None:
+        """Take what the guard lets pass to the host."""
+        if self._done is not None:
+            self._done.set_result(None)
+
+    def unanswered(self, _ticket: Any) -> None:
+        """Take no notice."""
+
+    async def trip(self, frame: bytes) -> None:
+        """Send one frame through the guard and wait for its answer."""
+        self._done = asyncio.get_running_loop().create_future()
+        self._session.receive(self._session.out, frame)
+        await self._done
+
+
+def _nothing() -> None:
+    """Do nothing."""
+
+
+async def _bare(ground: Ground, kind: str, size: int, request: int) -> Trip:
+    loop, answer = asyncio.get_running_loop(), _answer(size)
+    expected = len(answer(b'{"id":1}')) + 1
+    async with _listening(ground, kind) as (sock, address):
+        accepting = loop.create_task(loop.sock_accept(sock))
+        here = await ground.tls("here", "server", address) if kind == "tls" else None
+        there = await ground.tls("there", "client", address) if kind == "tls" else None
+        dialled = socket.socket(sock.family)
+        dialled.setblocking(False)
+        await loop.sock_connect(dialled, sock.getsockname())
+        accepted, _ = await accepting
+        serving = loop.connect_accepted_socket(
+            lambda: Bare(answer, request + 1), accepted, ssl=None if here is None else here.context
+        )
+        calling = loop.create_connection(
+            lambda: Bare(None, expected),
+            sock=dialled,
+            ssl=None if there is None else there.context,
+            server_hostname=None if there is None else "bench",
+        )
+        _, (_, client) = await asyncio.gather(serving, calling)
+    return client.trip
+
+
+async def _ours(ground: Ground, kind: str, size: int, *, guarded: bool = False) -> Trip:
+    loop = asyncio.get_running_loop()
+    async with _listening(ground, kind) as (sock, address):
+        accepting = loop.create_task(loop.sock_accept(sock))
+        connection = await ground.connection("there", "client", address)
+        here = await ground.tls("here", "server", address) if kind == "tls" else None
+        dialling = stream.dialled(
+            address, ground.guard.bounds, connection.tls if kind == "tls" else None, seconds=_SECONDS
+        )
+
+        async def serve() -> stream.Stream:
+            accepted, _ = await accepting
+            return await stream.accepted(accepted, ground.guard.bounds, here)
+
+        served, made = await asyncio.gather(serve(), dialling)
+    Ours(served, _answer(size))
+    return Guarded(ground.guard, connection, made).trip if guarded else Ours(made, None).trip
+
+
+async def _trips(ground: Ground, size: str) -> Times:
+    length = samples.SIZES[size]
+    frame = samples.compact(samples.long_string(length - 100))
+    ends = {}
+    for kind in ("unix", "tcp", "tls"):
+        ends[f"{kind} bare"] = await _bare(ground, kind, length, len(frame))
+        ends[f"{kind} ours"] = await _ours(ground, kind, length)
+        if kind != "tcp":
+            ends[f"{kind} guarded"] = await _ours(ground, kind, length, guarded=True)
+    candidates = {name: (lambda trip=trip: trip(frame)) for name, trip in ends.items()}
+    return await rounds_async(candidates, repeat=31, count=100 if length < 100_000 else 12)  # type: ignore[arg-type]
+
+
+def _carrier_rows(size: str, times: Times) -> list[Row]:
+    rows = []
+    frame = samples.compact(samples.long_string(samples.SIZES[size] - 100))
+    codec = rounds({"codec": lambda: orjson.dumps(orjson.loads(frame))}, repeat=9, count=100)
+    for kind in ("unix", "tls"):
+        bare, ours, guarded = f"{kind} bare", f"{kind} ours", f"{kind} guarded"
+        what = f"{kind} {size} ({micros(times, ours):.0f} µs; bare {micros(times, bare):.0f})"
+        rows.append(Row("carrier / bare asyncio echo", what, ratio(times, ours, bare), bar=SIZES[size]))
+        if size == "200 B":
+            rows.append(Row("guarded / bare asyncio echo", f"{kind} {size}", ratio(times, guarded, bare), bar=1.5))
+            continue
+        # Both messages of a trip are parsed and written anew.
+        bar = 1 + 2 * 2.2 * micros(codec, "codec") / micros(times, ours)
+        rows.append(
+            Row("guarded / carrier", f"{kind} {size} (bar: carrier + 2.2 orjson)", ratio(times, guarded, ours), bar=bar)
+        )
+    return rows
+
+
+def _order_rows(trips: dict[str, Times]) -> list[Row]:
+    """Compare the carriers with each other."""
+    rows = []
+    for size, times in trips.items():
+        for name, other in (("unix", "tcp"), ("tcp", "tls")):
+            what = f"{name} / {other}, {size}"
+            rows.append(Row("one carrier / another", what, ratio(times, f"{name} ours", f"{other} ours"), bar=1.0))
+    return rows
+
+
+async def _handshake_rows(ground: Ground) -> list[Row]:
+    """Measure handshakes with certificates on both sides, in full and resumed."""
+    loop = asyncio.get_running_loop()
+    async with _listening(ground, "tls") as (sock, address):
+
+        here = await ground.tls("here", "server", address)
+        there = {server: await ground.tls(server, "client", address) for server in ("there", "once")}
+
+        async def shake(server: str) -> None:
+            async def serve() -> stream.Stream:
+                accepted, _ = await loop.sock_accept(sock)
+                made = await stream.accepted(accepted, ground.guard.bounds, here)
+                await made.first()
+                made.deliver(b"{}", None)
+                return made
+
+            serving = loop.create_task(serve())
+            made = await stream.dialled(address, ground.guard.bounds, there[server], seconds=_SECONDS)
+            made.deliver(b"{}", None)
+            await made.first()
+            assert made.tls is not None
+            there[server].established(made.tls)
+            (await serving).abort()
+            made.abort()
+
+        candidates = {"full": lambda: shake("once"), "resumed": lambda: shake("there")}
+        times = await rounds_async(candidates, repeat=21, count=10, clock=time.process_time_ns)
+    what = f"resumed / full ({micros(times, 'resumed'):.0f} µs; full {micros(times, 'full'):.0f})"
+    return [Row("TLS handshake, certificates on both sides, CPU", what, ratio(times, "resumed", "full"), bar=0.6)]

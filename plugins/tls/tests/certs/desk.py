@@ -155,7 +155,8 @@ def cut(act: Callable[[], Any], at: int, *, interrupt: bool = False) -> int:
         interrupt: Whether it is interrupted there, as by Ctrl-C, and not killed.
 
     Returns:
-        What ``act`` returned, 9 where it was killed, or 77 where there is no such change.
+        What ``act`` returned, 9 where it was killed, 77 where there is no such change, or 71 where a file is opened
+        to be written that has its final name.
     """
     child = os.fork()
     if child:
@@ -166,6 +167,8 @@ def cut(act: Callable[[], Any], at: int, *, interrupt: bool = False) -> int:
         nonlocal seen
         if event not in _EVENTS or (event == "open" and not _writes(args)):
             return
+        if event == "open" and not Path(os.fsdecode(args[0])).name.startswith("."):
+            os._exit(71)  # what has its final name is never written to
         seen += 1
         if seen == at + 1:
             if not interrupt:
@@ -181,7 +184,9 @@ def cut(act: Callable[[], Any], at: int, *, interrupt: bool = False) -> int:
 
 
 def _writes(args: tuple[Any, ...]) -> bool:
-    return isinstance(args[2], int) and bool(args[2] & (os.O_WRONLY | os.O_RDWR)) and args[0] is not None
+    path, _, flags = args
+    written = isinstance(flags, int) and bool(flags & (os.O_WRONLY | os.O_RDWR)) and isinstance(path, str | bytes)
+    return written and "__pycache__" not in os.fsdecode(path)
 
 
 def set_clock(patch: pytest.MonkeyPatch, now: dt.datetime) -> None:

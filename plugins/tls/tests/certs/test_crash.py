@@ -12,6 +12,7 @@ import pytest
 from plugins.tls.tests.certs.desk import Desk, cut
 
 from hauberk_tls.certs import _index, _pem, _store
+from hauberk_tls.certs._authority import number_of
 from hauberk_tls.certs._holding import held
 
 
@@ -52,7 +53,9 @@ def whole(desk: Desk) -> None:
     if desk.places.ca.exists():
         ca = _pem.certificates(desk.places.ca_certificate)[0]
         assert _pem.list_signed_by(_pem.crl(desk.places.crl), ca)
-        known = {one.fingerprint for one in _index.read(desk.places, _pem.facts(ca, "").fingerprint).issued}
+        index = _index.read(desk.places, _pem.facts(ca, "").fingerprint)
+        assert number_of(_pem.crl(desk.places.crl)) <= index.crl_number  # so that no number is given twice
+        known = {one.fingerprint for one in index.issued}
         for folder in desk.places.folders():
             if (found := held(folder)) and "answer" not in str(desk.base):
                 assert _pem.facts(found.leaf, "").fingerprint in known or desk.base.with_name("answer.pem").exists()

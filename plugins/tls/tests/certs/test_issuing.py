@@ -209,6 +209,23 @@ def test_ca_of_another_key_is_refused(desk: Desk) -> None:
     assert "is not the key of" in done.err
 
 
+def test_what_a_crash_left_behind_is_mended(desk: Desk) -> None:
+    """S0.18, X.12: where a renewal replaced the pair and no more, `issue` brings the certificate alone up to it."""
+    desk.ca().ok("issue", "files")
+    folder = desk.folder("files")
+    old = folder.certificate.read_bytes()
+    desk.ok("renew", "files")
+    new = folder.certificate.read_bytes()
+    for left in (old, None):
+        folder.certificate.unlink()
+        if left is not None:
+            folder.certificate.write_bytes(left)
+        assert desk.run("check").status == 1
+        desk.ok("issue", "files")
+        assert folder.certificate.read_bytes() == new
+        assert desk.modes() == {name: mode for name, mode in LAYOUT.items() if not name.startswith("laptop")}
+
+
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o660])
 def test_key_that_others_may_read_is_refused(desk: Desk, mode: int) -> None:
     """X.9: a CA's key that is open to others signs nothing."""

@@ -9,6 +9,7 @@ import pytest
 from plugins.tls.tests.certs.desk import NOW, Desk, set_clock
 
 from hauberk_tls.certs import _index, _pem
+from hauberk_tls.certs._authority import number_of
 from hauberk_tls.certs._index import Index
 
 
@@ -22,8 +23,7 @@ def listed(desk: Desk) -> set[int]:
 
 
 def number(desk: Desk) -> int:
-    extensions = _pem.crl(desk.places.crl).extensions
-    return next(int(one.value.crl_number) for one in extensions if hasattr(one.value, "crl_number"))
+    return number_of(_pem.crl(desk.places.crl))
 
 
 def test_a_name_means_all_its_certificates(desk: Desk) -> None:

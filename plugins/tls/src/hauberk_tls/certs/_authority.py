@@ -207,9 +207,14 @@ def list_faults(crl: x509.CertificateRevocationList, ca: x509.Certificate, index
         return ["it is not signed by this CA"]
     if index is None:
         return []
-    number = next((one.value.crl_number for one in crl.extensions if isinstance(one.value, x509.CRLNumber)), 0)
+    number = number_of(crl)
     missing = {one.serial for one in index.revoked()} - {one.serial_number for one in crl}
     faults = [f"it leaves out {len(missing)} that are revoked"] if missing else []
     if number != index.crl_number:
         faults.append(f"it has number {number}, and the last is {index.crl_number}")
     return faults
+
+
+def number_of(crl: x509.CertificateRevocationList) -> int:
+    """Return the number of a revocation list; 0 where it has none."""
+    return next((one.value.crl_number for one in crl.extensions if isinstance(one.value, x509.CRLNumber)), 0)

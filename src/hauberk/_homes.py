@@ -32,6 +32,23 @@ def user_dir(kind: Literal["config", "state"]) -> Path:
     return path
 
 
+def runtime_dir() -> Path:
+    """Return the user's directory for sockets, which does not outlive the login or the machine.
+
+    Raises:
+        ConfigError: There is none that is the user's alone, or it is not absolute.
+    """
+    import platformdirs  # as above
+
+    try:
+        path = platformdirs.user_runtime_path("hauberk", appauthor=False)
+    except OSError as error:
+        raise ConfigError(f"there is no directory for sockets: {error}", hint="name one: unix:///PATH") from error
+    if not path.is_absolute():
+        raise ConfigError(f"the directory for sockets {str(path)!r} is not absolute", hint="unset XDG_RUNTIME_DIR")
+    return path
+
+
 def fixed_dir(kind: Literal["config", "state"]) -> Path | None:
     """Return the directory of the user for this program where no variable of the environment moves it.
 

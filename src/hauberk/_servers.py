@@ -10,6 +10,7 @@ import msgspec
 
 from hauberk._options import MASK, SECRET, fields_of, masked, plain
 from hauberk.bounds import Count, Seconds
+from hauberk.refusals import ConfigError
 
 # Patterns are strings: most starts need none of them, and compiling them all takes longer than reading the file.
 _HEADER: Final = r"[A-Za-z0-9!#$%&'*+.^_`|~-]+"
@@ -36,7 +37,10 @@ class Listen(Table, frozen=True):
     """``[server.NAME.listen]``: how ``hauberk serve`` offers a server to others."""
 
     address: str | None = None
-    """``tls://HOST:PORT`` or ``unix:///PATH``; ``--listen`` goes before it."""
+    """``tls://HOST:PORT`` or ``unix:///PATH``; ``--listen`` goes before it.
+
+    ``unix://`` alone is a socket with the server's name in the user's own directory for sockets, and the default.
+    """
     uids: tuple[Uid, ...] = ()
     """Who may connect to a Unix socket; none named is the user that runs the server."""
     connections: Count = 100
@@ -49,6 +53,15 @@ class Listen(Table, frozen=True):
     """Until a frame that began has ended, and until somebody who must read does (seconds)."""
     drain_seconds: Seconds = 10.0
     """For requests in flight, once the server is told to end (seconds)."""
+
+    def __post_init__(self) -> None:
+        if self.address is not None and self.address != "unix://":
+            from hauberk.carriers.address import parse  # few configurations have one
+
+            try:
+                parse(self.address, listening=True)
+            except ConfigError as error:
+                raise ValueError(f"{error.message}; {error.hint}") from None
 
 
 class ServerOptions(Table, frozen=True):

@@ -88,29 +88,24 @@ async def connected(guard: Guard, connection: Connection) -> None:
 
 
 def refused(guard: Guard, connection: Connection, error: Refused | HookError) -> None:
-    """Record that a connection is not made."""
-    guard.note(*_about(connection, error.code, "blocked", error.plugin or ""))
+    """Record that a connection is not made; in front of a server a flood of them is counted (`hauberk.floods`)."""
+    events = _about(connection, error.code, "blocked", error)
+    if connection.role == "server" and guard.floods.counts(events[-1]):
+        return
+    guard.note(*events)
 
 
-def _about(connection: Connection, code: str, action: Action, plugin: str = "") -> list[Event]:
+def _about(connection: Connection, code: str, action: Action, error: Refused | HookError | None = None) -> list[Event]:
     """Return what was noted on a connection, then the event of the connection itself."""
     notes, connection.notes = connection.notes, []
     severity: Severity = "info" if action == "allowed" else "warning"
-    made = Event(
-        code=code, category="connection", severity=severity, action=action, plugin=plugin, details=_details(connection)
-    )
+    details = {"role": connection.role, **connection.described}
+    made = Event(code=code, category="connection", severity=severity, action=action, details=details)
+    if error is not None:
+        made = msgspec.structs.replace(made, plugin=error.plugin or "", rule=getattr(error, "rule", None) or "")
+        made.details["reason"] = error.message
     if connection.principal is not ANONYMOUS:
         who = connection.principal
         made = msgspec.structs.replace(made, principal=who.id, source=who.method or "")
     where = {"server": connection.server, "exchange": connection.id}
     return [msgspec.structs.replace(event, **where) for event in (*notes, made)]
-
-
-def _details(connection: Connection) -> dict[str, str]:
-    """Return how the connection travels; of a child or within the process there is nothing to tell."""
-    details: dict[str, str] = {"role": connection.role}
-    if connection.carrier not in {"pipe", "memory"}:
-        details |= {"carrier": connection.carrier, "target": connection.target}
-    if connection.peer:
-        details["peer"] = connection.peer
-    return details

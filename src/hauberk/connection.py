@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 from hauberk.event import Event
 from hauberk.principal import ANONYMOUS, Principal
@@ -87,6 +87,7 @@ class Connection:
     __slots__ = (
         "__weakref__",
         "carrier",
+        "credentials",
         "executable",
         "headers",
         "held",
@@ -128,6 +129,8 @@ class Connection:
         """Set by a plugin that has looked at one: the path of the file that is started, whatever ``PATH`` says."""
         self.peer = peer
         """The address of the other end, where there is one."""
+        self.credentials: Credentials | None = None
+        """Who connected by a Unix socket, as the kernel says."""
         self.principal: Principal = ANONYMOUS
         """What the channel proved."""
         self.revision: str | None = None
@@ -150,6 +153,18 @@ class Connection:
             principal = check(peer)
             if principal is not None:
                 self.principal = principal
+
+    @property
+    def described(self) -> dict[str, Any]:
+        """How it travels, for events; of a child or within the process there is nothing to tell."""
+        if self.carrier in {"pipe", "memory"}:
+            return {"peer": self.peer} if self.peer else {}
+        details: dict[str, Any] = {"carrier": self.carrier, "target": self.target}
+        if self.peer:
+            details["peer"] = self.peer
+        if self.credentials is not None:
+            details |= {"uid": self.credentials.uid, "pid": self.credentials.pid}
+        return details
 
     def __repr__(self) -> str:
         return f"<Connection {self.id} {self.role} of {self.server!r}>"

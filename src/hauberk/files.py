@@ -90,7 +90,7 @@ def create_private(path: Path) -> int:
     Raises:
         ConfigError: The path exists, or its directory cannot hold a private file.
     """
-    _check_directory_of(path)
+    check_directory_of(path)
     fd = _create(path, os.O_WRONLY)
     if fd is None:
         raise ConfigError(f"cannot make {str(path)!r}: it exists already")
@@ -108,7 +108,7 @@ def append_private(path: Path, *, in_place: bool = False) -> int:
         ConfigError: The file or its directory breaks a rule of this module.
         OSError: The directory could not be synced after the file was made.
     """
-    _check_directory_of(path)
+    check_directory_of(path)
     flags = os.O_RDWR | (0 if in_place else os.O_APPEND)
     if os.path.lexists(path) or (fd := _create(path, flags)) is None:
         fd, directory = _open(path, flags)
@@ -129,7 +129,7 @@ def write_atomic(path: Path, data: bytes, *, mode: int = _MODE) -> None:
         OSError: The disk failed; the old file stands, and nothing is left beside it.
     """
     if not mode & _PRIVATE:
-        _check_directory_of(path)
+        check_directory_of(path)
     temporary = _write_beside(path, data, mode)
     try:
         temporary.replace(path)
@@ -146,7 +146,7 @@ def write_new(path: Path, data: bytes) -> None:
         ConfigError: The path exists, or its directory cannot hold the file.
         OSError: The disk failed; there is no file.
     """
-    _check_directory_of(path)
+    check_directory_of(path)
     temporary = _write_beside(path, data, _MODE)
     try:
         path.hardlink_to(temporary)
@@ -315,7 +315,12 @@ def _checked(fd: int, path: Path, directory: os.stat_result) -> int:
     return fd
 
 
-def _check_directory_of(path: Path) -> None:
+def check_directory_of(path: Path) -> None:
+    """Check that nobody but its owner and root can swap a file.
+
+    Raises:
+        ConfigError: The directory that it is in belongs to somebody else, or lets others write.
+    """
     try:
         info = path.parent.stat()
     except OSError as exc:

@@ -26,6 +26,7 @@ from hauberk.chains import Chains
 from hauberk.config import Config
 from hauberk.connection import Connection, Program, Role
 from hauberk.event import Event, id_source
+from hauberk.floods import Floods
 from hauberk.loading import Standing
 from hauberk.opening import Opened
 from hauberk.plugins import Loaded
@@ -71,6 +72,8 @@ class Guard:
         """The policy in force; a message takes it when it begins, and keeps it."""
         self.made: Callable[[Config], Policy] = partial(policies.of_objects, self, objects=tuple(objects))
         """Makes the policy of a configuration, from all that the guard was given besides."""
+        self.floods: Final = Floods(self.note)
+        """What comes from whoever dials, and is refused before there is a session."""
         self._sessions: Final[set[Session]] = set()
         self._opened = Opened()
         self._reloader: Final = Reloader(self)
@@ -204,6 +207,7 @@ class Guard:
                 for session in list(self._sessions):
                     await session.close()
                 await self._reloader.end()
+                self.floods.tell()
                 self.note(Event(code="core.stopped", category="system"))
                 await self.recorder.close()
 
@@ -319,7 +323,7 @@ class Guard:
 
     # --- hosts ---
 
-    def wrap(self, target: Any, *, server: str) -> Any:
+    def wrap(self, target: Any = None, *, server: str) -> Any:
         """Return a transport for the SDK's ``Client`` or ``ClientSession``, with this guard in it.
 
         Args:

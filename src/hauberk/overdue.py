@@ -40,6 +40,14 @@ def _timed_out(session: Session, exchange: Exchange, way: Way) -> None:
         _write(session, way.target, cancel, None)
 
 
+def abandon(session: Session, way: Way, refused: Refused) -> None:
+    """Tell each asker of one direction that no answer comes any more."""
+    for exchange in list(way.exchanges.flight.values()):
+        session.end(exchange, way, "closed", tombstone=False)
+        reply = session.reports.refusal(refused, exchange.id, None, trusted=way.outward)
+        _write(session, way.source, reply, exchange.ticket)
+
+
 def _write(session: Session, port: Port, data: dict[str, Any], ticket: Any) -> None:
     try:
         waiting = session.emit(session.guard.policy, port, data, ticket=ticket)

@@ -147,6 +147,15 @@ class Session:
             crossing.kind, crossing.exchange, crossing.method = "error", exchange, exchange.method
         elif id is not None:
             crossing.kind = "request"
+        self._refuse(crossing, refused)
+
+    def turn_away(self, way: Way, id: RequestId, refused: Refused) -> None:
+        """Refuse a request without a look at it, such as one that comes while the server ends."""
+        crossing = Crossing(self, way, self.guard.policy, None, NO_HEADERS, way.tail)
+        crossing.kind, crossing.id = "request", id
+        self._refuse(crossing, refused)
+
+    def _refuse(self, crossing: Crossing, refused: Refused) -> None:
         walk = refusing.refuse(crossing, refused)
         try:
             waiting = walk.send(None)
@@ -204,7 +213,7 @@ class Session:
         if self._running:
             await asyncio.wait(self._running, timeout=self.bounds.deadline)
         self.floods.tell()
-        self.reports.record(Event(code="core.disconnected", category="connection"))
+        self.reports.record(Event("core.disconnected", category="connection", details=self.connection.described))
         self.guard.forget(self)
         if self.on_close is not None:
             await self.on_close()

@@ -11,7 +11,7 @@ import fcntl
 import os
 import signal
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Final, cast
 
@@ -100,6 +100,10 @@ class Child:
     def running(self) -> bool:
         """Whether it has not exited."""
         return not self._exited.done()
+
+    def on_exit(self, function: Callable[[], object]) -> None:
+        """Call a function once it has exited."""
+        self._exited.add_done_callback(lambda _: function())
 
     async def wait(self) -> int:
         """Return its exit status; minus the number of the signal that ended it."""

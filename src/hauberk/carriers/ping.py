@@ -46,7 +46,7 @@ def accepted(id: str) -> bytes:
     return orjson.dumps({"jsonrpc": "2.0", "id": id, "result": {}})
 
 
-def denied(id: str | None, refused: Refused) -> bytes:
+def denied(id: str | int | None, refused: Refused) -> bytes:
     """Return the answer of a server that does not; a stranger learns the code of load and admission only."""
     return orjson.dumps({"jsonrpc": "2.0", "id": id, "error": refused.error_object(trusted=False)})
 

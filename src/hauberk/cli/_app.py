@@ -16,7 +16,19 @@ from hauberk.refusals import HauberkError
 
 _OWN: Final = {
     name: f"hauberk.cli.{name}"
-    for name in ("run", "connect", "wrap", "unwrap", "doctor", "explain", "rejudge", "plugins", "config", "completion")
+    for name in (
+        "run",
+        "serve",
+        "connect",
+        "wrap",
+        "unwrap",
+        "doctor",
+        "explain",
+        "rejudge",
+        "plugins",
+        "config",
+        "completion",
+    )
 }
 _EPILOG: Final = """\b
 Examples:

@@ -93,15 +93,15 @@ def run(request: Request) -> int:
     Raises:
         HauberkError: It is not started.
     """
-    _check_words(request)
+    check_words(request)
     check_env(request.env)
     off = disabled(request.plugins)
     with _streams.taken() as (stdin, stdout):
         with no_collection():
             config = read(request.config, request.host)
-            target = _configured(config, request.words[0]) if request.started is None else _named(request)
+            target = configured(config, request.words[0]) if request.started is None else named(request)
             guard = loaded(config, off)
-            env = _environment(config, target.server, request.env)
+            env = environment(config, target.server, request.env)
             import asyncio
 
             from hauberk.hosts import proxy
@@ -149,18 +149,23 @@ def no_collection() -> Iterator[None]:
 # --- what was asked for ---
 
 
-def _check_words(request: Request) -> None:
+def check_words(request: Request, verb: str = "run") -> None:
+    """Check that one server is named, or one command given.
+
+    Raises:
+        ConfigError: It is neither, or both.
+    """
     words, started = request.words, request.started
     if started is None and len(words) > 1:
-        raise ConfigError("a command stands after '--'", hint=f"{PROGRAM} run -- {' '.join(words[:2])} …")
+        raise ConfigError("a command stands after '--'", hint=f"{PROGRAM} {verb} -- {' '.join(words[:2])} …")
     if started is None and not words:
-        raise ConfigError("nothing to run: give a server's NAME or -- COMMAND", hint=f"{PROGRAM} run --help")
+        raise ConfigError(f"nothing to {verb}: give a server's NAME or -- COMMAND", hint=f"{PROGRAM} {verb} --help")
     if started is not None and words:
         raise ConfigError(
             f"{words[0]!r} and a command after '--' are two servers", hint="give one; --server names a command"
         )
     if started is not None and not started:
-        raise ConfigError("no command after '--'", hint=f"{PROGRAM} run -- COMMAND ARGS…")
+        raise ConfigError("no command after '--'", hint=f"{PROGRAM} {verb} -- COMMAND ARGS…")
     if started is None and request.server is not None:
         raise ConfigError(f"--server names a command, and {words[0]!r} has its name", hint="leave --server out")
 
@@ -192,7 +197,12 @@ def disabled(words: Sequence[str]) -> list[str]:
     return [word.removeprefix(_NO) for word in words]
 
 
-def _named(request: Request) -> Target:
+def named(request: Request) -> Target:
+    """Return the command that was given.
+
+    Raises:
+        ConfigError: Its name cannot name a server.
+    """
     from hauberk._document import is_name
 
     command, *args = request.started or ()
@@ -228,21 +238,22 @@ def found(config: Config, name: str, *, otherwise: str) -> ServerOptions:
     return options
 
 
-def _configured(config: Config, name: str) -> Target:
+def configured(config: Config, name: str, verb: str = "run") -> Target:
     """Return what starts a server of the configuration.
 
     Raises:
         ConfigError: There is no such server, or it has no command.
     """
-    options = found(config, name, otherwise=f"{PROGRAM} run -- {name} starts the command of that name")
+    options = found(config, name, otherwise=f"{PROGRAM} {verb} -- {name} starts the command of that name")
     if options.command is None:
         dialled = options.socket is not None or (options.url or "").lower().startswith("tls://")
-        hint = f"{PROGRAM} connect {name}" if dialled else f"{PROGRAM} run starts commands; give it one"
+        hint = f"{PROGRAM} connect {name}" if dialled else f"{PROGRAM} {verb} starts commands; give it one"
         raise ConfigError(f"{config.name}: [server.{name}] has no command", hint=hint)
     return Target(name, options.command, options.args, options.cwd)
 
 
-def _environment(config: Config, server: str, names: Sequence[str]) -> dict[str, str]:
+def environment(config: Config, server: str, names: Sequence[str]) -> dict[str, str]:
+    """Return the environment of a child; what is named and not set is said."""
     env = config.child_env(server, names=names)
     for name in names:
         if name not in env:

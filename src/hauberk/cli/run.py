@@ -22,7 +22,7 @@ Exit status: the server's; 125 hauberk failed, 126 the command cannot be execute
 """
 
 
-class _Run(click.Command):
+class Separated(click.Command):
     """A command whose ``--`` is more than the end of options: what follows is the command to start."""
 
     failed = _run.FAILED
@@ -37,7 +37,7 @@ class _Run(click.Command):
         return [*super().collect_usage_pieces(ctx)[:1], "[NAME | -- COMMAND ARGS...]"]
 
 
-@click.command("run", cls=_Run, epilog=_EPILOG, context_settings=HELP | {"allow_interspersed_args": False})
+@click.command("run", cls=Separated, epilog=_EPILOG, context_settings=HELP | {"allow_interspersed_args": False})
 @configured
 @click.option(
     "--server",

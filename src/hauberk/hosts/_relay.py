@@ -49,6 +49,10 @@ class Side:
     def took(self, frame: bytes | edge.Overlong) -> None:
         """Take one frame."""
         take(self._session, self._way, frame)
+        self.hold()
+
+    def hold(self) -> None:
+        """Take nothing more from here, if what goes back to here has become too much."""
         if self.outlet.flooded and not self._held:
             self._held = True
             self.inlet.pause()

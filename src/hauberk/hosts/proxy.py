@@ -149,7 +149,7 @@ async def run(
                 try:
                     child = Child(command, args, env=env, cwd=cwd, executable=connection.executable)
                 except (OSError, ValueError) as error:
-                    return _not_started(error, command, cwd)
+                    return not_started(error, command, cwd)
                 try:
                     connection.proved(None)
                     return await proxy.run(child)
@@ -157,7 +157,7 @@ async def run(
                     await child.end()
 
 
-def _not_started(error: OSError | ValueError, command: str, cwd: str | Path | None) -> int:
+def not_started(error: OSError | ValueError, command: str, cwd: str | Path | None) -> int:
     """Say why a command cannot be started.
 
     Raises:

@@ -1,19 +1,21 @@
 """Sockets: the carrier against a bare asyncio echo on the same kind of socket, the guard on it, and handshakes.
 
-Both ends are in this process, in one event loop on one core, so a round trip is the work of both ends. The bare echo is
-an `asyncio.Protocol` at each end that knows how many bytes to expect; ours finds each frame's end. TLS is what the
-plugin makes of certificates of ``hauberk certs``, for the bare echo too: what differs is who reads and writes.
+The other end is a process of its own, on the same core, so a round trip is the work of both ends and of the system
+between them. The bare echo is an `asyncio.Protocol` at each end that knows how many bytes to expect; ours finds each
+frame's end. TLS is what the plugin makes of certificates of ``hauberk certs``, for the bare echo too: what differs is
+who reads and writes.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import socket
+import ssl
 import subprocess
 import sys
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final, cast
@@ -66,7 +68,7 @@ async def _measured(path: Path) -> list[Row]:
         ground = Ground(guard, path)
         rows, trips = [], {}
         for size in SIZES:
-            times = await _trips(ground, size)
+            times = await _trips(ground, path, size)
             trips[size] = times
             rows += _carrier_rows(size, times)
         return [*rows, *_order_rows(trips), *await _handshake_rows(ground)]
@@ -85,12 +87,10 @@ class Ground:
     def __init__(self, guard: Guard, path: Path) -> None:
         self.guard: Final = guard
         self._path: Final = path
-        self._count = 0
 
     def unused(self) -> Path:
         """Return a path for a Unix socket."""
-        self._count += 1
-        return self._path / f"{self._count}.sock"
+        return self._path / f"{os.getpid()}.sock"
 
     async def connection(self, server: str, role: Any, address: Address) -> Connection:
         """Let the plugin settle how a connection is secured."""
@@ -219,65 +219,83 @@ def _nothing() -> None:
     """Do nothing."""
 
 
-async def _bare(ground: Ground, kind: str, size: int, request: int) -> Trip:
+# --- the other end, in a process of its own ---
+
+
+async def _serving(path: Path, kind: str, size: int) -> None:
+    """Answer on one socket, first bare, then on our own carrier; where is said on standard output."""
     loop, answer = asyncio.get_running_loop(), _answer(size)
-    expected = len(answer(b'{"id":1}')) + 1
-    async with _listening(ground, kind) as (sock, address):
-        accepting = loop.create_task(loop.sock_accept(sock))
-        here = await ground.tls("here", "server", address) if kind == "tls" else None
-        there = await ground.tls("there", "client", address) if kind == "tls" else None
-        dialled = socket.socket(sock.family)
-        dialled.setblocking(False)
-        await loop.sock_connect(dialled, sock.getsockname())
-        accepted, _ = await accepting
-        serving = loop.connect_accepted_socket(
-            lambda: Bare(answer, request + 1), accepted, ssl=None if here is None else here.context
-        )
-        calling = loop.create_connection(
-            lambda: Bare(None, expected),
-            sock=dialled,
-            ssl=None if there is None else there.context,
-            server_hostname=None if there is None else "bench",
-        )
-        _, (_, client) = await asyncio.gather(serving, calling)
+    request = len(_frame(size)) + 1
+    async with Guard.load(Config.from_toml(_CONFIG.format(path=path), base=path)) as guard:
+        ground = Ground(guard, path)
+        async with _listening(ground, kind) as (sock, address):
+            tls = await ground.tls("here", "server", address) if kind == "tls" else None
+            print(address, flush=True)
+            context = None if tls is None else tls.context
+            accepted, _ = await loop.sock_accept(sock)
+            await loop.connect_accepted_socket(lambda: Bare(answer, request), accepted, ssl=context)
+            while True:
+                accepted, _ = await loop.sock_accept(sock)
+                Ours(await stream.accepted(accepted, guard.bounds, tls), answer)
+
+
+@contextlib.contextmanager
+def _other(path: Path, kind: str, size: int) -> Iterator[Address]:
+    command = [sys.executable, "-m", "tests.bench.carriers", str(path), kind, str(size)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[2]) as child:
+        assert child.stdout is not None
+        try:
+            yield parse(child.stdout.readline().strip())
+        finally:
+            child.kill()
+
+
+async def _bare(ground: Ground, address: Address, kind: str, size: int) -> Trip:
+    loop = asyncio.get_running_loop()
+    expected = len(_answer(size)(b'{"id":1}')) + 1
+    if kind == "unix":
+        _, client = await loop.create_unix_connection(lambda: Bare(None, expected), str(address.path))
+        return client.trip
+    context = (await ground.tls("there", "client", address)).context if kind == "tls" else None
+    _, client = await loop.create_connection(
+        lambda: Bare(None, expected),
+        address.host,
+        address.port,
+        ssl=context,
+        server_hostname=None if context is None else "bench",
+    )
     return client.trip
 
 
-async def _ours(ground: Ground, kind: str, size: int, *, guarded: bool = False) -> Trip:
-    loop = asyncio.get_running_loop()
-    async with _listening(ground, kind) as (sock, address):
-        accepting = loop.create_task(loop.sock_accept(sock))
-        connection = await ground.connection("there", "client", address)
-        here = await ground.tls("here", "server", address) if kind == "tls" else None
-        dialling = stream.dialled(
-            address, ground.guard.bounds, connection.tls if kind == "tls" else None, seconds=_SECONDS
-        )
-
-        async def serve() -> stream.Stream:
-            accepted, _ = await accepting
-            return await stream.accepted(accepted, ground.guard.bounds, here)
-
-        served, made = await asyncio.gather(serve(), dialling)
-    Ours(served, _answer(size))
+async def _ours(ground: Ground, address: Address, kind: str, *, guarded: bool = False) -> Trip:
+    connection = await ground.connection("there", "client", address)
+    tls = connection.tls if kind == "tls" else None
+    made = await stream.dialled(address, ground.guard.bounds, tls, seconds=_SECONDS)
     return Guarded(ground.guard, connection, made).trip if guarded else Ours(made, None).trip
 
 
-async def _trips(ground: Ground, size: str) -> Times:
+def _frame(size: int) -> bytes:
+    return samples.compact(samples.long_string(size - 100))
+
+
+async def _trips(ground: Ground, path: Path, size: str) -> Times:
     length = samples.SIZES[size]
-    frame = samples.compact(samples.long_string(length - 100))
+    frame = _frame(length)
     ends = {}
-    for kind in ("unix", "tcp", "tls"):
-        ends[f"{kind} bare"] = await _bare(ground, kind, length, len(frame))
-        ends[f"{kind} ours"] = await _ours(ground, kind, length)
-        if kind != "tcp":
-            ends[f"{kind} guarded"] = await _ours(ground, kind, length, guarded=True)
-    candidates = {name: (lambda trip=trip: trip(frame)) for name, trip in ends.items()}
-    return await rounds_async(candidates, repeat=31, count=100 if length < 100_000 else 12)  # type: ignore[arg-type]
+    with contextlib.ExitStack() as stack:
+        for kind in ("unix", "tcp", "tls"):
+            address = stack.enter_context(_other(path, kind, length))
+            ends[f"{kind} bare"] = await _bare(ground, address, kind, length)
+            ends[f"{kind} ours"] = await _ours(ground, address, kind)
+            if kind != "tcp":
+                ends[f"{kind} guarded"] = await _ours(ground, address, kind, guarded=True)
+        candidates = {name: (lambda trip=trip: trip(frame)) for name, trip in ends.items()}
+        return await rounds_async(candidates, repeat=31, count=100 if length < 100_000 else 12)
 
 
 def _carrier_rows(size: str, times: Times) -> list[Row]:
     rows = []
-    frame = samples.compact(samples.long_string(samples.SIZES[size] - 100))
+    frame = _frame(samples.SIZES[size])
     codec = rounds({"codec": lambda: orjson.dumps(orjson.loads(frame))}, repeat=9, count=100)
     for kind in ("unix", "tls"):
         bare, ours, guarded = f"{kind} bare", f"{kind} ours", f"{kind} guarded"
@@ -305,31 +323,26 @@ def _order_rows(trips: dict[str, Times]) -> list[Row]:
 
 
 async def _handshake_rows(ground: Ground) -> list[Row]:
-    """Measure handshakes with certificates on both sides, in full and resumed."""
-    loop = asyncio.get_running_loop()
-    async with _listening(ground, "tls") as (sock, address):
+    """Measure handshakes with certificates on both sides, in full and resumed: both ends, without any socket."""
+    address = parse("tls://127.0.0.1:1")
+    here = (await ground.tls("here", "server", address)).context
+    there = {server: await ground.tls(server, "client", address) for server in ("there", "once")}
 
-        here = await ground.tls("here", "server", address)
-        there = {server: await ground.tls(server, "client", address) for server in ("there", "once")}
+    def shake(server: str) -> None:
+        up, down = ssl.MemoryBIO(), ssl.MemoryBIO()
+        caller = there[server].context.wrap_bio(down, up, server_hostname="bench")
+        called = here.wrap_bio(up, down, server_side=True)
+        for end in (caller, called, caller, called):
+            with contextlib.suppress(ssl.SSLWantReadError):
+                end.do_handshake()
+        called.write(b"{}")
+        caller.read()
+        there[server].established(caller)
 
-        async def shake(server: str) -> None:
-            async def serve() -> stream.Stream:
-                accepted, _ = await loop.sock_accept(sock)
-                made = await stream.accepted(accepted, ground.guard.bounds, here)
-                await made.first()
-                made.deliver(b"{}", None)
-                return made
-
-            serving = loop.create_task(serve())
-            made = await stream.dialled(address, ground.guard.bounds, there[server], seconds=_SECONDS)
-            made.deliver(b"{}", None)
-            await made.first()
-            assert made.tls is not None
-            there[server].established(made.tls)
-            (await serving).abort()
-            made.abort()
-
-        candidates = {"full": lambda: shake("once"), "resumed": lambda: shake("there")}
-        times = await rounds_async(candidates, repeat=21, count=10, clock=time.process_time_ns)
+    times = rounds({"full": lambda: shake("once"), "resumed": lambda: shake("there")}, repeat=21, count=20)
     what = f"resumed / full ({micros(times, 'resumed'):.0f} µs; full {micros(times, 'full'):.0f})"
     return [Row("TLS handshake, certificates on both sides, CPU", what, ratio(times, "resumed", "full"), bar=0.6)]
+
+
+if __name__ == "__main__":
+    asyncio.run(_serving(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])))

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-from hauberk.connection import Role
 from plugins.tls.tests.maker import CLIENT, SERVER, Ca, Issued, put
 from plugins.tls.tests.shaking import Party, party, plain
+
+from hauberk.connection import Role
 
 
 class Yard:
@@ -33,7 +33,7 @@ class Yard:
 
     def plain(self, role: Role, issued: Issued | None = None, **more: Any) -> ssl.SSLContext:
         """Return a context of the standard library that shows a certificate, or none."""
-        return plain(role, **({} if issued is None else {"pair": self.pair(issued)}), **more)
+        return plain(role, pair=None if issued is None else self.pair(issued), **more)
 
 
 @pytest.fixture

@@ -2,8 +2,8 @@
 
 usage: python -m plugins.tls.tests.limbo FILE
 
-It reads the id of a case a line from standard input and answers with JSON: what this plugin says, by a real handshake in
-memory, and what the verifier of pyca/cryptography says. ``null`` is a case that cannot be judged, and why.
+It reads the id of a case a line from standard input and answers with JSON: what this plugin says, by a real handshake
+in memory, and what the verifier of pyca/cryptography says. ``null`` is a case that cannot be judged, and why.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ from typing import Any, Final
 
 from cryptography import x509
 from cryptography.x509.verification import PolicyBuilder, Store, VerificationError
+from plugins.tls.tests.maker import SERVER, Ca
+from plugins.tls.tests.shaking import ALPN, End, shake
 
 from hauberk.connection import Peer
 from hauberk.refusals import Refused
@@ -31,8 +33,6 @@ from hauberk_tls._options import Options
 from hauberk_tls._own import Own
 from hauberk_tls._peer import Check
 from hauberk_tls._trust import Trust
-from plugins.tls.tests.maker import SERVER, Ca
-from plugins.tls.tests.shaking import ALPN, End, shake
 
 Case = dict[str, Any]
 LONGEST: Final = 10

@@ -138,6 +138,7 @@ class Ca:
         since: dt.datetime = NOW - DAY,
         until: dt.datetime = NOW + 90 * DAY,
         key: Key | None = None,
+        authority: bool = False,
     ) -> Issued:
         """Issue a certificate; without ``common`` the first name is the common name, None is none at all."""
         key = key or new_key()
@@ -150,8 +151,8 @@ class Ca:
             .serial_number(x509.random_serial_number())
             .not_valid_before(since)
             .not_valid_after(until)
-            .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-            .add_extension(usage(ca=False), critical=True)
+            .add_extension(x509.BasicConstraints(ca=authority, path_length=None), critical=True)
+            .add_extension(usage(ca=authority, end=True), critical=True)
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
             .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(self.key.public_key()), critical=False)
         )
@@ -177,9 +178,9 @@ class Ca:
         return builder.sign(self.key, algorithm(self.key)).public_bytes(serialization.Encoding.PEM)
 
 
-def usage(*, ca: bool) -> x509.KeyUsage:
+def usage(*, ca: bool, end: bool = False) -> x509.KeyUsage:
     return x509.KeyUsage(
-        digital_signature=not ca,
+        digital_signature=end,
         content_commitment=False,
         key_encipherment=False,
         data_encipherment=False,

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+from plugins.tls.tests.maker import NOW
+
 from hauberk.connection import Carrier, Connection, Peer, Role
 from hauberk.event import Event
 from hauberk.guard import Guard
@@ -15,7 +17,6 @@ from hauberk.refusals import Refused
 from hauberk.testing import Clock, Recorder
 from hauberk.testing._loading import load
 from hauberk_tls import Tls
-from plugins.tls.tests.maker import NOW
 
 ALPN: Final = "hauberk.jsonl/1"
 TARGET: Final = "tls://files.example:8443"

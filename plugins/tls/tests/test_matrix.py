@@ -7,11 +7,11 @@ from collections.abc import Callable
 
 import pytest
 from cryptography import x509
-
-from hauberk.connection import Role
 from plugins.tls.tests.conftest import CALLED, CALLER, Opener, Yard
 from plugins.tls.tests.maker import CLIENT, DAY, NOW, SERVER, Ca, Issued, self_signed
 from plugins.tls.tests.shaking import Party, Told
+
+from hauberk.connection import Role
 
 Make = Callable[[Yard], Issued]
 FAR = Ca("Another CA")
@@ -31,6 +31,12 @@ def too_long(yard: Yard, *names: str, purposes: list[x509.ObjectIdentifier]) -> 
 def constrained(yard: Yard, *names: str, purposes: list[x509.ObjectIdentifier]) -> Issued:
     permitted = x509.NameConstraints(permitted_subtrees=[x509.DNSName("other.example")], excluded_subtrees=None)
     return intermediate(yard, constraints=permitted).issue(*names, purposes=purposes)
+
+
+def under(yard: Yard, *names: str) -> Issued:
+    """Below an authority that may not sign for the name that is asked, and hides it in another."""
+    excluded = x509.NameConstraints(permitted_subtrees=None, excluded_subtrees=[x509.DNSName("example")])
+    return intermediate(yard, constraints=excluded).issue(*names)
 
 
 def flat(yard: Yard, *names: str, purposes: list[x509.ObjectIdentifier]) -> Issued:
@@ -59,6 +65,8 @@ SERVERS: dict[str, tuple[str, Make]] = {
     "chain too long": ("chain_too_long", lambda y: too_long(y, "files.example", purposes=[SERVER])),
     "path length": ("chain_too_long", lambda y: flat(y, "files.example", purposes=[SERVER])),
     "name constraint": ("name_constraint", lambda y: constrained(y, "files.example", purposes=[SERVER])),
+    "name constraint under a wildcard": ("name_constraint", lambda y: under(y, "*.files.example", "files.example")),
+    "an authority": ("bad_certificate", lambda y: y.ca.issue("files.example", authority=True)),
 }
 
 
@@ -149,6 +157,8 @@ CLIENTS: dict[str, tuple[str, Make | None]] = {
     "only an address": ("bad_certificate", lambda y: y.ca.issue("192.0.2.1", purposes=[CLIENT])),
     "CN is another": ("cn_mismatch", lambda y: y.ca.issue("host.example", common="root.example", purposes=[CLIENT])),
     "the doctor's name": ("bad_certificate", lambda y: y.ca.issue("hauberk-doctor", purposes=[CLIENT])),
+    "a pattern": ("bad_certificate", lambda y: y.ca.issue("*.example.com", purposes=[CLIENT])),
+    "an authority": ("bad_certificate", lambda y: y.ca.issue("host.example", purposes=[CLIENT], authority=True)),
     "the host's name": ("bad_certificate", lambda y: y.ca.issue("host://default", purposes=[CLIENT])),
     "chain too long": ("chain_too_long", lambda y: too_long(y, "host.example", purposes=[CLIENT])),
     "name constraint": ("name_constraint", lambda y: constrained(y, "host.example", purposes=[CLIENT])),
@@ -231,9 +241,10 @@ async def test_another_protocol(role: Role, alpn: str | None, yard: Yard, opened
 async def test_https_needs_no_alpn(yard: Yard, opened: Opener) -> None:
     """S0.8: a server of HTTPS that knows nothing of ALPN is spoken to; one that does has to choose HTTP/1.1."""
     caller = await opened(CALLER)
-    https = {"target": "https://files.example/mcp", "carrier": "https"}
-    assert (await caller.meet(yard.plain("server", yard.server, alpn=None), **https)).code == ""
-    assert (await caller.meet(yard.plain("server", yard.server, alpn="http/1.1"), **https)).code == ""
+    for alpn in (None, "http/1.1"):
+        other = yard.plain("server", yard.server, alpn=alpn)
+        told = await caller.meet(other, target="https://files.example/mcp", carrier="https")
+        assert told.code == ""
 
 
 class Suited:
@@ -342,8 +353,8 @@ async def test_lists_that_tell_nothing(fault: str, yard: Yard, opened: Opener) -
     """S0.19: where no list of the authority is in force, nobody is let in."""
     from plugins.tls.tests.maker import put
 
-    lists = {
-        "of another": lambda: FAR.crl(),
+    lists: dict[str, Callable[[], bytes]] = {
+        "of another": FAR.crl,
         "expired": lambda: yard.ca.crl(since=NOW - 9 * DAY, until=NOW - DAY),
         "of the future": lambda: yard.ca.crl(since=NOW + DAY),
         "forged": lambda: Ca().crl(),
@@ -379,7 +390,7 @@ async def test_weak_keys(yard: Yard, opened: Opener) -> None:
     from cryptography.hazmat.primitives.asymmetric import rsa
 
     caller = await opened(CALLER)
-    weak = yard.ca.issue("files.example", key=rsa.generate_private_key(65537, 1024))
+    weak = yard.ca.issue("files.example", key=rsa.generate_private_key(65537, 1024))  # noqa: S505 - so it is
     other = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     other.set_ciphers("DEFAULT:@SECLEVEL=0")
     other.set_alpn_protocols(["hauberk.jsonl/1"])

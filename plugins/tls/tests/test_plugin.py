@@ -7,13 +7,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from plugins.tls.tests.conftest import CALLER, Opener, Yard
+from plugins.tls.tests.shaking import Party
 
 from hauberk.config import Config
 from hauberk.connection import Carrier
 from hauberk.guard import Guard
 from hauberk.refusals import ConfigError, Refused
-from plugins.tls.tests.conftest import CALLER, Opener, Yard
-from plugins.tls.tests.shaking import Party
 
 
 def standing(toml: str, folder: Path) -> tuple[bool, str]:

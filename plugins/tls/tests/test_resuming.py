@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import ssl
+from typing import Any
 
 import pytest
-
 from plugins.tls.tests.conftest import CALLED, CALLER, Opener, Yard
 from plugins.tls.tests.maker import CLIENT, DAY, NOW, put
 from plugins.tls.tests.shaking import End, Party, Told, shake
 
 
-async def both(caller: Party, called: Party, **more: str) -> tuple[Told, Told]:
+async def both(caller: Party, called: Party, **more: Any) -> tuple[Told, Told]:
     """Let a guarded client and a guarded server meet; return what each says."""
     ours = await caller.admit("client", **more)
     theirs = await called.admit("server")

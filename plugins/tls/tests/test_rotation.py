@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pytest
-
-from hauberk.refusals import Refused
 from plugins.tls.tests.conftest import CALLED, CALLER, Opener, Yard
 from plugins.tls.tests.maker import DAY, NOW, Ca, put
 from plugins.tls.tests.test_resuming import both
+
+from hauberk.refusals import Refused
 
 
 async def test_a_new_certificate(yard: Yard, opened: Opener) -> None:
@@ -100,9 +100,9 @@ async def test_nobody_is_trusted_by_a_file_that_cannot_be_read(
 
 async def test_an_expired_certificate_is_not_taken_up_in_production(yard: Yard, opened: Opener) -> None:
     """S0.13, S0.18: what is not valid any more takes no other's place."""
-    from hauberk_tls._rotation import Kept
-    from hauberk_tls._options import Options
     from hauberk.event import Event
+    from hauberk_tls._options import Options
+    from hauberk_tls._rotation import Kept
 
     events: list[Event] = []
     options = Options(ca=yard.folder / "ca.pem", certificate=yard.folder / "server.pem", key=yard.folder / "server.key")

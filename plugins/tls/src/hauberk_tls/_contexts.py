@@ -58,7 +58,7 @@ def for_client(options: Options, own: Own, trust: Trust, alpn: str) -> ClientCon
     context.verify_mode = ssl.CERT_REQUIRED
     _judge_by(context, trust)
     if own.chain:
-        _show(context, own)
+        show(context, own)
     return context
 
 
@@ -75,7 +75,7 @@ def for_server(options: Options, own: Own, trust: Trust, alpn: str) -> ssl.SSLCo
     context.verify_mode = _CLIENTS[options.clients]
     if context.verify_mode != ssl.CERT_NONE:
         _judge_by(context, trust)
-    _show(context, own)
+    show(context, own)
     return context
 
 
@@ -118,7 +118,12 @@ def _judge_by_system(context: ssl.SSLContext) -> None:
     context.load_verify_locations(file, folder)
 
 
-def _show(context: ssl.SSLContext, own: Own) -> None:
+def show(context: ssl.SSLContext, own: Own) -> None:
+    """Let a context show a certificate.
+
+    Raises:
+        ConfigError: OpenSSL does not take it.
+    """
     try:
         with _as_file(own.chain) as chain, _as_file(own.key) as key:
             context.load_cert_chain(chain, key, lambda: own.passphrase or b"")

@@ -13,7 +13,6 @@ from cryptography.x509.oid import NameOID
 
 from hauberk_tls._names import Address, as_address
 
-
 _SERIAL_BITS: Final = 20 * 8 - 1
 
 

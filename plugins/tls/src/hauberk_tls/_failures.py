@@ -1,11 +1,13 @@
 """From what a handshake raised to what it is called.
 
 A certificate that OpenSSL did not verify has a number (``verify_code``, X509_V_ERR_…), an alert of the peer and
-everything else a reason in words. Nothing is read from the text of an error: that changes from version to version.
+everything else a reason in words. Where Python has no word for it (it knows those of the OpenSSL that it was written
+for), the text of OpenSSL is read: it is the same words in small letters.
 """
 
 from __future__ import annotations
 
+import re
 import ssl
 from collections.abc import Mapping
 from typing import Final
@@ -65,11 +67,18 @@ def failure(error: BaseException, who: str) -> Refused:
         reason = VERIFY.get(error.verify_code, "bad_certificate")
         return refused(reason, who, error.verify_message, verify_code=error.verify_code)
     if isinstance(error, ssl.SSLError) and not isinstance(error, _CUT):
-        return _of_words(str(getattr(error, "reason", None) or type(error).__name__), who)
+        return _of_words(_words(error), who)
     if isinstance(error, TimeoutError):
         return refused("handshake_timeout", who)
     cut = isinstance(error, (OSError, EOFError))
     return refused("cut_off" if cut else "handshake_failed", who, type(error).__name__)
+
+
+def _words(error: ssl.SSLError) -> str:
+    if (reason := getattr(error, "reason", None)) is not None:
+        return str(reason)
+    found = re.search(r"\] (.*) \(_ssl", str(error))
+    return found[1].upper().replace(" ", "_") if found else type(error).__name__
 
 
 def _of_words(words: str, who: str) -> Refused:

@@ -3,7 +3,7 @@
 The rules:
 
 1. The name is the first URI of subjectAltName, else the first DNS name, else the first address of mail. It is taken as
-   it stands, so it has to be printable ASCII.
+   it stands, so it has to be printable ASCII, and not a pattern: rules are written of such names.
 2. A common name, where there is one, must be one of the names of subjectAltName: then whoever reads it (a log, another
    program) sees nobody else.
 3. Names that the core gives away itself are nobody's.
@@ -19,6 +19,7 @@ from hauberk_tls._limits import LIMITS
 from hauberk_tls._refusals import refused
 
 METHOD: Final = "mtls"
+_PATTERN: Final = frozenset("*?[]")
 _HOST: Final = "host:"
 _RESERVED: Final = frozenset((ANONYMOUS.id, DOCTOR.id))
 
@@ -33,7 +34,8 @@ def client(found: Facts, who: str, *, common_name: bool) -> Principal:
     if not names:
         raise refused("bad_certificate", who, "it names nobody: no URI, DNS name or mail address in subjectAltName")
     name = names[0]
-    if not (name.isascii() and name.isprintable() and name.strip() == name and 0 < len(name) <= LIMITS.identity_chars):
+    usable = name.isascii() and name.isprintable() and name.strip() == name and not _PATTERN & set(name)
+    if not usable or not 0 < len(name) <= LIMITS.identity_chars:
         raise refused("bad_certificate", who, f"its name cannot be used: {name!r}")
     if name in _RESERVED or name.startswith(_HOST):
         raise refused("bad_certificate", who, f"its name is one that hauberk gives away itself: {name!r}")

@@ -90,7 +90,7 @@ class Kept:
         self.options: Final = options
         self._environment: Final = environment
         self._production: Final = production
-        self._now: Final = now
+        self.now: Final = now
         self._emit: Final = emit
         self._warned = -LIMITS.warning_seconds
         self._fault: tuple[str, str] | None = None
@@ -148,13 +148,13 @@ class Kept:
 
     def _read_own(self) -> Own:
         own = _own.read(self.options, self._environment())
-        fault = _own.fault(own, self._now(), self.options.certificate)
+        fault = _own.fault(own, self.now(), self.options.certificate)
         if fault is not None and self._production:
             raise fault
         return own
 
     def _warn(self) -> None:
-        own, now = self.generation.own, self._now()
+        own, now = self.generation.own, self.now()
         left = own.not_after - now
         if (
             own.chain

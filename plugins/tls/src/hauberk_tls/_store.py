@@ -25,10 +25,14 @@ class Store:
         Raises:
             ConfigError: One cannot be used, or a server that listens lacks one.
         """
-        for server in (None, *self._guard.config.servers_of("tls")):
-            self.kept(self.options(server))
+        self.all()
         for server in self._guard.config.servers:
             self._check_listener(server)
+
+    def all(self) -> dict[str, Kept]:
+        """Return what was read, by the table that it is of."""
+        servers = (None, *self._guard.config.servers_of("tls"))
+        return {"[tls]" if one is None else f"[server.{one}.tls]": self.kept(self.options(one)) for one in servers}
 
     def take(self, old: Store) -> None:
         """Take over what was read for options that are as they were."""

@@ -19,6 +19,9 @@ _PORT_MAX: Final = 65535
 _HINT: Final = "write tls://HOST:PORT or unix:///PATH"
 _HOST: Final = r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,252}[A-Za-z0-9_.])?"
 
+_NUMBER: Final = r"[0-9]+|0[xX][0-9A-Fa-f]*"
+"""A name that ends so is an address to some resolvers, and a name to others."""
+
 
 class Address(NamedTuple):
     """One address."""
@@ -43,7 +46,8 @@ def authority(host: str, port: int) -> str:
 
 def is_address(text: str) -> bool:
     """Whether a URL is one of these, and not one of HTTP."""
-    return text.partition("://")[0].lower() in SCHEMES
+    scheme, found, _ = text.partition("://")
+    return bool(found) and scheme.lower() in SCHEMES
 
 
 def parse(text: str, *, listening: bool = False) -> Address:
@@ -106,6 +110,6 @@ def _host(text: str, host: str) -> str:
     except UnicodeError:
         name = ""
     last = name.rstrip(".").rpartition(".")[2]
-    if not re.fullmatch(_HOST, name) or last.isdigit():
+    if not re.fullmatch(_HOST, name) or re.fullmatch(_NUMBER, last, re.ASCII):
         raise ConfigError(f"{text!r}: {host!r} is no name and no address of a host", hint=_HINT)
     return name.rstrip(".").lower()

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -226,6 +229,17 @@ def test_list_shows_each_certificate(desk: Desk, monkeypatch: pytest.MonkeyPatch
     assert found["end"] == "2027-03-01T12:00:00+00:00"
     assert int(found["serial"], 16) == desk.serial("files")
     assert len(found["fingerprint"]) == 64
+
+
+def test_reader_that_goes_away_is_no_failing_disk(desk: Desk) -> None:
+    """X.14: where nobody reads what `list` prints, it ends as programs in a pipe do, and blames no file."""
+    desk.ca()
+    read, write = os.pipe()
+    os.close(read)
+    line = [sys.executable, "-m", "hauberk", "certs", "list", "--dir", str(desk.base)]
+    done = subprocess.run(line, stdout=write, stderr=subprocess.PIPE, check=False)
+    os.close(write)
+    assert (done.returncode, done.stderr) == (141, b"")
 
 
 def test_what_a_file_holds_cannot_write_on_the_terminal(desk: Desk) -> None:

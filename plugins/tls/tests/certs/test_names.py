@@ -173,6 +173,13 @@ def test_names_of_a_certificate_are_bounded() -> None:
         _names.together(name, [Name("dns", f"n{number}") for number in range(100)])
 
 
+def test_a_wildcard_is_told_where_it_belongs() -> None:
+    """S0.17: a wildcard as NAME, which other tools take, is answered with the option that takes it."""
+    with pytest.raises(ConfigError) as caught:
+        _names.main("*.example.org")
+    assert caught.value.hint == "give a NAME, and --san '*.example.org'"
+
+
 @pytest.mark.parametrize("name", ["ca", "CA", "mcp-servers"])
 def test_a_client_cannot_have_the_name_of_a_folder(desk: Desk, name: str) -> None:
     """S0.17: a client is not called as the directory's own folders are; a server may be."""

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import re
 import ssl
 import subprocess
 
 import pytest
 from plugins.tls.tests.certs.desk import PASSPHRASE, Desk, needs_openssl, openssl, shake
+
+from hauberk_tls.certs import _making, _pem, _sealing
 
 ALGORITHMS = ["p256", "ed25519"]
 
@@ -109,6 +112,14 @@ def test_passphrase_is_stretched(desk: Desk, passphrase: str) -> None:
     assert ":aes-256-cbc" in body
     assert f":{600_000:06X}" in body
     assert PASSPHRASE.encode() not in desk.places.ca_key.read_bytes()
+
+
+def test_salt_is_new_each_time() -> None:
+    """X.9: one key under one passphrase is never written in the same way twice, and opens each time."""
+    key = _making.new_key("p256")
+    both = {_sealing.seal(_pem.key_der(key), b"passphrase", random=os.urandom) for _ in range(2)}
+    assert len(both) == 2
+    assert {_pem.key_der(_pem.key(data, "x", b"passphrase")) for data in both} == {_pem.key_der(key)}
 
 
 @needs_openssl

@@ -30,10 +30,14 @@ def placed(function: F) -> F:
     def told(*args: Any, **options: Any) -> Any:
         try:
             return function(*args, **options)
+        except BrokenPipeError:  # nobody reads what is printed, which is no failure of a disk
+            raise
         except OSError as error:
             what = (error.strerror or type(error).__name__).lower()
             name = "" if error.filename is None else f" {str(error.filename)!r}"
-            raise ConfigError(f"cannot write{name}: {what}", hint="what was there before stands") from error
+            raise ConfigError(
+                f"cannot go on with{name or ' the files'}: {what}", hint="what has its final name is whole"
+            ) from error
 
     option = click.option(
         "--dir",

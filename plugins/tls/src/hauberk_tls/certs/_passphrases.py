@@ -57,7 +57,7 @@ class Passphrases(NamedTuple):
 
     def _read(self, text: str, *, confirm: bool) -> bytes:
         if self.file is None:
-            data, where = self.ask(text, confirm).encode(), "the passphrase"
+            data, where = self.ask(text, confirm).encode(errors="surrogateescape"), "the passphrase"
         else:
             data = files.read_private(self.file, max_bytes=LIMITS.passphrase_bytes + 1).removesuffix(b"\n")
             where = f"the passphrase in {str(self.file)!r}"

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
+import warnings
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,6 +26,7 @@ from cryptography.hazmat.primitives.serialization import (
     PublicFormat,
     load_pem_private_key,
 )
+from cryptography.utils import CryptographyDeprecationWarning
 from cryptography.x509.oid import NameOID
 
 from hauberk import files
@@ -35,7 +37,16 @@ from hauberk_tls.certs._making import PURPOSES, Key, PublicKey, usable
 from hauberk_tls.certs._names import Name
 from hauberk_tls.certs._places import Kind
 
-_WRONG = (ValueError, TypeError, UnsupportedAlgorithm, InvalidSignature)
+_WRONG = (
+    ValueError,
+    TypeError,
+    UnsupportedAlgorithm,
+    InvalidSignature,
+    x509.InvalidVersion,
+    x509.DuplicateExtension,
+    x509.AttributeNotFound,
+    x509.UnsupportedGeneralNameType,
+)
 """What `cryptography` raises for input that is not what it should be."""
 
 
@@ -83,7 +94,7 @@ def facts(certificate: x509.Certificate, where: str) -> Facts:
             ca=isinstance(basic, x509.BasicConstraints) and basic.ca,
             kinds=frozenset(_kinds(purposes)),
         )
-    except (*_WRONG, x509.DuplicateExtension) as error:
+    except _WRONG as error:
         raise _no(where, "certificate") from error
 
 
@@ -110,8 +121,10 @@ def parse_certificates(data: bytes, where: str) -> list[x509.Certificate]:
         ConfigError: It holds something else, or too many.
     """
     try:
-        found = x509.load_pem_x509_certificates(data)
-    except _WRONG as error:
+        with warnings.catch_warnings():  # of a serial number that is not positive it only warns, on the terminal
+            warnings.simplefilter("error", CryptographyDeprecationWarning)
+            found = x509.load_pem_x509_certificates(data)
+    except (*_WRONG, CryptographyDeprecationWarning) as error:
         raise _no(where, "certificate") from error
     if len(found) > LIMITS.chain:
         raise ConfigError(f"cannot use {where}: it has more than {LIMITS.chain} certificates")
@@ -142,7 +155,7 @@ def request(path: Path) -> tuple[PublicKey, tuple[Name, ...], str]:
         signed, public = found.is_signature_valid, found.public_key()
         asked = [one.value for one in found.extensions if isinstance(one.value, x509.SubjectAlternativeName)]
         common = found.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
-    except (*_WRONG, x509.DuplicateExtension) as error:
+    except _WRONG as error:
         raise _no(where, "request") from error
     if not signed:
         raise ConfigError(f"cannot use {where}: the request is not signed by its key")

@@ -46,6 +46,23 @@ async def test_what_is_left_alone(carrier: Carrier, opened: Opener) -> None:
     assert connection.verify == []
 
 
+def test_http_in_production(tmp_path: Path) -> None:
+    """S0.3, S0.8: in production nothing is reached in clear, flag or no flag."""
+    from hauberk.connection import Connection
+    from hauberk.policy import GuardView
+    from hauberk_tls import Tls
+
+    for profile, refuses in (("development", False), ("production", True)):
+        config = Config.from_toml(f'profile = "{profile}"\n[tls]\n', base=tmp_path)
+        plugin = Tls(Tls.Options(), GuardView(Guard(Config.default()), config))
+        connection = Connection(id="1", host="h", server="files", role="client", carrier="http", target="http://x/")
+        if refuses:
+            with pytest.raises(Refused, match="without TLS"):
+                plugin.on_connect(connection)
+        else:
+            plugin.on_connect(connection)
+
+
 async def test_http_with_the_flag(opened: Opener) -> None:
     """S0.8: with features.mcp_tls_enabled nothing is reached in clear."""
     caller = await opened(f"features.mcp_tls_enabled = true\n{CALLER}")

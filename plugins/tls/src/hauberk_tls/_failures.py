@@ -16,32 +16,32 @@ from hauberk.refusals import Refused
 from hauberk_tls._refusals import refused
 
 _BY_NUMBER: Final[Mapping[str, tuple[int, ...]]] = {
-    "untrusted": (2, 19, 20, 21, 27, 28),
-    "self_signed": (18,),
-    "crl_unusable": (3, 5, 8, 11, 12, 15, 16, 33, 35, 36, 44, 54),
-    "not_yet_valid": (9,),
-    "expired": (10,),
-    "chain_too_long": (22, 25),
-    "revoked": (23,),
-    "wrong_purpose": (26,),
-    "name_constraint": (47, 48, 49, 51, 52, 53),
-    "name_mismatch": (62, 63, 64),
+    "tls.untrusted": (2, 19, 20, 21, 27, 28),
+    "tls.self_signed": (18,),
+    "tls.crl_unusable": (3, 5, 8, 11, 12, 15, 16, 33, 35, 36, 44, 54),
+    "tls.not_yet_valid": (9,),
+    "tls.expired": (10,),
+    "tls.chain_too_long": (22, 25),
+    "tls.revoked": (23,),
+    "tls.wrong_purpose": (26,),
+    "tls.name_constraint": (47, 48, 49, 51, 52, 53),
+    "tls.name_mismatch": (62, 63, 64),
 }
-"""X509_V_ERR_… of ``openssl/x509_vfy.h``, stable since OpenSSL 1.1; whatever is not here is ``bad_certificate``."""
+"""X509_V_ERR_… of ``openssl/x509_vfy.h``, stable since OpenSSL 1.1; whatever is not here is ``tls.bad_certificate``."""
 VERIFY: Final[Mapping[int, str]] = {number: reason for reason, all_ in _BY_NUMBER.items() for number in all_}
 
 _BY_WORD: Final[Mapping[str, tuple[str, ...]]] = {
-    "no_client_certificate": ("PEER_DID_NOT_RETURN_A_CERTIFICATE",),
-    "old_version": (
+    "tls.no_client_certificate": ("PEER_DID_NOT_RETURN_A_CERTIFICATE",),
+    "tls.old_version": (
         "UNSUPPORTED_PROTOCOL",
         "TLSV1_ALERT_PROTOCOL_VERSION",
         "VERSION_TOO_LOW",
         "NO_PROTOCOLS_AVAILABLE",
         "INAPPROPRIATE_FALLBACK",
     ),
-    "weak_cipher": ("NO_SHARED_CIPHER", "WRONG_CIPHER_RETURNED", "UNKNOWN_CIPHER_RETURNED", "NO_CIPHERS_AVAILABLE"),
-    "no_alpn": ("TLSV1_ALERT_NO_APPLICATION_PROTOCOL", "NO_APPLICATION_PROTOCOL", "BAD_EXTENSION"),
-    "not_tls": (
+    "tls.weak_cipher": ("NO_SHARED_CIPHER", "WRONG_CIPHER_RETURNED", "UNKNOWN_CIPHER_RETURNED", "NO_CIPHERS_AVAILABLE"),
+    "tls.no_alpn": ("TLSV1_ALERT_NO_APPLICATION_PROTOCOL", "NO_APPLICATION_PROTOCOL"),
+    "tls.not_tls": (
         "WRONG_VERSION_NUMBER",
         "HTTP_REQUEST",
         "HTTPS_PROXY_REQUEST",
@@ -51,8 +51,13 @@ _BY_WORD: Final[Mapping[str, tuple[str, ...]]] = {
         "BAD_RECORD_TYPE",
         "RECORD_LAYER_FAILURE",
     ),
-    "bad_certificate": ("EE_KEY_TOO_SMALL", "CA_KEY_TOO_SMALL", "CA_MD_TOO_WEAK", "NO_SUITABLE_SIGNATURE_ALGORITHM"),
-    "cut_off": ("UNEXPECTED_EOF_WHILE_READING",),
+    "tls.bad_certificate": (
+        "EE_KEY_TOO_SMALL",
+        "CA_KEY_TOO_SMALL",
+        "CA_MD_TOO_WEAK",
+        "NO_SUITABLE_SIGNATURE_ALGORITHM",
+    ),
+    "tls.cut_off": ("UNEXPECTED_EOF_WHILE_READING",),
 }
 WORDS: Final[Mapping[str, str]] = {word: reason for reason, all_ in _BY_WORD.items() for word in all_}
 _CUT: Final = (ssl.SSLEOFError, ssl.SSLZeroReturnError)
@@ -64,14 +69,14 @@ def failure(error: BaseException, who: str) -> Refused:
     if isinstance(error, Refused):
         return error
     if isinstance(error, ssl.SSLCertVerificationError):
-        reason = VERIFY.get(error.verify_code, "bad_certificate")
+        reason = VERIFY.get(error.verify_code, "tls.bad_certificate")
         return refused(reason, who, error.verify_message, verify_code=error.verify_code)
     if isinstance(error, ssl.SSLError) and not isinstance(error, _CUT):
         return _of_words(_words(error), who)
     if isinstance(error, TimeoutError):
-        return refused("handshake_timeout", who)
+        return refused("tls.handshake_timeout", who)
     cut = isinstance(error, (OSError, EOFError))
-    return refused("cut_off" if cut else "handshake_failed", who, type(error).__name__)
+    return refused("tls.cut_off" if cut else "tls.handshake_failed", who, type(error).__name__)
 
 
 def _words(error: ssl.SSLError) -> str:
@@ -86,5 +91,5 @@ def _of_words(words: str, who: str) -> Refused:
         return refused(reason, who, reason_code=words)
     if _ALERT in words:
         alert = words.partition(_ALERT)[2].lower()
-        return refused("refused_by_peer", who, f"its alert is {alert}", alert=alert)
-    return refused("handshake_failed", who, words.lower().replace("_", " "), reason_code=words)
+        return refused("tls.refused_by_peer", who, f"its alert is {alert}", alert=alert)
+    return refused("tls.handshake_failed", who, words.lower().replace("_", " "), reason_code=words)

@@ -32,15 +32,15 @@ def client(found: Facts, who: str, *, common_name: bool) -> Principal:
     """
     names = (*found.uris, *found.dns, *found.emails)
     if not names:
-        raise refused("bad_certificate", who, "it names nobody: no URI, DNS name or mail address in subjectAltName")
+        raise refused("tls.bad_certificate", who, "it names nobody: no URI, DNS name or mail address in subjectAltName")
     name = names[0]
     usable = name.isascii() and name.isprintable() and name.strip() == name and not _PATTERN & set(name)
     if not usable or not 0 < len(name) <= LIMITS.identity_chars:
-        raise refused("bad_certificate", who, f"its name cannot be used: {name!r}")
+        raise refused("tls.bad_certificate", who, f"its name cannot be used: {name!r}")
     if name in _RESERVED or name.startswith(_HOST):
-        raise refused("bad_certificate", who, f"its name is one that hauberk gives away itself: {name!r}")
+        raise refused("tls.bad_certificate", who, f"its name is one that hauberk gives away itself: {name!r}")
     if common_name and (other := [common for common in found.common_names if common not in found.names]):
         raise refused(
-            "cn_mismatch", who, f"it is {other[0]!r}, and subjectAltName has {', '.join(names[: LIMITS.names])}"
+            "tls.cn_mismatch", who, f"it is {other[0]!r}, and subjectAltName has {', '.join(names[: LIMITS.names])}"
         )
     return Principal(id=name, kind="service", method=METHOD)

@@ -20,6 +20,7 @@ from typing import Final
 import msgspec
 from cryptography import x509
 
+from hauberk.carriers.address import ALPN as JSONL
 from hauberk.connection import Carrier, Peer, Role
 from hauberk.principal import Principal
 from hauberk_tls import _identity
@@ -31,7 +32,7 @@ from hauberk_tls._names import is_common_name, matches
 from hauberk_tls._options import Options
 from hauberk_tls._refusals import refused
 
-ALPN: Final[dict[Carrier, str]] = {"tls": "hauberk.jsonl/1", "https": "http/1.1"}
+ALPN: Final[dict[Carrier, str]] = {"tls": JSONL, "https": "http/1.1"}
 """The protocol of each carrier."""
 _PURPOSE: Final[dict[Role, str]] = {"client": "1.3.6.1.5.5.7.3.1", "server": "1.3.6.1.5.5.7.3.2"}
 """What a peer's certificate has to be for, by our own role: serverAuth, clientAuth."""
@@ -61,13 +62,13 @@ class Check(msgspec.Struct, frozen=True):
         if peer is None or peer.tls is None:
             if self.insecure:
                 return None
-            raise refused("not_tls", self.who)
+            raise refused("tls.not_tls", self.who)
         tls = peer.tls
         self.channel(tls)
         der = tls.getpeercert(binary_form=True)
         if der is None:
             if self.role == "client" or self.options.clients == "required":
-                raise refused("no_client_certificate" if self.role == "server" else "untrusted", self.who)
+                raise refused("tls.no_client_certificate" if self.role == "server" else "tls.untrusted", self.who)
             return None
         if self.role == "server" and self.options.clients == "none":
             return None  # it was not asked for, and nobody has verified it
@@ -83,48 +84,48 @@ class Check(msgspec.Struct, frozen=True):
         """Check what was agreed on."""
         version = tls.version()
         if version is None:  # it has ended meanwhile, by an alert that the reader of the connection got
-            raise refused("cut_off", self.who)
+            raise refused("tls.cut_off", self.who)
         if version != VERSION:
-            raise refused("old_version", self.who, f"it agreed on {version}")
+            raise refused("tls.old_version", self.who, f"it agreed on {version}")
         suite = (tls.cipher() or ("",))[0]
         if suite not in SUITES:
-            raise refused("weak_cipher", self.who, f"it agreed on {suite}")
+            raise refused("tls.weak_cipher", self.who, f"it agreed on {suite}")
         protocol = tls.selected_alpn_protocol()
         if protocol != ALPN[self.carrier] and not (self.carrier == "https" and protocol is None):
-            raise refused("no_alpn", self.who)
+            raise refused("tls.no_alpn", self.who)
 
     def read(self, der: bytes) -> Facts:
         """Read a certificate."""
         try:
             return facts(der)
         except ValueError as error:
-            raise refused("bad_certificate", self.who, error) from None
+            raise refused("tls.bad_certificate", self.who, error) from None
 
     def certificate(self, found: Facts) -> None:
         """Check the dates, and what it is for."""
         now = self.now()
         if now > found.not_after:
-            raise refused("expired", self.who)
+            raise refused("tls.expired", self.who)
         if now < found.not_before:
-            raise refused("not_yet_valid", self.who)
+            raise refused("tls.not_yet_valid", self.who)
         if found.purposes is None:
             if self.options.require_purpose:
-                raise refused("wrong_purpose", self.who, "it says nothing of its purpose (extendedKeyUsage)")
+                raise refused("tls.wrong_purpose", self.who, "it says nothing of its purpose (extendedKeyUsage)")
         elif _PURPOSE[self.role] not in found.purposes:
-            raise refused("wrong_purpose", self.who)
+            raise refused("tls.wrong_purpose", self.who)
         if found.authority:
-            raise refused("bad_certificate", self.who, "it is one of an authority")
+            raise refused("tls.bad_certificate", self.who, "it is one of an authority")
 
     def server(self, found: Facts) -> Principal:
         """Check the names of a server."""
         name = self.name
         named = ", ".join((*found.dns, *map(str, found.addresses))[: LIMITS.names]) or "no name at all"
         if name is None or not matches(name, found.dns, found.addresses):
-            raise refused("name_mismatch", self.who, f"it is for {named}, and not for {name!r}")
+            raise refused("tls.name_mismatch", self.who, f"it is for {named}, and not for {name!r}")
         if self.options.common_name:
             common = found.common_names
             if len(common) != 1 or not is_common_name(name, common[0]):
-                raise refused("cn_mismatch", self.who, f"it is {', '.join(map(repr, common)) or 'missing'}")
+                raise refused("tls.cn_mismatch", self.who, f"it is {', '.join(map(repr, common)) or 'missing'}")
         return Principal(id=name, kind="server", method="tls")
 
     def chain(self, tls: ssl.SSLObject) -> list[x509.Certificate]:
@@ -133,15 +134,17 @@ class Check(msgspec.Struct, frozen=True):
             found = chain_of(tls)
             outside = found is not None and self.name is not None and excluded(found, self.name)
         except ValueError as error:
-            raise refused("bad_certificate", self.who, error) from None
+            raise refused("tls.bad_certificate", self.who, error) from None
         if found is None:
-            raise refused("handshake_failed", self.who, "its chain of certificates is not known")
+            raise refused("tls.handshake_failed", self.who, "its chain of certificates is not known")
         if (count := length(found)) > (most := self.options.max_chain):
-            raise refused("chain_too_long", self.who, f"{count} certificates, and {most} are allowed")
+            raise refused("tls.chain_too_long", self.who, f"{count} certificates, and {most} are allowed")
         if kind := odd_key(found):
-            raise refused("bad_certificate", self.who, f"its chain has a key of a kind that is not used here ({kind})")
+            raise refused(
+                "tls.bad_certificate", self.who, f"its chain has a key of a kind that is not used here ({kind})"
+            )
         if outside:
-            raise refused("name_constraint", self.who, f"an authority of its chain may not sign for {self.name!r}")
+            raise refused("tls.name_constraint", self.who, f"an authority of its chain may not sign for {self.name!r}")
         return found
 
     def keys(self, found: Facts, chain: list[x509.Certificate] | None) -> None:
@@ -150,9 +153,9 @@ class Check(msgspec.Struct, frozen=True):
         if options.revoked_keys:
             keys = {found.key, *map(key_hash, chain or ())}
             if not keys.isdisjoint(options.revoked_keys):
-                raise refused("revoked", self.who, "its key is one of [tls] revoked_keys")
+                raise refused("tls.revoked", self.who, "its key is one of [tls] revoked_keys")
         if options.pinned_keys and found.key not in options.pinned_keys:
-            raise refused("key_pinned_otherwise", self.who, f"its key is {found.key}", key=found.key)
+            raise refused("tls.key_pinned_otherwise", self.who, f"its key is {found.key}", key=found.key)
 
     def revocation(self, found: Facts) -> None:
         """Look a certificate up in the lists of its authority."""
@@ -161,6 +164,6 @@ class Check(msgspec.Struct, frozen=True):
         mine = [one for one in self.lists if one.issuer == found.issuer]
         now = self.now()
         if not any(one.next_update_utc is None or one.next_update_utc.timestamp() >= now for one in mine):
-            raise refused("crl_unusable", self.who, "its authority has no list that is in force")
+            raise refused("tls.crl_unusable", self.who, "its authority has no list that is in force")
         if any(one.get_revoked_certificate_by_serial_number(found.serial) is not None for one in mine):
-            raise refused("revoked", self.who, f"serial number {found.serial:x}")
+            raise refused("tls.revoked", self.who, f"serial number {found.serial:x}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from hauberk.config import Config
 from hauberk.connection import Connection
 from hauberk.hookspecs import hookimpl
 from hauberk.layers import Layer
@@ -15,6 +16,11 @@ if TYPE_CHECKING:
 
     from hauberk.probe import Probe
     from hauberk_tls._store import Store
+
+
+def _asked_for(settings: Config) -> bool:
+    """Whether nothing goes in clear; in production the flag is as good as set (S0.3)."""
+    return settings.production or settings.features.mcp_tls_enabled
 
 
 class Tls:
@@ -55,8 +61,8 @@ class Tls:
         """Give the connection its TLS; refuse one that would do without where TLS is asked for (S0.8)."""
         if connection.carrier in ("tls", "https"):
             self.store.secure(connection)
-        elif connection.carrier == "http" and self.guard.config.features.mcp_tls_enabled:
-            raise refused("plaintext", f"server {connection.server!r}")
+        elif connection.carrier == "http" and _asked_for(self.guard.config):
+            raise refused("tls.plaintext", f"server {connection.server!r}")
 
     @staticmethod
     def commands() -> click.Command:

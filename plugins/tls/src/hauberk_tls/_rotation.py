@@ -119,11 +119,11 @@ class Kept:
         return self.generation
 
     def _renew_trust(self) -> None:
-        reason = "ca_unusable"
+        reason = "tls.ca_unusable"
         try:
             if self.options.ca is not None:
                 _trust.authorities_of(self.options.ca)
-            reason = "crl_unusable"
+            reason = "tls.crl_unusable"
             self._renew(self.generation.own, _trust.read(self.options))
         except ConfigError as error:
             self._fault = (reason, error.message)

@@ -70,7 +70,7 @@ def _client(connection: Connection, generation: Generation, who: str) -> Secured
     try:
         name = asked(options.server_name or address.hostname or "")
     except ValueError as error:
-        raise refused("bad_name", who, error) from None
+        raise refused("tls.bad_name", who, error) from None
     context = generation.client(f"{address.scheme}://{address.netloc.lower()} {name}", ALPN[connection.carrier])
     return Secured(context, name, options.handshake_seconds, options.allow_insecure_fallback, who)
 
@@ -78,7 +78,7 @@ def _client(connection: Connection, generation: Generation, who: str) -> Secured
 def _server(connection: Connection, generation: Generation, who: str) -> Secured:
     options = generation.options
     if not generation.own.chain or (options.clients != "none" and generation.trust.authorities is None):
-        raise refused("unconfigured", who)
+        raise refused("tls.unconfigured", who)
     return Secured(generation.server(ALPN[connection.carrier]), None, options.handshake_seconds, False, who)
 
 

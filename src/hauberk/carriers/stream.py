@@ -34,7 +34,8 @@ _IDLE: Final = 15
 _APART: Final = 5
 _PROBES: Final = 3
 """After so many silent seconds a remote peer is asked this often, so many seconds apart, whether it is there."""
-_UCRED: Final = "=3i"
+_UCRED: Final = "=iII"
+_NOBODY: Final = 2**32 - 1
 _XUCRED: Final = "=IIhh16I"
 _LOCAL_PEERCRED: Final = 1
 
@@ -74,6 +75,7 @@ class Stream(asyncio.BufferedProtocol):
         self.reader: Final = _StreamReader(self._took_first, self._ended_first, bounds=bounds)
         self.transport: asyncio.Transport
         """There once it is made; under TLS something may come before that is told."""
+        self._inner: asyncio.Transport | None = None
         self.written = 0
         """Bytes so far that were given to it; what of them is not `held` has left."""
         self.full = self.broken = False
@@ -86,6 +88,8 @@ class Stream(asyncio.BufferedProtocol):
         """Take the transport; under TLS, once its handshake is done."""
         self.transport = cast("asyncio.Transport", transport)
         self.transport.set_write_buffer_limits(high=self._limit, low=self._limit // 2)
+        # What is encrypted already waits there, and is not counted by the transport that we see.
+        self._inner = getattr(getattr(transport, "_ssl_protocol", None), "_transport", None)
         self.reader.made(self.transport)
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - the loop's own word
@@ -201,7 +205,10 @@ class Stream(asyncio.BufferedProtocol):
     @property
     def held(self) -> int:
         """Return what waits to be written (bytes)."""
-        return 0 if self.broken else self.transport.get_write_buffer_size()
+        if self.broken:
+            return 0
+        size = self.transport.get_write_buffer_size()
+        return size if self._inner is None else size + self._inner.get_write_buffer_size()
 
     @property
     def flooded(self) -> bool:
@@ -254,7 +261,8 @@ class Stream(asyncio.BufferedProtocol):
         """End at once; what waits is lost."""
         self.reader.stop()
         self._break()
-        self.transport.abort()
+        if not self._over.done():
+            self.transport.abort()
 
 
 class _StreamReader(Source):
@@ -410,10 +418,12 @@ def credentials(sock: socket.socket) -> Credentials | None:
 
     Beside a client that is who listened, in front of a server who connected, whoever holds the socket now.
     """
+    if sock.family != socket.AF_UNIX:
+        return None
     try:
         if hasattr(socket, "SO_PEERCRED"):
             pid, uid, gid = struct.unpack(_UCRED, sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
-            return Credentials(uid, gid, pid)
+            return None if uid == _NOBODY else Credentials(uid, gid, pid)
         if sys.platform == "darwin":
             fields = struct.unpack(_XUCRED, sock.getsockopt(0, _LOCAL_PEERCRED, struct.calcsize(_XUCRED)))
             return Credentials(fields[1], fields[4])

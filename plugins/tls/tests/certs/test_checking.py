@@ -231,6 +231,17 @@ def test_list_shows_each_certificate(desk: Desk, monkeypatch: pytest.MonkeyPatch
     assert len(found["fingerprint"]) == 64
 
 
+def test_files_from_elsewhere_are_shown(desk: Desk) -> None:
+    """S4.5: `list FILE` shows what the certificates of a file say, and is an error where there are none."""
+    desk.ca("--name", "Test CA").ok("issue", "--client", "laptop", "--san", "ann@example.org")
+    files = [str(desk.folder("laptop", "client").pair), str(desk.places.ca_certificate)]
+    found = json.loads(desk.ok("list", "--json", *files).out)
+    assert [(one["name"], one["kind"]) for one in found] == [("laptop", "client"), ("Test CA", "ca")]
+    assert found[0]["names"] == ["dns:laptop", "email:ann@example.org"]
+    assert int(found[0]["serial"], 16) == desk.serial("laptop", "client")
+    assert desk.run("list", str(desk.places.ca_key)).status == 2
+
+
 def test_reader_that_goes_away_is_no_failing_disk(desk: Desk) -> None:
     """X.14: where nobody reads what `list` prints, it ends as programs in a pipe do, and blames no file."""
     desk.ca()

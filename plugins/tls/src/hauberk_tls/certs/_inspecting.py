@@ -19,11 +19,12 @@ _LIST_EPILOG: Final = """\b
 Examples:
   hauberk certs list
   hauberk certs list --all --json
+  hauberk certs list server.pem
 """
 _CHECK_EPILOG: Final = """\b
 Examples:
   hauberk certs check
-  hauberk certs check --days 14 --quiet || mail -s certificates ops
+  hauberk certs check --days 14 --quiet
   hauberk certs check server.pem --ca ca.pem
 
 Exit status: 0 all is well; 1 something expires, has expired, is revoked, damaged, or open to others; 2 it cannot be
@@ -34,15 +35,19 @@ _CANNOT_TELL: Final = 2
 
 
 @click.command("list", epilog=_LIST_EPILOG, context_settings=HELP)
+@click.argument("paths", metavar="[FILE...]", nargs=-1, type=click.Path(path_type=Path))
 @click.option("--all", "every", is_flag=True, help="All that the CA has signed, those that were replaced too.")
 @_options.placed
 @printing
-def list_command(*, every: bool, base: Path | None, as_json: bool) -> None:
-    """List the certificates."""
-    places = Places.of(base)
-    if not places.base.is_dir():
+def list_command(*, paths: tuple[Path, ...], every: bool, base: Path | None, as_json: bool) -> None:
+    """List the certificates; or those in FILEs from elsewhere."""
+    places, now = Places.of(base), _options.now()
+    if paths:
+        rows = [row for path in paths for row in _rows.foreign(path, now)]
+    elif not places.base.is_dir():
         raise ConfigError(f"there are no certificates in {str(places.base)!r}", hint="hauberk certs init")
-    rows = list((_rows.signed if every else _rows.current)(places, _options.now()))
+    else:
+        rows = list((_rows.signed if every else _rows.current)(places, now))
     if as_json:
         print_json([row.json() for row in rows])
     elif not rows:
@@ -62,7 +67,7 @@ def list_command(*, every: bool, base: Path | None, as_json: bool) -> None:
     help="Warn of what expires within so many days.",
 )
 @click.option("--ca", metavar="FILE", type=click.Path(path_type=Path), help="Who must have signed the FILEs.")
-@click.option("--quiet", is_flag=True, help="Print nothing where all is well, as cron likes it.")
+@click.option("--quiet", is_flag=True, help="Print nothing where all is well: cron mails what is printed.")
 @_options.placed
 @printing
 @click.pass_context

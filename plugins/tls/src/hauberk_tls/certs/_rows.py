@@ -1,10 +1,11 @@
-"""What there is, as `list` shows it: the CA, and the certificates in the folders, or all that the CA has signed."""
+"""What there is, as `list` shows it: the CA and the certificates in the folders, all that the CA has signed, or files."""
 
 from __future__ import annotations
 
 import datetime as dt
 import os
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from hauberk.refusals import ConfigError
@@ -101,6 +102,18 @@ def signed(places: Places, now: dt.datetime) -> Iterator[Row]:
             one.name, (), one.serial, one.begin, one.end, one.fingerprint, one.key, ca=False, kinds=frozenset()
         )
         yield row(one.name, one.kind, found, one, now, names=one.names)
+
+
+def foreign(path: Path, now: dt.datetime) -> Iterator[Row]:
+    """Yield the certificates of a file from elsewhere.
+
+    Raises:
+        ConfigError: The file cannot be used.
+    """
+    for one in _pem.certificates(path):
+        found = _pem.facts(one, repr(str(path)))
+        kind = "ca" if found.ca else " ".join(sorted(found.kinds)) or "any"
+        yield row(found.common_name, kind, found, None, now)
 
 
 def row(

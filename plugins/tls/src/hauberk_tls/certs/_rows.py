@@ -1,4 +1,4 @@
-"""What there is, as `list` shows it: the CA and the certificates in the folders, all that the CA has signed, or files."""
+"""What `list` shows: the CA and the certificates in the folders, all that the CA has signed, or files."""
 
 from __future__ import annotations
 

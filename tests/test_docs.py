@@ -60,6 +60,7 @@ APART: dict[str, list[str]] = {
     "rejudge.md": ["toml", "console"],
     "rule-packs.md": ["toml", "toml"],
     "schemas.md": ["toml"],
+    "tls.md": ["console", "toml", "toml"],
     "testing-your-plugin.md": ["toml", "python", "python", "console", "python", "sh"],
 }
 """Pages whose blocks have tests of their own, and the languages of these blocks."""

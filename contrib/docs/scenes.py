@@ -12,6 +12,7 @@ from contrib.docs import (
     scenes_pins,
     scenes_schemas,
     scenes_text,
+    scenes_tls,
     scenes_who,
 )
 from contrib.docs.scene import Line, Scene
@@ -188,6 +189,7 @@ REFUSALS: Final[dict[str, Scene]] = {
 
 UNPLAYED_REFUSALS: Final = {
     **scenes_pins.UNPLAYED_REFUSALS,
+    **scenes_tls.UNPLAYED_REFUSALS,
     **scenes_who.UNPLAYED_REFUSALS,
     "core.internal": (-32007, "critical"),
     "core.closed": (None, None),
@@ -199,6 +201,7 @@ UNPLAYED_EVENTS: Final = {
     **scenes_names.UNPLAYED_EVENTS,
     **scenes_asks.UNPLAYED_EVENTS,
     **scenes_text.UNPLAYED_EVENTS,
+    **scenes_tls.UNPLAYED_EVENTS,
     **scenes_who.UNPLAYED_EVENTS,
     **scenes_audit.UNPLAYED_EVENTS,
     "policy.untold": ("policy", "warning", "logged", "`why`"),

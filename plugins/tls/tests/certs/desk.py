@@ -10,6 +10,7 @@ import shutil
 import ssl
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -158,7 +159,9 @@ def cut(act: Callable[[], Any], at: int, *, interrupt: bool = False) -> int:
         What ``act`` returned, 9 where it was killed, 77 where there is no such change, or 71 where a file is opened
         to be written that has its final name.
     """
-    child = os.fork()
+    with warnings.catch_warnings():  # threads of other tests may still idle; the child runs none of them
+        warnings.simplefilter("ignore", DeprecationWarning)
+        child = os.fork()
     if child:
         return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     status, seen = 70, 0

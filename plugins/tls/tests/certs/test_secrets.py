@@ -7,6 +7,7 @@ import pty
 import select
 import sys
 import time
+import warnings
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,9 @@ PATIENCE = 30.0
 
 def typed(desk: Desk, args: list[str], answers: list[str]) -> tuple[int, str]:
     """Run a command on a terminal of its own and type answers, each when it is asked for; return status and screen."""
-    child, fd = pty.fork()
+    with warnings.catch_warnings():  # threads of other tests may still idle; the child replaces itself at once
+        warnings.simplefilter("ignore", DeprecationWarning)
+        child, fd = pty.fork()
     if child == 0:
         line = [sys.executable, "-m", "hauberk", "certs", *args, "--dir", str(desk.base)]
         os.execv(sys.executable, line)  # noqa: S606 - the interpreter that runs this

@@ -12,6 +12,7 @@ _CODES: Final = (
 UNPLAYED_REFUSALS: Final = {f"tls.{code}": (-32004, "warning") for code in _CODES.split()}
 """Number and severity of those that need a handshake; plugins/tls/tests makes each of them."""
 UNPLAYED_EVENTS: Final = {
+    "tls.fallback": ("connection", "warning", "logged", "`target`, `why`"),
     "tls.rotated": ("system", "info", "logged", "`part`"),
     "tls.rotation_failed": ("system", "warning", "logged", "`part`, `reason`"),
     "tls.expires_soon": ("system", "warning", "logged", "`certificate`, `not_after`, `seconds`"),

@@ -34,6 +34,7 @@ from hauberk.refusals import MEDIATION, Refused
 from hauberk.watchdog import Watchdog
 
 if TYPE_CHECKING:
+    from hauberk.exchange import RequestId
     from hauberk.guard import Guard
     from hauberk.session import Session
 
@@ -89,6 +90,9 @@ class Connect(Front):
         self._until: float | None = None
         """When it is too late to dial again; None while all is well."""
         self._wait = _SOONEST
+        self._unanswered: Final[dict[RequestId, None]] = {}
+        """The ids of what an earlier server asked. Until the client has answered them, or never, an answer under one of
+        them is to what was asked before, and no question of another server may have it."""
 
     async def run(self) -> int:
         """Dial, and stand between until the client ends; return the exit status.
@@ -146,7 +150,9 @@ class Connect(Front):
         self.anew()
         session = self.guard.session(made.connection, self._ear, made.stream)
         if before is not None:
-            _inherit(session, before)
+            session.discover_refused = before.discover_refused
+            session.inn.exchanges.tombstones.update(self._unanswered)
+            self._unanswered.clear()
         self.stand(session, made.stream, made.stream.reader)
         self.client.on_burst = made.stream.cork
         made.stream.attach(
@@ -204,13 +210,15 @@ class Connect(Front):
         asked = [one for one in session.out.exchanges.flight.values() if one.resolve is None]
         for exchange in asked:
             error = session.reports.refusal(_lost(sent=exchange.sent), exchange.id, None, trusted=True)
-            self.near.deliver(orjson.dumps(error), None)
+            self._ear.deliver(orjson.dumps(error), None)  # of what the guard said again the client knows nothing
         for exchange in session.inn.exchanges.flight.values():
             params = {"requestId": exchange.id, "reason": "the connection was lost"}
             cancelled = {"jsonrpc": "2.0", "method": "notifications/cancelled", "params": params}
             self.near.deliver(orjson.dumps(cancelled), None)
         _dial.lost(self.guard, session.connection, stream, len(asked))
         self._before = session
+        earlier = session.inn.exchanges
+        self._unanswered.update(dict.fromkeys([*earlier.tombstones, *earlier.flight]))
         await session.close()
         stream.abort()
         never = self._until is None and not self._heard
@@ -325,17 +333,6 @@ class Connect(Front):
             await self.session.close()
         await self.written()
         self.near.close(close_fd=False)
-
-
-def _inherit(session: Session, before: Session) -> None:
-    """Let a session go on where another one ended.
-
-    A refused ``server/discover`` stays refused. The ids of what an earlier server asked are not those of what this one
-    asks: until the client has answered them, or never, an answer under one of them is to what was asked before.
-    """
-    session.discover_refused = before.discover_refused
-    earlier = before.inn.exchanges
-    session.inn.exchanges.tombstones.update(earlier.tombstones)
 
 
 def _passes(error: Refused) -> bool:

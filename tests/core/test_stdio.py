@@ -235,3 +235,22 @@ async def test_child_that_a_sandbox_hides(monkeypatch: pytest.MonkeyPatch) -> No
     child = Child(sys.executable, ["-I", "-S", "-c", "raise SystemExit(4)"], env={})
     assert await child.end() in {4, -15}
     child.close()
+
+
+async def test_closing_a_writer_twice_touches_no_descriptor_of_another() -> None:
+    """A descriptor that was closed may have its number again: what another connection waits for there is still told."""
+    loop = asyncio.get_running_loop()
+    source, sink = os.pipe()
+    writer = Writer(sink, limit=LIMIT)
+    writer.close(close_fd=True)
+    theirs, ours = socket.socketpair()
+    assert sink in {theirs.fileno(), ours.fileno()} or os.dup2(theirs.fileno(), sink) == sink
+    came = asyncio.Event()
+    loop.add_reader(sink, came.set)
+    writer.close(close_fd=False)
+    (ours if sink != ours.fileno() else theirs).send(b"x")
+    async with asyncio.timeout(5):
+        await came.wait()
+    loop.remove_reader(sink)
+    with theirs, ours:
+        os.close(source)

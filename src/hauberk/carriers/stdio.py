@@ -135,6 +135,7 @@ class Writer:
         """Bytes that wait."""
         self.full = False
         self.broken = False
+        self._closed = False
         if self._polled:
             self._was_blocking = os.get_blocking(fd)
             os.set_blocking(fd, False)
@@ -258,8 +259,13 @@ class Writer:
         await self._idle.wait()
 
     def close(self, *, close_fd: bool) -> None:
-        """Let go of the descriptor; what still waits is lost."""
-        self.broken = True
+        """Let go of the descriptor; what still waits is lost. Called again, it does nothing.
+
+        By then the number may be another's: of another connection of this process.
+        """
+        if self._closed:
+            return
+        self._closed = self.broken = True
         if self._polled:
             with contextlib.suppress(OSError, ValueError):
                 self._loop.remove_writer(self._fd)

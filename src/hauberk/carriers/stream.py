@@ -78,6 +78,7 @@ class Stream(asyncio.BufferedProtocol):
         self._inner: asyncio.Transport | None = None
         self.written = 0
         """Bytes so far that were given to it; what of them is not `held` has left."""
+        self._tls: ssl.SSLObject | None = None
         self.full = self.broken = False
         self.error: Exception | None = None
         """What ended it, where it did not end in order."""
@@ -90,6 +91,7 @@ class Stream(asyncio.BufferedProtocol):
         self.transport.set_write_buffer_limits(high=self._limit, low=self._limit // 2)
         # What is encrypted already waits there, and is not counted by the transport that we see.
         self._inner = getattr(getattr(transport, "_ssl_protocol", None), "_transport", None)
+        self._tls = self.transport.get_extra_info("ssl_object")  # a transport that has ended cannot say
         self.reader.made(self.transport)
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - the loop's own word
@@ -115,6 +117,7 @@ class Stream(asyncio.BufferedProtocol):
         self.error = self.error or exc
         self._break()
         self.reader.over()
+        self.reader.lost()
         if not self._over.done():
             self._over.set_result(None)
 
@@ -234,8 +237,7 @@ class Stream(asyncio.BufferedProtocol):
     @property
     def tls(self) -> ssl.SSLObject | None:
         """Return the TLS of this connection, if it has any."""
-        found: ssl.SSLObject | None = self.transport.get_extra_info("ssl_object")
-        return found
+        return self._tls
 
     def peer(self, address: Address) -> Peer:
         """Return who is at the other end, as the kernel says.
@@ -290,6 +292,10 @@ class _StreamReader(Source):
         """Take the end of input."""
         if not self.ended:
             self._take(b"")
+
+    def lost(self) -> None:
+        """Let go of the transport: one of TLS that has ended cannot be held up any more."""
+        self._transport = None
 
     def hand_to(self, on_frame: OnFrame, on_end: Callable[[], object]) -> None:
         """Hand frames to somebody else from now on."""

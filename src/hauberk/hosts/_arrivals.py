@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from hauberk._servers import Listen
     from hauberk.guard import Guard
 
+SILENT: Final = "core.silent"
 _FAREWELL: Final = 2.0
 """What a peer that is refused has to say its first word, and then to read the answer to it (seconds)."""
 
@@ -123,7 +124,7 @@ async def arrive(
         if made is None:
             sock.close()
         else:
-            await _deny(made, refusal)
+            await _deny(made, refusal, 0 if refusal.code == SILENT else _FAREWELL)
         return None
     except BaseException:
         if made is not None:
@@ -191,15 +192,15 @@ async def _spoken(
 
 
 def _silent(connection: Connection, what: str) -> Refused:
-    return Refused("core.silent", f"{connection.peer} {what}", jsonrpc=IDENTITY)
+    return Refused(SILENT, f"{connection.peer} {what}", jsonrpc=IDENTITY)
 
 
-async def _deny(made: Stream, refused: Refused) -> None:
+async def _deny(made: Stream, refused: Refused, seconds: float) -> None:
     """Tell a peer why it is refused, as far as it may know, in answer to its first word; then end."""
     try:
         frame: bytes | Overlong | None = None
         with contextlib.suppress(TimeoutError):
-            frame = await asyncio.wait_for(made.first(), _FAREWELL)
+            frame = await asyncio.wait_for(made.first(), seconds)
         id = None
         if frame is not None:
             id = loose_id(frame.head, frame.tail) if isinstance(frame, Overlong) else salvage_id(frame)

@@ -87,7 +87,7 @@ class Server:
             door.start()
         return [door.address for door in self._doors]
 
-    async def run(self, stopping: Callable[[], object]) -> None:
+    async def run(self, stopping: Callable[[], object] = lambda: None) -> None:
         """Serve until told to stop, or until nobody can reach us; then finish what is in flight."""
         looking = asyncio.get_running_loop().create_task(self._look())
         try:

@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 
 import hauberk
 from hauberk import plugins
-from hauberk.cli import _boundary, _run, main
+from hauberk.cli import _boundary, _connect, _run, main
+from hauberk.cli.connect import command as connect_command
 from hauberk.cli.options import print_json
 from hauberk.cli.run import command as run_command
 
@@ -494,6 +495,27 @@ def test_plain_command_line_is_read_as_click_reads_it(words: list[str]) -> None:
     if read is not None:
         assert result.exit_code == 0
         assert seen == [read]
+
+
+@given(st.lists(st.sampled_from(WORDS) | st.text(max_size=3), max_size=8))
+def test_plain_line_of_connect_is_read_as_click_reads_it(words: list[str]) -> None:
+    """The same of ``hauberk connect``, which takes its options after the word, too."""
+    read = _connect.plain(words)
+    seen: list[_run.Request] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_connect, "run", seen.append)
+        result = CliRunner().invoke(connect_command, words)
+    if read is not None:
+        assert result.exit_code == 0
+        assert seen == [read]
+
+
+def test_connect_takes_its_options_after_the_word(site: Site, hauberk_line: Any) -> None:
+    """Nothing stands for a command in ``hauberk connect``, so an option after the word is one."""
+    path = site.configure('[server.far]\nurl = "https://example.org"')
+    done = hauberk_line("connect", "far", "--config", path)
+    assert done.status == 125
+    assert "speaks no HTTP" in done.err
 
 
 def test_plain_command_line_needs_no_click(tmp_path: Path) -> None:

@@ -18,9 +18,11 @@ FAILED = _run.FAILED
 
 
 def plain(args: Sequence[str]) -> Request | None:
-    """Read a command line of the plain kind; None for any other."""
+    """Read a command line of the plain kind, the word last; None for any other."""
     request = _run.plain(args)
-    return request if request is not None and request.started is None and not request.env else None
+    if request is None or request.started is not None or request.env:
+        return None
+    return None if any(word.startswith("-") for word in request.words) else request
 
 
 def run(request: Request) -> int:

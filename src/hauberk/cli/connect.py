@@ -29,7 +29,7 @@ class _Connect(click.Command):
     failed = _connect.FAILED
 
 
-@click.command("connect", cls=_Connect, epilog=_EPILOG, context_settings=HELP | {"allow_interspersed_args": False})
+@click.command("connect", cls=_Connect, epilog=_EPILOG, context_settings=HELP)
 @configured
 @click.option("--server", metavar="NAME", help="The server's name in rules and events [default: from the address].")
 @click.option("-p", "plugins", multiple=True, metavar="no:NAME", help="Leave a plugin out (never in production).")

@@ -567,6 +567,8 @@ def test_what_the_server_had_asked_is_cancelled(tmp_path: Path, there: Listener)
         refused = server.receive()
         assert (refused["id"], refused["error"]["data"]["code"]) == (0, "core.refused")
         client.send({"jsonrpc": "2.0", "id": 0, "result": {"roots": [{"uri": "file:///secret"}]}})
+        client.send(LIST)
+        assert server.receive() == LIST  # and nothing before it
         server.send(roots | {"id": 0})
         assert client.receive() == roots
         client.send({"jsonrpc": "2.0", "id": 0, "result": {"roots": []}})

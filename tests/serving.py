@@ -288,7 +288,11 @@ class Serving:
         with socket.socket(socket.AF_UNIX) as sock:
             sock.settimeout(PATIENCE)
             sock.connect(str(self.path))
-            yield Client(sock)
+            client = Client(sock)
+            try:
+                yield client
+            finally:
+                client.close()
 
     def status(self, patience: float = PATIENCE) -> int:
         """Wait for the exit, and return the status as a shell gives it."""
@@ -347,6 +351,10 @@ class Client:
     def ask(self, message: dict[str, Any] = PING) -> Any:
         self.send(message)
         return self.receive()
+
+    def close(self) -> None:
+        """Go; the socket is open for as long as the file is."""
+        self._file.close()
 
     def end(self) -> None:
         """End the input."""

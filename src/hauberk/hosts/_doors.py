@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import logging
 import os
 import socket
 from collections.abc import Callable, Sequence
@@ -28,6 +29,7 @@ from hauberk.refusals import ConfigError
 if TYPE_CHECKING:
     from hauberk.guard import Guard
 
+logger = logging.getLogger("hauberk")
 OnAccept = Callable[[socket.socket, Address], object]
 _AT_ONCE: Final = 64
 """Connections that are accepted without letting the event loop turn."""
@@ -79,6 +81,7 @@ class Door:
         if not isinstance(listener, UnixListener) or not self.open or (found := listener.found) == "there":
             return
         self._record("core.socket_lost", "critical", reason=f"the path was {found}")
+        logger.error("the socket of %s was %s", self.address, found)
         if found == "removed":
             self._loop.remove_reader(listener.sock)
             try:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from plugins.tls.tests.shaking import End, shake
 
 from hauberk.config import Config
 from hauberk.guard import Guard
@@ -15,7 +16,6 @@ from hauberk.testing._loading import unnamed
 from hauberk_tls._options import Options
 from hauberk_tls._refusals import REASONS
 from hauberk_tls.certs import certs
-from plugins.tls.tests.shaking import End, shake
 
 ROOT = Path(__file__).parents[3]
 PAGE = (ROOT / "docs" / "tls.md").read_text(encoding="utf-8")

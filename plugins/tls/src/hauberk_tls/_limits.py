@@ -37,5 +37,6 @@ LIMITS: Final = Limits()
 
 def shown(text: object) -> str:
     """Return what a peer sent as an error or an event may hold it: short, printable, on one line."""
-    plain = "".join(c if c.isascii() and c.isprintable() else ascii(c)[1:-1] for c in str(text)[: LIMITS.text_chars])
+    head = str(text)[: LIMITS.text_chars + 1]
+    plain = "".join(c if c.isascii() and c.isprintable() else ascii(c)[1:-1] for c in head)
     return plain if len(plain) <= LIMITS.text_chars else f"{plain[: LIMITS.text_chars]}…"

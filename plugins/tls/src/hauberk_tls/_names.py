@@ -17,8 +17,6 @@ from collections.abc import Iterable
 from typing import Final
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
-_DEVIANT: Final = frozenset("ßς\u200c\u200d")
-"""What IDNA 2003 maps to something else, and IDNA 2008 does not (RFC 5895; UTS 46, section 4)."""
 _LABEL_CHARS: Final = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-_")
 _NAME_CHARS: Final = 253
 _LABEL_MAX: Final = 63
@@ -35,8 +33,6 @@ def asked(name: str) -> str:
         return str(address)
     plain = name.lower().removesuffix(".")
     if not plain.isascii():
-        if _DEVIANT & set(plain):
-            raise ValueError(f"{name!r} is another name by IDNA 2003 than by IDNA 2008; write it as xn--…")
         plain = _encoded(plain, name)
     if not is_dns_name(plain):
         raise ValueError(f"{name!r} is no DNS name and no IP address")
@@ -48,8 +44,8 @@ def _encoded(plain: str, name: str) -> str:
         encoded = plain.encode("idna").decode("ascii").lower()
     except UnicodeError:
         raise ValueError(f"{name!r} is no DNS name") from None
-    if encoded.encode("ascii").decode("idna") != plain:  # it was mapped to other letters
-        raise ValueError(f"{name!r} is another name once it is encoded; write it as {encoded!r}")
+    if encoded.encode("ascii").decode("idna") != plain:  # mapped to other letters, as ß is by IDNA 2003 alone
+        raise ValueError(f"{name!r} could be two names; write it as it is encoded (xn--…)")
     return encoded
 
 

@@ -71,7 +71,7 @@ def _client(connection: Connection, generation: Generation, who: str) -> Secured
         name = asked(options.server_name or address.hostname or "")
     except ValueError as error:
         raise refused("tls.bad_name", who, error) from None
-    context = generation.client(f"{address.scheme}://{address.netloc.lower()} {name}", ALPN[connection.carrier])
+    context = generation.client(f"{address.scheme}://{address.netloc.lower()}", ALPN[connection.carrier])
     return Secured(context, name, options.handshake_seconds, options.allow_insecure_fallback, who)
 
 

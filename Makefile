@@ -18,7 +18,7 @@ export UV_SYSTEM_CERTS ?= 1
 
 .DEFAULT_GOAL := help
 .SECONDARY:
-.PHONY: help setup demo test test-alone test-all test-lowest check lint types shape bench bench-peers efficacy fuzz mcp-conformance docs docs-write lock clean
+.PHONY: help setup demo demo-tls test test-alone test-all test-lowest check lint types shape bench bench-peers efficacy fuzz mcp-conformance docs docs-write lock clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -27,6 +27,9 @@ setup: .venv/.synced ## make .venv, with everything that development needs
 
 demo: .venv/.synced ## run a guarded and an unguarded host side by side, with five attacks
 	@$(BIN)/python examples/demo.py
+
+demo-tls: .venv/.synced ## run the same with the guarded servers behind TLS, with certificates on both sides
+	@$(BIN)/python examples/demo_tls.py
 
 test: test-alone ## run all tests: the core alone, each plugin alone with the core, then everything
 	@$(MAKE) --no-print-directory test-all

@@ -1,6 +1,6 @@
 """Five attacks on hosts, each without a guard and with one; then what the record of them is worth.
 
-usage: python examples/demo.py
+usage: python examples/demo.py            (`demo_tls.py`: the same, with the guarded servers behind TLS)
 
 Three hosts (`hosts`) meet a server of notes with a poisoned tool, and one that lies. Whatever is printed was measured.
 An attack counts as refused if it succeeded without the guard, nothing of it happened with the guard, and the refusal is
@@ -15,10 +15,11 @@ import subprocess
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import click
 from hosts import Answer, Host, PlainHost, beside, over_stdio, plain
@@ -43,7 +44,6 @@ PATIENCE: Final = 60.0
 class Seen:
     """What happened to all hosts without a guard, or to all with one. Attacks are counted in hosts."""
 
-    guarded: bool
     hosts: int = 0
     read: list[str] = field(default_factory=list)
     """What an allowed call answered."""
@@ -85,20 +85,50 @@ async def live(host: Host, folder: Path, seen: Seen) -> None:
         seen.smuggled += not notes(folder)
 
 
-async def meet(work: Path, config: Path | None) -> Seen:
-    """Let each host meet the server of notes, and those over stdio the lying one; guarded if there is a config."""
-    seen = Seen(guarded=config is not None)
-    run = (*HAUBERK, "run", "--config", str(config), "--server", "notes", "--") if config else ()
-    target = server = make_server(fill(work / "memory"))
-    if config:
-        target = Guard.load(config).wrap(server, server="notes")
-    async with beside(target) as host:
+class Wire:
+    """How hosts reach their servers: the SDK in its own process, the others over pipes, without a guard."""
+
+    @asynccontextmanager
+    async def target(self, folder: Path) -> AsyncIterator[Any]:
+        """Yield what the SDK's client takes, for the server of notes."""
+        yield make_server(folder)
+
+    @asynccontextmanager
+    async def command(self, *server: str) -> AsyncIterator[Sequence[str]]:
+        """Yield the command that a client starts to reach a server."""
+        yield server
+
+
+class Pipes(Wire):
+    """The same with a guard: in the process, and as ``hauberk run``."""
+
+    def __init__(self, config: Path) -> None:
+        self._config = config
+
+    @asynccontextmanager
+    async def target(self, folder: Path) -> AsyncIterator[Any]:
+        """Yield the server of notes, guarded."""
+        yield Guard.load(self._config).wrap(make_server(folder), server="notes")
+
+    @asynccontextmanager
+    async def command(self, *server: str) -> AsyncIterator[Sequence[str]]:
+        """Yield a server behind ``hauberk run``."""
+        yield (*HAUBERK, "run", "--config", str(self._config), "--server", "notes", "--", *server)
+
+
+async def meet(work: Path, wire: Wire) -> Seen:
+    """Let each host meet the server of notes, and those over stdio the lying one."""
+    seen = Seen()
+    async with wire.target(fill(work / "memory")) as target, beside(target) as host:
         await live(host, work / "memory", seen)
     for name, connect in (("sdk", over_stdio), ("plain", plain)):
         folder = fill(work / name)
-        async with connect(*run, sys.executable, str(HERE / "notes_server.py"), str(folder)) as host:
+        async with (
+            wire.command(sys.executable, str(HERE / "notes_server.py"), str(folder)) as command,
+            connect(*command) as host,
+        ):
             await live(host, folder, seen)
-        async with connect(*run, sys.executable, str(HERE / "lying_server.py")) as host:
+        async with wire.command(sys.executable, str(HERE / "lying_server.py")) as command, connect(*command) as host:
             seen.deceived += POISONED in await host.tools()
     return seen
 
@@ -210,28 +240,34 @@ def show_log(log: Path) -> bool:
     return status == 0 and changed == 1 and "edited" in told
 
 
-async def both(work: Path) -> tuple[Seen, Seen, Path]:
+async def both(work: Path, more: str, wire: Callable[[Path], Wire]) -> tuple[Seen, Seen, Path]:
     """Let hosts meet the servers without a guard and with one; return what they saw, and the log."""
     bare, kept = work / "bare", work / "guarded"
     bare.mkdir()
-    kept.mkdir()
+    kept.mkdir(mode=0o700)
     config = kept / "hauberk.toml"
-    config.write_text((HERE / "hauberk.toml").read_text(encoding="utf-8") + KEPT, encoding="utf-8")
+    config.write_text((HERE / "hauberk.toml").read_text(encoding="utf-8") + KEPT + more, encoding="utf-8")
     config.chmod(0o600)
     async with asyncio.timeout(PATIENCE), asyncio.TaskGroup() as group:
-        without = group.create_task(meet(bare, None))
-        within = group.create_task(meet(kept, config))
+        without = group.create_task(meet(bare, Wire()))
+        within = group.create_task(meet(kept, wire(config)))
     return without.result(), within.result(), kept / "audit.jsonl"
 
 
-def main() -> int:
-    """Run the demonstration; return the exit status."""
-    click.echo("Three hosts, each without a guard and with one: the SDK's client with a server in its process,")
-    click.echo("the same over stdio through `hauberk run`, and a plain program that writes lines of JSON.")
+def demonstrate(about: Sequence[str], more: str = "", wire: Callable[[Path], Wire] = Pipes) -> int:
+    """Run the demonstration; return the exit status.
+
+    Args:
+        about: What is printed first.
+        more: Further configuration of the guard beside the hosts.
+        wire: How its hosts reach their servers.
+    """
+    for line in about:
+        click.echo(line)
     click.echo("Rules (examples/hauberk.toml): allow notes/list_* and notes/read_*, deny */delete_*\n")
     with tempfile.TemporaryDirectory(prefix="hauberk-demo-") as work:
-        bare, guarded, log = asyncio.run(both(Path(work).resolve()))
-        found = list(attacks(bare, guarded, codes(log)))
+        bare, guarded, log = asyncio.run(both(Path(work).resolve(), more, wire))
+        found = list(attacks(bare, guarded, sum(map(codes, log.parent.rglob("audit.jsonl")), Counter())))
         show(found)
         same = bare.read == guarded.read == [NOTES["milk"]] * guarded.hosts
         click.echo(
@@ -246,4 +282,11 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(
+        demonstrate(
+            [
+                "Three hosts, each without a guard and with one: the SDK's client with a server in its process,",
+                "the same over stdio through `hauberk run`, and a plain program that writes lines of JSON.",
+            ]
+        )
+    )

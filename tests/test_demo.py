@@ -53,6 +53,17 @@ def test_demo_ends_well(shown: Done) -> None:
     assert shown.err == ""
 
 
+def test_demo_ends_well_over_tls(place: Place) -> None:
+    """The same five attacks are refused where the guarded hosts reach their servers over TLS, and nothing is left."""
+    place.env["TMPDIR"] = str(place.home)
+    before = set(place.home.iterdir())
+    done = place.run([sys.executable, EXAMPLES / "demo_tls.py"])
+    assert done.status == 0, done.out + done.err
+    assert done.out.splitlines()[-1] == "5 of 5 attacks refused; the change to the log was noticed"
+    assert done.err == ""
+    assert set(place.home.iterdir()) == before
+
+
 def test_demo_is_plain_where_it_is_piped(shown: Done) -> None:
     """Output that is no terminal's has no colour, and no line that a terminal would break."""
     assert "\x1b" not in shown.out

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import ssl
 import time
 from collections.abc import Callable
@@ -44,6 +45,9 @@ async def test_every_probe_holds(yard: Yard) -> None:
 @pytest.mark.parametrize("table", ["[tls]\n", '[tls]\nca = "ca.pem"\n', CALLED])
 async def test_probes_hold_whatever_the_table(table: str, yard: Yard) -> None:
     """X.1: what each table promises is tried, and holds; with the system's trust store too."""
+    paths = ssl.get_default_verify_paths()
+    if "ca" not in table and not any(map(os.path.exists, (paths.openssl_cafile, paths.openssl_capath))):
+        pytest.skip("the system has no trust store")
     states = await found(yard.folder, table)
     assert set(states.values()) == {"ok"}
     assert len(states) >= 10

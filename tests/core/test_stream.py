@@ -354,6 +354,28 @@ async def test_handshake_that_is_none(tmp_path: Path) -> None:
     assert isinstance(await failed(begun, tmp_path, seconds=0.1), TimeoutError)
 
 
+async def test_client_learns_why_its_handshake_failed(tmp_path: Path) -> None:
+    """S0.14, V8: a client without a certificate is told so by an alert, after its own handshake has succeeded."""
+    listening = socket.create_server(("127.0.0.1", 0))
+    listening.setblocking(False)
+    with listening:
+        address = Address("tls", "localhost", listening.getsockname()[1])
+        here, there = Secured(context(tmp_path, "server")), Secured(context(tmp_path, "client", mtls=False))
+
+        async def accept() -> None:
+            sock, _ = await asyncio.get_running_loop().sock_accept(listening)
+            await stream.accepted(sock, BOUNDS, here)
+
+        refusing = asyncio.create_task(accept())
+        made = await stream.dialled(address, BOUNDS, there, seconds=5)
+        assert await made.first() is None
+        with pytest.raises(ssl.SSLError, match="PEER_DID_NOT_RETURN_A_CERTIFICATE"):
+            await refusing
+        made.abort()
+    assert isinstance(made.error, ssl.SSLError)
+    assert made.error.reason == "TLSV13_ALERT_CERTIFICATE_REQUIRED"
+
+
 async def test_handshake_is_cancelled_with_whoever_waits(tmp_path: Path) -> None:
     """A handshake that is given up leaves no socket."""
     one, other = tcp_pair()

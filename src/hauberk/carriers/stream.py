@@ -19,6 +19,7 @@ from typing import Any, Final, cast
 from weakref import WeakKeyDictionary
 
 from hauberk.bounds import Bounds
+from hauberk.carriers._alerts import Speaking
 from hauberk.carriers._source import OnFrame, Source
 from hauberk.carriers.address import Address, authority
 from hauberk.connection import Credentials, Peer, Tls
@@ -326,8 +327,9 @@ async def accepted(sock: socket.socket, bounds: Bounds, tls: Tls | None) -> Stre
         if tls is None:
             await loop.connect_accepted_socket(lambda: stream, sock)
             return stream
+        speaking = cast("ssl.SSLContext", Speaking(tls.context, sock))
         async with asyncio.timeout(tls.handshake_seconds):
-            await loop.connect_accepted_socket(lambda: stream, sock, ssl=tls.context, ssl_shutdown_timeout=_SHUTDOWN)
+            await loop.connect_accepted_socket(lambda: stream, sock, ssl=speaking, ssl_shutdown_timeout=_SHUTDOWN)
     except BaseException:
         sock.close()
         raise

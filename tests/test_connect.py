@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import json
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -14,9 +17,12 @@ from typing import Any
 
 import pytest
 from tests.listening import Accepted, Listener, listener
-from tests.running import PATIENCE, PING, Running, configure, environment, guarding
+from tests.running import PATIENCE, PING, Running, configure, environment, guarding, line
 
+from hauberk.config import Config
+from hauberk.guard import Guard
 from hauberk.hosts import connect
+from hauberk.refusals import Refused
 
 ANSWER = {"jsonrpc": "2.0", "id": 1, "result": {}}
 CALL = {"jsonrpc": "2.0", "id": 2, "method": "tools/call", "params": {"name": "pay", "arguments": {"sum": 1}}}
@@ -319,17 +325,21 @@ def test_what_waits_is_bounded(tmp_path: Path, there: Listener) -> None:
         there.leave()
         lose(client, server)
         assert client.process.stdin is not None
-        os.set_blocking(client.process.stdin.fileno(), False)
-        text, sent = b'{"jsonrpc":"2.0","method":"notifications/roots/list_changed","params":{"_meta":{"x":"%s"}}}\n', 0
-        text %= b"x" * 1000
-        with contextlib.suppress(BlockingIOError):
-            for _ in range(10_000):
-                sent += os.write(client.process.stdin.fileno(), text)
-        assert sent < 3_000_000
+        text = b'{"jsonrpc":"2.0","method":"notifications/roots/list_changed","params":{"_meta":{"x":"%s"}}}\n'
+        assert filled(client.process.stdin.fileno(), text % (b"x" * 1000), 20_000_000) < 5_000_000
         there.listen()
         server = there.welcome()
         assert server.receive()["method"] == "notifications/roots/list_changed"
         assert client.resident() < 200_000_000
+
+
+def filled(fd: int, text: bytes, most: int) -> int:
+    """Write to a pipe until nobody reads it any more; return how much went in."""
+    os.set_blocking(fd, False)
+    sent = 0
+    while sent < most and select.select([], [fd], [], 1.0)[1]:
+        sent += os.write(fd, text)
+    return sent
 
 
 def test_the_end_of_input_while_it_is_lost(tmp_path: Path, there: Listener) -> None:
@@ -629,6 +639,69 @@ def test_it_imports_little(tmp_path: Path) -> None:
         [sys.executable, "-c", text], env=environment(tmp_path), capture_output=True, text=True, check=False
     )
     assert done.stdout == "[]\n", done.stderr
+
+
+class Pipes:
+    """A client in the same process: what it writes, and what it reads."""
+
+    def __init__(self) -> None:
+        (self.stdin, self.write), (self.read, self.stdout) = os.pipe(), os.pipe()
+
+    def ask(self, *messages: dict[str, Any]) -> None:
+        os.write(self.write, b"".join(map(line, messages)))
+
+    def close(self) -> None:
+        for fd in (self.stdin, self.write, self.read, self.stdout):
+            os.close(fd)
+
+
+@pytest.fixture
+def pipes() -> Iterator[Pipes]:
+    made = Pipes()
+    yield made
+    made.close()
+
+
+async def answering(there: asyncio.StreamReader, back: asyncio.StreamWriter, *, more: bool) -> None:
+    """Answer the ping, and where there is more the next request; then close the connection."""
+    for _ in range(2 if more else 1):
+        if found := await there.readline():
+            back.write(line({"jsonrpc": "2.0", "id": json.loads(found)["id"], "result": {}}))
+    back.close()
+
+
+@pytest.mark.parametrize("comes_back", [False, True])
+async def test_it_is_not_dialled_for_ever(
+    tmp_path: Path, there: Listener, pipes: Pipes, monkeypatch: pytest.MonkeyPatch, comes_back: bool
+) -> None:
+    """A server that stays away is dialled for a bounded time; so is one that takes connections and closes them."""
+    monkeypatch.setattr(connect, "RECONNECT_SECONDS", 0.3)
+    monkeypatch.setattr(connect, "_SOONEST", 0.01)
+    monkeypatch.setattr(connect, "_LATEST", 0.02)
+    there.leave()
+    served = 0
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal served
+        served += 1
+        await answering(reader, writer, more=served == 1)
+        if served == 1 and not comes_back:
+            server.close()
+            there.path.unlink()
+
+    pipes.ask(PING)
+    guard = Guard(Config.from_toml(""))
+    async with await asyncio.start_unix_server(serve, there.path) as server, asyncio.timeout(PATIENCE):
+        connecting = connect.Connect(guard, "files", there.url, pipes.stdin, pipes.stdout, jitter=lambda: 1.0)
+        with pytest.raises(Refused) as caught:
+            async with guard:
+                await connecting.run()
+    assert json.loads(os.read(pipes.read, 4096)) == ANSWER
+    if comes_back:
+        assert (caught.value.code, served > 5) == ("core.connection_lost", True)
+        assert "takes connections and closes them again" in caught.value.message
+    else:
+        assert (caught.value.code, served) == ("core.unreachable", 1)
 
 
 def test_constants() -> None:

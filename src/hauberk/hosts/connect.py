@@ -202,7 +202,7 @@ class Connect(Front):
         """Answer what was in flight on a connection that is lost.
 
         Raises:
-            Refused: It was lost before it answered anything.
+            Refused: The server is not worth dialling again.
         """
         self._holding = True
         session, stream = self.session, self._stream
@@ -221,18 +221,28 @@ class Connect(Front):
         self._unanswered.update(dict.fromkeys([*earlier.tombstones, *earlier.flight]))
         await session.close()
         stream.abort()
-        never = self._until is None and not self._heard
-        if self._heard:
+        if not self._heard:
+            self._check_worth(asked=bool(asked))
+        else:
             self._until = None
         if self._loop.time() - self._since > _SETTLED:
             self._wait = _SOONEST
-        if never and asked:
-            raise Refused(
-                _dial.LOST,
-                f"{session.connection.target} closed the connection before it answered anything",
-                jsonrpc=MEDIATION,
-                hint="its log says why",
-            )
+
+    def _check_worth(self, *, asked: bool) -> None:
+        """Dial no server again that never answers: not the first time that it was asked, nor for long.
+
+        Raises:
+            Refused: It is such a one.
+        """
+        if self._until is None and asked:
+            what = "closed the connection before it answered anything"
+        elif self._until is not None and self._loop.time() > self._until:
+            what = "takes connections and closes them again"
+        else:
+            return
+        raise Refused(
+            _dial.LOST, f"{self.session.connection.target} {what}", jsonrpc=MEDIATION, hint="its log says why"
+        )
 
     async def _again(self) -> None:
         """Dial until there is a connection on which the client can go on.

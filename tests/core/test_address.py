@@ -138,3 +138,10 @@ def test_length_is_counted_in_bytes(size: int) -> None:
 def test_is_address(text: str, is_one: bool) -> None:
     """A URL of HTTP is told from an address by its scheme."""
     assert is_address(text) is is_one
+
+
+@pytest.mark.parametrize("name", ["faß.example", "βόλος.example", "a\u200db.example"])
+def test_name_that_would_become_another(name: str) -> None:
+    """A name that the older IDNA folds into another one is refused: the other one has certificates, too."""
+    with pytest.raises(ConfigError, match="no name and no address"):
+        parse(f"tls://{name}:8443")

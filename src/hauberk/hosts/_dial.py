@@ -122,6 +122,8 @@ async def _dialled(guard: Guard, server: str, address: Address, uids: frozenset[
         peer = made.peer(address)
         connection.peer = peer.address
         check_owner(peer, uids)
+        if made.error is not None and tls is not None:  # an alert came with the end of the handshake
+            raise tls.refusal(made.error)
         connection.proved(peer)
         await _answered(connection, made, tls)
     except (Refused, HookError) as error:

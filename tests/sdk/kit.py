@@ -134,9 +134,9 @@ class _Server(uvicorn.Server):
 
 
 @asynccontextmanager
-async def listening(app: ASGIApp) -> AsyncIterator[str]:
-    """Serve an application on a port of the loopback interface; give its URL."""
-    config = uvicorn.Config(app, log_level="error", ws="none", lifespan="on", timeout_graceful_shutdown=1)
+async def listening(app: ASGIApp, **more: Any) -> AsyncIterator[str]:
+    """Serve an application on a port of the loopback interface; give its URL, that of plain HTTP."""
+    config = uvicorn.Config(app, log_level="error", ws="none", lifespan="on", timeout_graceful_shutdown=1, **more)
     server = _Server(config)
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))

@@ -250,11 +250,8 @@ class _Backend(httpcore2.AnyIOBackend):
         inner = await again()
         if self._link.connection.carrier == "https":
             return _Plain(inner, self._link, again)
-        try:
+        async with _closing(inner):
             self._link.proved(inner, None)
-        except BaseException:
-            await inner.aclose()
-            raise
         return inner
 
 
@@ -300,20 +297,16 @@ class _Plain(_Stream):
             Refused: One of both failed.
         """
         tls = self._link.connection.tls
-        if tls is None:
-            secured = await self._inner.start_tls(ssl_context, server_hostname, timeout)
-        else:
-            most = tls.handshake_seconds if timeout is None else min(timeout, tls.handshake_seconds)
-            try:
-                secured = await self._inner.start_tls(tls.context, tls.server_name or server_hostname, most)
-            except (OSError, httpcore2.NetworkError, httpcore2.TimeoutException, EOFError) as error:
-                return await self._without(tls, tls.refusal(_cause(error)))
-        found = secured.get_extra_info("ssl_object")
-        try:
-            self._link.proved(secured, found)
-        except BaseException:
-            await secured.aclose()
-            raise
+        async with _closing(self._inner):
+            if tls is None:
+                secured = await self._inner.start_tls(ssl_context, server_hostname, timeout)
+            else:
+                most = tls.handshake_seconds if timeout is None else min(timeout, tls.handshake_seconds)
+                try:
+                    secured = await self._inner.start_tls(tls.context, tls.server_name or server_hostname, most)
+                except (OSError, httpcore2.NetworkError, httpcore2.TimeoutException, EOFError) as error:
+                    return await self._without(tls, tls.refusal(_cause(error)))
+            self._link.proved(secured, secured.get_extra_info("ssl_object"))
         return secured if tls is None else _Secured(secured, self._link, tls)
 
     async def _without(self, tls: Tls, refusal: Refused) -> httpcore2.AsyncNetworkStream:
@@ -338,11 +331,8 @@ class _Plain(_Stream):
             )
         )
         plain: httpcore2.AsyncNetworkStream = await self._again()
-        try:
+        async with _closing(plain):
             link.proved(plain, None)
-        except BaseException:
-            await plain.aclose()
-            raise
         return plain
 
 
@@ -371,6 +361,17 @@ class _Secured(_Stream):
         self._answered = True
         self._tls.established(self._inner.get_extra_info("ssl_object"))
         return data
+
+
+@asynccontextmanager
+async def _closing(stream: httpcore2.AsyncNetworkStream) -> AsyncIterator[None]:
+    """Close a connection that something goes wrong with, a cancellation included."""
+    try:
+        yield
+    except BaseException:
+        with anyio.CancelScope(shield=True):
+            await stream.aclose()
+        raise
 
 
 def _cause(error: Exception) -> Exception:

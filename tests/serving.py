@@ -49,6 +49,7 @@ class Stub:
 
     bytes_only = True
     flooded = False
+    why = "ended by itself"
 
     def __init__(self, stubs: Stubs) -> None:
         self._stubs = stubs

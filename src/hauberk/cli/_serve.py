@@ -42,6 +42,7 @@ def serve(request: Request) -> int:
         from hauberk.connection import Program
         from hauberk.hosts import serve as host
         from hauberk.hosts._backends import Children
+        from hauberk.hosts._shared import SharedChild
 
         config = _run.read(asked.config, asked.host)
         target = _run.configured(config, asked.words[0], "serve") if asked.started is None else _run.named(asked)
@@ -62,7 +63,7 @@ def serve(request: Request) -> int:
             host.serve(
                 guard,
                 target.server,
-                Children(program, guard.bounds),
+                SharedChild(guard, program) if listen.shared else Children(program, guard.bounds),
                 addresses,
                 listen=listen,
                 ready=ready,

@@ -34,6 +34,9 @@ class Held(Outlet, Protocol):
 class Backend(Protocol):
     """The server's end of one connection."""
 
+    why: str
+    """Why it has gone, once it has."""
+
     @property
     def outlet(self) -> Held:
         """Where the server is written to."""
@@ -80,6 +83,8 @@ class Target(Protocol):
 
 class ChildBackend:
     """A server as a child of its own for one connection."""
+
+    why = "ended by itself"
 
     def __init__(self, child: Child, bounds: Bounds) -> None:
         self._child: Final = child
@@ -155,8 +160,13 @@ class Children:
     def kill(self) -> None:
         """Kill every child, with all that it started."""
         for pid in tuple(self._running):
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(pid, signal.SIGKILL)
+            kill(pid)
+
+
+def kill(pid: int) -> None:
+    """Kill a child, with all that it started."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(pid, signal.SIGKILL)
 
 
 def started(program: Program, connection: Connection) -> Child:

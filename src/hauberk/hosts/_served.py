@@ -212,7 +212,7 @@ class Served:
             events = (self._client_gone, self._server_gone, self._given_up)
             await first(self._answered(backend, session), *(event.wait() for event in events))
         if self._server_gone.is_set() and not (self._input_ended.is_set() or self._client_gone.is_set()):
-            self._record("core.server_gone", "ended by itself")
+            self._record("core.server_gone", backend.why)
         self._turned_away = self._turned_away or _DRAINING
         await backend.finish()
         if not self._client_gone.is_set():

@@ -122,8 +122,7 @@ async def _dialled(guard: Guard, server: str, address: Address, uids: frozenset[
         peer = made.peer(address)
         connection.peer = peer.address
         check_owner(peer, uids)
-        if made.error is not None and tls is not None:  # an alert came with the end of the handshake
-            raise tls.refusal(made.error)
+        _check_alert(made, tls)
         connection.proved(peer)
         await _answered(connection, made, tls)
     except (Refused, HookError) as error:
@@ -143,6 +142,16 @@ async def _dialled(guard: Guard, server: str, address: Address, uids: frozenset[
     if tls is not None and made.tls is not None:
         tls.established(made.tls)
     return Dialled(connection, made)
+
+
+def _check_alert(made: Stream, tls: Tls | None) -> None:
+    """Refuse a connection that an alert has ended as soon as its handshake had: nothing can be asked of it any more.
+
+    Raises:
+        Refused: What the alert says.
+    """
+    if tls is not None and made.error is not None:
+        raise tls.refusal(made.error)
 
 
 def lost(guard: Guard, connection: Connection, made: Stream, unanswered: int) -> None:

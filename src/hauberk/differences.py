@@ -6,12 +6,13 @@ What is a rule, and which values of it are shown, is said in `hauberk._policy_di
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import msgspec
 
 from hauberk import _policy_diff
 from hauberk._policy_diff import Diff, Rule
-from hauberk.config import MASK, Config, Options
+from hauberk.config import MASK, Config, Options, ServerOptions
 
 __all__ = ["Diff", "Kinds", "Rule", "between", "compare", "hidden", "like", "rules"]
 
@@ -62,13 +63,19 @@ def rules(config: Config, kinds: Kinds, local: str = "") -> dict[str, Rule]:
         found |= flat(word, table)
     for name in config.servers:
         if (server := config.server(name)) is not None:
-            held = msgspec.structs.asdict(server)  # without a type, as its arguments may hold a password
-            found |= flat(f"server.{name}", {key: value for key, value in held.items() if value not in (None, (), {})})
+            found |= flat(f"server.{name}", _said(server))  # without a type, as its arguments may hold a password
     for place, values in config.tables.items():
         found |= flat(str(place)[1:-1], values, kinds.get(place.word))
     if local:
         found["policy.py"] = Rule(local, shown=True)
     return found
+
+
+def _said(server: ServerOptions) -> dict[str, Any]:
+    """Return what a file says of a server, and not each key that it could have."""
+    silent = ServerOptions()
+    held = msgspec.structs.asdict(server)
+    return {key: value for key, value in held.items() if value != getattr(silent, key)}
 
 
 def hidden(config: Config, kinds: Kinds) -> list[str]:

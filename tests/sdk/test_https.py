@@ -301,6 +301,21 @@ async def test_a_server_that_refuses_the_client(tmp_path: Path) -> None:
     assert mine.established_with == []
 
 
+async def test_a_server_that_says_nothing(tmp_path: Path) -> None:
+    """A server that closes the connection before it has said anything has refused it, whatever it read by then."""
+
+    async def close(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.close()
+
+    seen, mine = Seen(), _mine(tmp_path)
+    async with await asyncio.start_server(close, "127.0.0.1", 0, ssl=_server(tmp_path)) as server:
+        url = f"https://localhost:{server.sockets[0].getsockname()[1]}/mcp"
+        assert (await _refused(url, securing(mine), seen)).code == "tls.cut_off"
+    assert "tls.cut_off" in seen.codes
+    assert mine.established_with == []
+
+
 @pytest.mark.parametrize("insecure", [False, True])
 async def test_a_failed_check_is_the_end(tmp_path: Path, insecure: bool) -> None:
     """A server whose certificate is not trusted is not asked again without TLS (S0.4, A81)."""
@@ -340,6 +355,7 @@ async def test_doing_without_tls(tmp_path: Path, insecure: bool, toml: str, code
         else:
             assert (await _refused(secure, securing(mine), seen, toml=toml)).code == code
             assert stub.requests == []
+            assert "tls.fallback" not in seen.codes
     assert code in seen.codes
     assert mine.established_with == []
 
@@ -360,11 +376,12 @@ async def test_the_feature_needs_the_plugin(scheme: str) -> None:
 
 async def test_the_transport_needs_tls(tmp_path: Path) -> None:
     """``transport = "https"`` wants the plugin, and no URL without TLS, whoever names it (S0.8)."""
-    stub = Stub()
+    stub, mine = Stub(), _mine(tmp_path)
     toml = '[server.s]\nurl = "https://localhost:1/mcp"\ntransport = "https"\n'
+    always = ring("always", on_connect=lambda connection: setattr(connection, "tls", mine))
     async with stub.on_port(None) as url:
         assert (await _refused(url, toml=toml)).code == "core.no_tls"
-        assert (await _refused(url, securing(_mine(tmp_path)), toml=toml)).code == "core.no_tls"
+        assert (await _refused(url, always, toml=toml)).code == "core.no_tls"
         assert (await _refused(url.replace("http:", "https:"), toml=toml)).code == "core.no_tls"
     assert stub.met == 0
     with pytest.raises(ConfigError, match="another one"):

@@ -46,7 +46,7 @@ _LATEST: Final = 5.0
 _SETTLED: Final = 5.0
 """A connection that lasted so long was none that is lost as soon as it is made."""
 _TRIED_AGAIN: Final = frozenset((_dial.UNREACHABLE, "core.unanswered"))
-_LOAD: Final = frozenset(("core.too_many_connections", "core.busy", "core.closing"))
+_LOAD: Final = frozenset(("core.too_many_connections", "core.busy"))
 """Why a server that would take us does not at the moment."""
 
 

@@ -8,6 +8,7 @@ import os
 import socket
 import ssl
 import tempfile
+import tracemalloc
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -448,3 +449,32 @@ async def test_nobody_there(tmp_path: Path) -> None:
     tls = Secured(context(tmp_path, "client", mtls=False))
     with pytest.raises(stream.Unreachable):
         await stream.dialled(Address("tls", host="127.0.0.1", port=port), BOUNDS, tls, seconds=1)
+
+
+@pytest.mark.parametrize("carrier", ["unix", "tls"])
+async def test_long_frame_is_held_twice_at_most(carrier: str, tmp_path: Path) -> None:
+    """S4.25: while a long frame is read, what is held is the frame, and the bytes that it is made of."""
+    long = 8 * 1024 * 1024
+    async with pair(carrier, tmp_path, Bounds()) as (taken, client):
+        whole = b"x" * long + b"\n"
+        child = asyncio.create_task(send_slowly(client, whole))
+        taken.attach()
+        tracemalloc.start()
+        try:
+            async with asyncio.timeout(30):
+                while not taken.frames:  # noqa: ASYNC110 - each turn of the loop
+                    await asyncio.sleep(0)
+            peak = tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+        await child
+        assert taken.frames == [whole[:-1]]
+        assert peak < 2.5 * long
+
+
+async def send_slowly(client: Client, data: bytes) -> None:
+    """Write in pieces, so that what waits on this side does not count for the other."""
+    view = memoryview(data)
+    for at in range(0, len(data), 65536):
+        client.writer.write(view[at : at + 65536])
+        await client.writer.drain()

@@ -113,7 +113,7 @@ def test_lists_are_looked_at_again() -> None:
 
 
 def test_clients_without_a_certificate() -> None:
-    """S4.4, S0.14: who shows none is refused where one is required, and nobody where none is."""
+    """S4.3, S4.4, S0.14: who shows none is refused where one is required, and nobody where none is."""
     assert checked(None, "server") == "no_client_certificate"
     assert checked(None, "server", client_certificates="optional") == ""
     unread = CA.issue("host.example", purposes=None)

@@ -510,6 +510,7 @@ def test_another_revision_ends_it(tmp_path: Path, there: Listener) -> None:
         assert client.receive()["error"]["data"]["code"] == "core.not_restored"
         assert client.status() == 125
         assert "it speaks revision '2024-11-05' now" in client.stderr()
+        assert event(client, "core.not_restored")["action"] == "blocked"
         assert server.receive() is None
 
 

@@ -172,7 +172,8 @@ def test_every_code_has_its_entry() -> None:
     assert len(set(refusals)) == len(refusals) > 30
     assert len(set(events)) == len(events)
     assert set(refusals) | set(events) == codes_of_the_code()
-    assert set(refusals) & set(events) == {"core.closed", "core.timed_out"}  # a call's outcome, or a refusal
+    # A call's outcome, or a connection's, or what somebody is told.
+    assert set(refusals) & set(events) == {"core.closed", "core.timed_out", "core.connection_lost"}
 
 
 def test_every_refusal_says_what_to_do() -> None:

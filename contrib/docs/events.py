@@ -8,8 +8,10 @@ from typing import Final
 from contrib.docs.pages import table, with_table
 from contrib.docs.play import Played, played
 from contrib.docs.refusals import entries
-from contrib.docs.scenes import EVENTS, REFUSALS, UNPLAYED_EVENTS, UNPLAYED_REFUSALS
+from contrib.docs.scenes import CONNECTIONS, EVENTS, REFUSALS, UNPLAYED_EVENTS, UNPLAYED_REFUSALS
 
+_UNPLAYED: Final = ("`reason`", "`role`, `carrier`, `target`, `peer`, `reason`")
+"""Details of a refusal that cannot be played: of a message, of a connection."""
 HEAD: Final = ("code", "category", "severity", "action", "details", "meaning")
 
 
@@ -26,7 +28,7 @@ def _refusals(codes: list[str], scenes: dict[str, Played]) -> str:
     for code in codes:
         severity = scenes[code].event.severity if code in scenes else UNPLAYED_REFUSALS[code][1]
         if severity is not None:
-            details = _details(scenes[code]) if code in scenes else "`reason`"
+            details = _details(scenes[code]) if code in scenes else _UNPLAYED[code in CONNECTIONS]
             lines.append((f"[`{code}`](refusals/{code}.md)", severity, details))
     return table(("code", "severity", "details"), lines)
 

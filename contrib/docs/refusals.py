@@ -12,7 +12,7 @@ from contrib.docs.pages import DOCS, NOTE, sections, table, with_table
 from contrib.docs.pages import rows as rows_of
 from contrib.docs.play import Played, played
 from contrib.docs.scene import Line
-from contrib.docs.scenes import REFUSALS, UNPLAYED_REFUSALS
+from contrib.docs.scenes import CONNECTIONS, REFUSALS, UNPLAYED_REFUSALS
 
 FOLDER: Final = DOCS / "refusals"
 HEAD: Final = ("code", "meaning", "what to do")
@@ -84,7 +84,8 @@ def _facts(code: str, scene: Played | None) -> Iterator[str]:
     else:
         yield "- JSON-RPC number: none, only the plugin that asked gets it"
     if severity is not None:
-        yield f"- In the log: category `refusal`, severity `{severity}`"
+        category = "connection" if code in CONNECTIONS else "refusal"
+        yield f"- In the log: category `{category}`, severity `{severity}`"
 
 
 def _example(scene: Played) -> Iterator[str]:

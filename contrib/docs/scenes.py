@@ -8,6 +8,7 @@ from contrib.docs import (
     rings,
     scenes_asks,
     scenes_audit,
+    scenes_dial,
     scenes_names,
     scenes_pins,
     scenes_schemas,
@@ -188,6 +189,7 @@ REFUSALS: Final[dict[str, Scene]] = {
 }
 
 UNPLAYED_REFUSALS: Final = {
+    **scenes_dial.UNPLAYED_REFUSALS,
     **scenes_pins.UNPLAYED_REFUSALS,
     **scenes_tls.UNPLAYED_REFUSALS,
     **scenes_who.UNPLAYED_REFUSALS,
@@ -197,6 +199,7 @@ UNPLAYED_REFUSALS: Final = {
 }
 """Number and severity of those that need a mistake in the core, a broken disk or server, or that nobody reads."""
 UNPLAYED_EVENTS: Final = {
+    **scenes_dial.UNPLAYED_EVENTS,
     **scenes_pins.UNPLAYED_EVENTS,
     **scenes_names.UNPLAYED_EVENTS,
     **scenes_asks.UNPLAYED_EVENTS,
@@ -209,3 +212,5 @@ UNPLAYED_EVENTS: Final = {
     "core.unprobed": ("system", "warning", "logged", ""),
 }
 """Category, severity, action and details of those that need a slow machine or two guards, or that only the log gets."""
+CONNECTIONS: Final = frozenset((*scenes_dial.BEFORE, *scenes_tls.UNPLAYED_REFUSALS))
+"""Refusals that are recorded of a connection, and not of a message."""

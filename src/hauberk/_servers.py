@@ -77,6 +77,7 @@ class ServerOptions(Table, frozen=True):
     socket: Path | None = None
     """The Unix socket of a server that is dialled, alone or beside ``url``."""
     transport: Transport = "auto"
+    """How it is reached; ``auto`` is what is named, of a socket and a URL the socket."""
     allow_tcp_fallback: bool = False
     """Whether, in production, a socket that is not there lets the connection go by ``url`` (never without TLS)."""
     uids: tuple[Uid, ...] = ()

@@ -327,7 +327,8 @@ class Guard:
         """Return a transport for the SDK's ``Client`` or ``ClientSession``, with this guard in it.
 
         Args:
-            target: What ``mcp.Client`` takes: ``StdioServerParameters``, a URL, a ``Transport``, a ``Server``.
+            target: What ``mcp.Client`` takes: ``StdioServerParameters``, a URL, a ``Transport``, a ``Server``; or
+                ``tls://host:port``, ``unix:///path``. None is what ``[server.NAME]`` says.
             server: The server's name in rules and events.
         """
         from hauberk.hosts import sdk

@@ -9,8 +9,8 @@ The rules:
 3. One session speaks with one peer: who another connection of it proves to be must be who the first one was.
 4. The client, and so its pool, belongs to one wrapped transport: one endpoint, one identity, one configuration of TLS.
    Nothing of it is shared. Tickets are kept by who made the context (`hauberk.connection.Tls.established`).
-5. The environment has no say (``SSL_CERT_FILE``, ``SSLKEYLOGFILE``, ``HTTPS_PROXY``, ``.netrc``): not in production,
-   and nowhere once something is to be checked. A proxy would end the TLS, or the checks.
+5. The environment has no say (``SSL_CERT_FILE``, ``SSLKEYLOGFILE``, ``HTTPS_PROXY``): not in production, and
+   nowhere once something is to be checked. A proxy would end the TLS, or the checks.
 """
 
 from __future__ import annotations

@@ -265,7 +265,11 @@ class Connect(Front):
                 continue
             self._stand(made, self._before)
             changed: list[str] = []
-            await first(self._restore(changed), self._lost.wait())
+            try:
+                await first(self._restore(changed), self._lost.wait())
+            except Refused as error:
+                self.guard.refused(made.connection, error)
+                raise
             if not self._lost.is_set():
                 break
             await self._drop()

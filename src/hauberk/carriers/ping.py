@@ -35,10 +35,9 @@ def id_of(frame: bytes) -> str | None:
         data = orjson.loads(frame)
     except orjson.JSONDecodeError:
         return None
-    if not isinstance(data, dict) or data.keys() != {"jsonrpc", "id", "method"} or data["method"] != "ping":
+    if not isinstance(data, dict) or not isinstance(id := data.pop("id", None), str) or not re.fullmatch(_ID, id):
         return None
-    id = data["id"]
-    return id if isinstance(id, str) and re.fullmatch(_ID, id) else None
+    return id if data == {"jsonrpc": "2.0", "method": "ping"} else None
 
 
 def accepted(id: str) -> bytes:

@@ -20,6 +20,7 @@ from tests.core.secured import Secured, context
 
 from hauberk.bounds import Bounds
 from hauberk.carriers import stream
+from hauberk.carriers._kernel import credentials
 from hauberk.carriers.address import Address
 from hauberk.carriers.stream import Stream
 from hauberk.edge import Overlong
@@ -409,7 +410,7 @@ async def test_no_socket_of_the_kernels_has_nobody(tmp_path: Path) -> None:
     """Of a TCP socket the kernel names nobody."""
     one, other = tcp_pair()
     with one, other:
-        assert stream.credentials(one) is None
+        assert credentials(one) is None
 
 
 @CARRIERS

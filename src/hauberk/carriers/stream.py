@@ -12,33 +12,22 @@ import errno
 import os
 import socket
 import ssl
-import struct
-import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, Final, cast
 from weakref import WeakKeyDictionary
 
 from hauberk.bounds import Bounds
 from hauberk.carriers._alerts import Speaking
+from hauberk.carriers._kernel import BUFFER, credentials, tune
 from hauberk.carriers._source import OnFrame, Source
 from hauberk.carriers.address import Address, authority
-from hauberk.connection import Credentials, Peer, Tls
+from hauberk.connection import Peer, Tls
 from hauberk.edge import Overlong
 
-_BUFFER: Final = 256 * 1024
-"""What the kernel is asked to hold of a local socket, each way (bytes)."""
 _LARGE: Final = 64 * 1024
 _SHUTDOWN: Final = 2.0
 """Seconds that the other end has for its part of ending TLS."""
 _LOOK: Final = 0.01
-_IDLE: Final = 15
-_APART: Final = 5
-_PROBES: Final = 3
-"""After so many silent seconds a remote peer is asked this often, so many seconds apart, whether it is there."""
-_UCRED: Final = "=iII"
-_NOBODY: Final = 2**32 - 1
-_XUCRED: Final = "=IIhh16I"
-_LOCAL_PEERCRED: Final = 1
 
 
 _BUFFERS: Final[WeakKeyDictionary[asyncio.AbstractEventLoop, tuple[bytearray, memoryview]]] = WeakKeyDictionary()
@@ -47,7 +36,7 @@ _BUFFERS: Final[WeakKeyDictionary[asyncio.AbstractEventLoop, tuple[bytearray, me
 def _lent(loop: asyncio.AbstractEventLoop) -> tuple[bytearray, memoryview]:
     """Return the buffer that all streams of an event loop read into, one after the other."""
     if (found := _BUFFERS.get(loop)) is None:
-        buffer = bytearray(_BUFFER)
+        buffer = bytearray(BUFFER)
         found = _BUFFERS[loop] = (buffer, memoryview(buffer))
     return found
 
@@ -322,7 +311,7 @@ async def accepted(sock: socket.socket, bounds: Bounds, tls: Tls | None) -> Stre
         OSError: It failed; `ssl.SSLError` is one.
     """
     stream, loop = Stream(bounds), asyncio.get_running_loop()
-    _tune(sock)
+    tune(sock)
     try:
         if tls is None:
             await loop.connect_accepted_socket(lambda: stream, sock)
@@ -355,11 +344,11 @@ async def dialled(address: Address, bounds: Bounds, tls: Tls | None, *, seconds:
     if address.carrier == "unix":
         async with _reaching(seconds):
             await loop.create_unix_connection(lambda: stream, str(address.path))
-        _tune(stream.transport.get_extra_info("socket"))
+        tune(stream.transport.get_extra_info("socket"))
         return stream
     async with _reaching(seconds):
         transport, _ = await loop.create_connection(_Silent, address.host, address.port)
-    _tune(transport.get_extra_info("socket"))
+    tune(transport.get_extra_info("socket"))
     if tls is None:
         transport.set_protocol(stream)
         stream.connection_made(transport)
@@ -401,40 +390,3 @@ class _Silent(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         cast("asyncio.Transport", transport).pause_reading()
-
-
-def _tune(sock: socket.socket) -> None:
-    """Let a local socket hold more, so that a large message takes fewer turns; the kernel says how much it may be.
-
-    A remote peer that is gone without a word is noticed by the kernel asking for it.
-    """
-    if sock.family == socket.AF_UNIX:
-        with contextlib.suppress(OSError):
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _BUFFER)
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFER)
-        return
-    # The event loop does this for sockets that it has made itself. Without it a small frame may wait 40 ms for another.
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    for option, value in (("TCP_KEEPIDLE", _IDLE), ("TCP_KEEPINTVL", _APART), ("TCP_KEEPCNT", _PROBES)):
-        if hasattr(socket, option):  # on macOS the first has another name, and the system's own hours hold
-            sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
-
-
-def credentials(sock: socket.socket) -> Credentials | None:
-    """Return who is at the other end of a Unix socket, as the kernel says; None where it does not say.
-
-    Beside a client that is who listened, in front of a server who connected, whoever holds the socket now.
-    """
-    if sock.family != socket.AF_UNIX:
-        return None
-    try:
-        if hasattr(socket, "SO_PEERCRED"):
-            pid, uid, gid = struct.unpack(_UCRED, sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
-            return None if uid == _NOBODY else Credentials(uid, gid, pid)
-        if sys.platform == "darwin":
-            fields = struct.unpack(_XUCRED, sock.getsockopt(0, _LOCAL_PEERCRED, struct.calcsize(_XUCRED)))
-            return Credentials(fields[1], fields[4])
-    except (OSError, struct.error):
-        return None
-    return None

@@ -366,14 +366,15 @@ def test_the_last_words_are_sent(tmp_path: Path, there: Listener) -> None:
         assert client.status() == 0
 
 
-def test_a_server_without_room_is_dialled_again(tmp_path: Path, there: Listener) -> None:
+@pytest.mark.parametrize("code", ["core.too_many_connections", "core.draining"])
+def test_a_server_without_room_is_dialled_again(tmp_path: Path, there: Listener, code: str) -> None:
     """A server that has no room at the moment is dialled again; so is one that closes before it answers the ping."""
     with connecting(tmp_path, there) as client:
         server = meet(client, there)
         lose(client, server)
         full = there.accept()
         ping = full.receive()
-        error = {"code": -32005, "message": "refused", "data": {"code": "core.too_many_connections"}}
+        error = {"code": -32005, "message": "refused", "data": {"code": code}}
         full.send({"jsonrpc": "2.0", "id": ping["id"], "error": error})
         there.accept().close()
         meet(client, there)

@@ -48,6 +48,7 @@ APART: dict[str, list[str]] = {
     "certs.md": ["console", "console", "console"],
     "checkpoints.md": ["toml", "console", "console", "text"],
     "configuration.md": ["toml"],
+    "connect.md": ["toml", "json"],
     "doctor.md": ["console", "python"],
     "efficacy.md": ["sh", "text"],
     "explain.md": ["toml", "console"],
@@ -60,6 +61,7 @@ APART: dict[str, list[str]] = {
     "rejudge.md": ["toml", "console"],
     "rule-packs.md": ["toml", "toml"],
     "schemas.md": ["toml"],
+    "serve.md": ["console", "console", "toml", "console"],
     "tls.md": ["console", "toml", "toml"],
     "testing-your-plugin.md": ["toml", "python", "python", "console", "python", "sh"],
 }

@@ -16,7 +16,7 @@ What a user can rely on:
 from __future__ import annotations
 
 import asyncio
-import random
+import secrets
 import signal
 from collections import deque
 from collections.abc import Callable
@@ -29,8 +29,9 @@ from hauberk.carriers.child import GRACE
 from hauberk.event import Event
 from hauberk.hosts import _dial, _hangup
 from hauberk.hosts._front import Front, at_most, first
+from hauberk.hosts._losses import gone_at_once, lost, not_restored, passes
 from hauberk.hosts._replay import Ear, Kept, again
-from hauberk.refusals import MEDIATION, Refused
+from hauberk.refusals import Refused
 from hauberk.watchdog import Watchdog
 
 if TYPE_CHECKING:
@@ -45,9 +46,6 @@ _LATEST: Final = 5.0
 """Between two attempts; doubled from the first to the last (seconds), of which a random half is left out."""
 _SETTLED: Final = 5.0
 """A connection that lasted so long was none that is lost as soon as it is made."""
-_TRIED_AGAIN: Final = frozenset((_dial.UNREACHABLE, "core.unanswered"))
-_LOAD: Final = frozenset(("core.too_many_connections", "core.busy"))
-"""Why a server that would take us does not at the moment."""
 
 
 class Connect(Front):
@@ -60,7 +58,7 @@ class Connect(Front):
         target: str | None,
         stdin: int,
         stdout: int,
-        jitter: Callable[[], float] = random.random,
+        jitter: Callable[[], float] = lambda: secrets.randbelow(1000) / 1000,
     ) -> None:
         """Prepare; nothing is dialled yet.
 
@@ -209,7 +207,7 @@ class Connect(Front):
         await at_most(GRACE, session.quiet())  # what had come may pass
         asked = [one for one in session.out.exchanges.flight.values() if one.resolve is None]
         for exchange in asked:
-            error = session.reports.refusal(_lost(sent=exchange.sent), exchange.id, None, trusted=True)
+            error = session.reports.refusal(lost(sent=exchange.sent), exchange.id, None, trusted=True)
             self._ear.deliver(orjson.dumps(error), None)  # of what the guard said again the client knows nothing
         for exchange in session.inn.exchanges.flight.values():
             params = {"requestId": exchange.id, "reason": "the connection was lost"}
@@ -240,9 +238,7 @@ class Connect(Front):
             what = "takes connections and closes them again"
         else:
             return
-        raise Refused(
-            _dial.LOST, f"{self.session.connection.target} {what}", jsonrpc=MEDIATION, hint="its log says why"
-        )
+        raise gone_at_once(self.session.connection, what)
 
     async def _again(self) -> None:
         """Dial until there is a connection on which the client can go on.
@@ -260,7 +256,7 @@ class Connect(Front):
             try:
                 made = await _dial.dial(self.guard, self._server, self._target)
             except Refused as error:
-                if not _passes(error) or self._loop.time() > self._until:
+                if not passes(error) or self._loop.time() > self._until:
                     raise
                 continue
             self._stand(made, self._before)
@@ -288,16 +284,16 @@ class Connect(Front):
         opening = self._kept.opening()
         if opening is None:
             if self._before.connection.revision is not None:
-                raise _not_restored("the client's initialize was not kept")
+                raise not_restored("the client's initialize was not kept")
             return
         answer = await self._say(opening)
         result = answer.get("result") if answer is not None else None
         if type(result) is not dict:
             error = (answer or {}).get("error")
-            raise _not_restored(str(error.get("message"))[:200] if type(error) is dict else "no answer in time")
+            raise not_restored(str(error.get("message"))[:200] if type(error) is dict else "no answer in time")
         changed += self._kept.differs(result)
         if "protocolVersion" in changed:
-            raise _not_restored(f"it speaks revision {str(result.get('protocolVersion'))[:32]!r} now")
+            raise not_restored(f"it speaks revision {str(result.get('protocolVersion'))[:32]!r} now")
         await asyncio.gather(*map(self._say, self._kept.rest()))
 
     async def _say(self, message: dict[str, Any]) -> dict[str, Any] | None:
@@ -347,33 +343,6 @@ class Connect(Front):
             await self.session.close()
         await self.written()
         self.near.close(close_fd=False)
-
-
-def _passes(error: Refused) -> bool:
-    """Whether a peer that was not reached may be reached later: nobody is there, or it has no room."""
-    return error.code in _TRIED_AGAIN or (error.code == "core.refused_by_peer" and error.details.get("code") in _LOAD)
-
-
-def _lost(*, sent: bool) -> Refused:
-    if sent:
-        return Refused(
-            _dial.LOST,
-            "the connection was lost before the answer came",
-            jsonrpc=MEDIATION,
-            hint="it may have been done or not; look before you ask again",
-        )
-    return Refused(
-        _dial.LOST, "the connection was lost before this was sent", jsonrpc=MEDIATION, hint="it was not done; ask again"
-    )
-
-
-def _not_restored(why: str) -> Refused:
-    return Refused(
-        "core.not_restored",
-        f"the server was dialled again, and does not go on with the session: {why}",
-        jsonrpc=MEDIATION,
-        hint="start the client again",
-    )
 
 
 async def run(guard: Guard, server: str, target: str | None, *, stdin: int, stdout: int) -> int:

@@ -1,0 +1,49 @@
+"""What is said of a connection that is lost, and whether it is worth dialling again."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from hauberk.hosts._dial import LOST, UNREACHABLE
+from hauberk.refusals import MEDIATION, Refused
+
+if TYPE_CHECKING:
+    from hauberk.connection import Connection
+
+_TRIED_AGAIN: Final = frozenset((UNREACHABLE, "core.unanswered"))
+_LOAD: Final = frozenset(("core.too_many_connections", "core.draining", "core.busy"))
+"""Why a server that would take us does not at the moment: its public codes."""
+
+
+def passes(error: Refused) -> bool:
+    """Whether a peer that was not reached may be reached later: nobody is there, or it has no room."""
+    return error.code in _TRIED_AGAIN or (error.code == "core.refused_by_peer" and error.details.get("code") in _LOAD)
+
+
+def lost(*, sent: bool) -> Refused:
+    """Return what is told of a request that was in flight."""
+    if sent:
+        return Refused(
+            LOST,
+            "the connection was lost before the answer came",
+            jsonrpc=MEDIATION,
+            hint="it may have been done or not; look before you ask again",
+        )
+    return Refused(
+        LOST, "the connection was lost before this was sent", jsonrpc=MEDIATION, hint="it was not done; ask again"
+    )
+
+
+def not_restored(why: str) -> Refused:
+    """Return what ends a session that another server does not go on with."""
+    return Refused(
+        "core.not_restored",
+        f"the server was dialled again, and does not go on with the session: {why}",
+        jsonrpc=MEDIATION,
+        hint="start the client again",
+    )
+
+
+def gone_at_once(connection: Connection, what: str) -> Refused:
+    """Return what ends it with a server that takes connections and says nothing."""
+    return Refused(LOST, f"{connection.target} {what}", jsonrpc=MEDIATION, hint="its log says why")

@@ -6,7 +6,9 @@ import contextlib
 import errno
 import json
 import os
+import re
 import resource
+import shutil
 import signal
 import socket
 import stat
@@ -18,8 +20,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.prose import DOCS, ROOT, block, blocks
 from tests.running import ANSWERING, PATIENCE, WITNESS, Fifo, configure, environment, server
 from tests.serving import PING, Client, Serving, serving, until_true
+
+from hauberk._servers import Listen
+from hauberk.config import Config
 
 SLOW = """
 import json, sys, time
@@ -504,3 +510,38 @@ def test_large_and_many_messages(tmp_path: Path) -> None:
             os._exit(0)
         assert [receiving.receive()["id"] for _ in range(1, 4000)] == list(range(1, 4000))
         os.waitpid(pid, 0)
+
+
+# --- docs/serve.md, contrib/hauberk-serve@.service ---
+
+
+def test_configuration_of_the_page_says_the_defaults(tmp_path: Path) -> None:
+    """The table of the page is read, and its bounds are the ones that hold without it."""
+    config = Config.from_toml(block(DOCS / "serve.md", "toml", "listen"))
+    options = config.server("files")
+    assert options is not None
+    assert options.listen == Listen(address="unix:///run/hauberk/files.sock")
+
+
+def test_commands_of_the_page_are_understood(tmp_path: Path) -> None:
+    """Each command of the page, and that of the unit, is read up to the server, which is not there."""
+    lines = [line for text in blocks(DOCS / "serve.md", "console") for line in text.splitlines()]
+    commands = [line.removeprefix("$ ").split() for line in lines if line.startswith("$ hauberk")]
+    unit = (ROOT / "contrib" / "hauberk-serve@.service").read_text()
+    (started,) = re.findall(r"(?m)^ExecStart=%h/\.local/bin/(.*)$", unit)
+    for command in [*commands, started.replace("%i", "files").split()]:
+        assert command[:2] == ["hauberk", "serve"]
+        status, text = failed(tmp_path, *configure(tmp_path), *command[2:])
+        assert (status, "there is no server 'files'" in text) == (125, True), text
+
+
+def test_unit_is_one(tmp_path: Path) -> None:
+    """A service manager finds no fault with the unit, where it is there to look."""
+    if (analyze := shutil.which("systemd-analyze")) is None:
+        pytest.skip("no systemd-analyze")
+    unit = tmp_path / "hauberk-serve@files.service"
+    program = "ExecStart=/bin/true"
+    text = (ROOT / "contrib" / "hauberk-serve@.service").read_text()
+    unit.write_text(re.sub(r"(?m)^ExecStart=.*$", program, text))
+    done = subprocess.run([analyze, "verify", "--user", str(unit)], capture_output=True, text=True, check=False)
+    assert str(unit) not in done.stderr

@@ -17,8 +17,8 @@ _HEAD: Final = f"""{NOTE}# The command line
 What `--help` says of each command. Commands beside those of the core come with the plugins that are installed.
 
 `hauberk run` exits with the server's status, with 125 where hauberk itself failed, 126 where the command cannot be
-executed and 127 where it is not found. All other commands exit with 0 where all is well, 1 where something is found,
-and 2 where they could not tell.
+executed and 127 where it is not found; `hauberk serve` with 0 after an orderly end, else likewise. All other commands
+exit with 0 where all is well, 1 where something is found, and 2 where they could not tell.
 """
 
 

@@ -17,7 +17,8 @@ import msgspec
 from contrib.docs.pages import ROOT, plain, table, with_table
 
 from hauberk import Options
-from hauberk._document import Core, Features, Plugins, ServerOptions
+from hauberk._document import Core, Features, Plugins
+from hauberk._servers import Listen, ServerOptions
 from hauberk.bounds import Bounds
 from hauberk.plugins import installed, load_class
 from hauberk_audit.checkpoints._checkpoint_options import Checkpoints
@@ -40,6 +41,7 @@ TABLES: Final[dict[str, type[msgspec.Struct]]] = {
     "`[plugins]`": Plugins,
     "`[features]`": Features,
     "`[server.NAME]`": ServerOptions,
+    "`[server.NAME.listen]`": Listen,
     "`[core]`": Core,
     "`[core.bounds]`": Bounds,
     "Every plugin": Options,

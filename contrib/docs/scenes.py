@@ -12,6 +12,7 @@ from contrib.docs import (
     scenes_names,
     scenes_pins,
     scenes_schemas,
+    scenes_serve,
     scenes_text,
     scenes_tls,
     scenes_who,
@@ -191,6 +192,7 @@ REFUSALS: Final[dict[str, Scene]] = {
 UNPLAYED_REFUSALS: Final = {
     **scenes_dial.UNPLAYED_REFUSALS,
     **scenes_pins.UNPLAYED_REFUSALS,
+    **scenes_serve.UNPLAYED_REFUSALS,
     **scenes_tls.UNPLAYED_REFUSALS,
     **scenes_who.UNPLAYED_REFUSALS,
     "core.internal": (-32007, "critical"),
@@ -204,6 +206,7 @@ UNPLAYED_EVENTS: Final = {
     **scenes_names.UNPLAYED_EVENTS,
     **scenes_asks.UNPLAYED_EVENTS,
     **scenes_text.UNPLAYED_EVENTS,
+    **scenes_serve.UNPLAYED_EVENTS,
     **scenes_tls.UNPLAYED_EVENTS,
     **scenes_who.UNPLAYED_EVENTS,
     **scenes_audit.UNPLAYED_EVENTS,
@@ -212,5 +215,5 @@ UNPLAYED_EVENTS: Final = {
     "core.unprobed": ("system", "warning", "logged", ""),
 }
 """Category, severity, action and details of those that need a slow machine or two guards, or that only the log gets."""
-CONNECTIONS: Final = frozenset((*scenes_dial.BEFORE, *scenes_tls.UNPLAYED_REFUSALS))
+CONNECTIONS: Final = frozenset((*scenes_dial.BEFORE, *scenes_serve.UNPLAYED_REFUSALS, *scenes_tls.UNPLAYED_REFUSALS))
 """Refusals that are recorded of a connection, and not of a message."""

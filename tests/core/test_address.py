@@ -145,3 +145,10 @@ def test_name_that_would_become_another(name: str) -> None:
     """A name that the older IDNA folds into another one is refused: the other one has certificates, too."""
     with pytest.raises(ConfigError, match="no name and no address"):
         parse(f"tls://{name}:8443")
+
+
+@pytest.mark.parametrize("text", ["unix:///.", "unix:////.", "unix:///./."])
+def test_root_is_no_socket(text: str) -> None:
+    """A path that comes to nothing but the root directory names no socket."""
+    with pytest.raises(ConfigError, match="is no address"):
+        parse(text)

@@ -67,7 +67,7 @@ def parse(text: str, *, listening: bool = False) -> Address:
 
 
 def _unix(text: str, rest: str) -> Address:
-    if not rest.startswith("/") or "\0" in rest or rest.endswith("/"):
+    if not rest.startswith("/") or "\0" in rest or rest.endswith("/") or not Path(rest).name:
         raise ConfigError(f"{text!r} is no address", hint="a socket has an absolute path: unix:///run/user/1000/x.sock")
     check_length(Path(rest))
     return Address("unix", path=Path(rest))

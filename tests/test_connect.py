@@ -6,19 +6,30 @@ import asyncio
 import contextlib
 import json
 import os
+import re
 import select
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
+from tests.core import secured
 from tests.listening import Accepted, Listener, listener
-from tests.running import PATIENCE, PING, Running, configure, environment, guarding, line
+from tests.prose import DOCS, block
+from tests.running import ANSWERING, PATIENCE, PING, Running, configure, environment, guarding, line
+from tests.running import server as program
+from tests.serving import serving
 
+from hauberk import plugins
+from hauberk.cli import _connect
+from hauberk.cli.connect import command as command_of_click
 from hauberk.config import Config
 from hauberk.guard import Guard
 from hauberk.hosts import connect
@@ -627,7 +638,92 @@ def test_a_refusal_outlives_its_connection(tmp_path: Path, there: Listener) -> N
         assert client.ask(INITIALIZE)["error"]["data"]["code"] == "core.discover_refused"
 
 
+# --- with ``hauberk serve`` at the other end ---
+
+
+@pytest.fixture
+def elsewhere() -> Iterator[Path]:
+    """Return a private folder with a short name, for what is served."""
+    path = Path(tempfile.mkdtemp(prefix="hauberk-", dir="/tmp"))
+    yield path
+    shutil.rmtree(path)
+
+
+def test_a_server_that_is_restarted(tmp_path: Path, elsewhere: Path) -> None:
+    """A client goes on when ``hauberk serve`` is ended and started again: what it asks next is answered."""
+    command = program(elsewhere, ANSWERING)
+    with serving(elsewhere, command) as served, connecting(tmp_path, f"unix://{served.path}") as client:
+        assert client.ask(PING) == ANSWER
+        assert served.stop() == 0
+        client.send(PING | {"id": 2})
+        with serving(elsewhere, command):
+            answer = client.receive()
+            if "error" in answer:  # it was quicker than the end of the first one
+                assert answer["error"]["data"]["code"] in {"core.connection_lost", "core.draining"}
+                answer = client.ask(PING | {"id": 3})
+            assert answer["result"] == {}
+            assert client.end() == 0
+        assert codes(client).count("core.reconnected") == 1
+
+
+def secured_by(folder: Path, who: str) -> list[str]:
+    """Write a configuration with the plugin tls and no other, and what it names; return the arguments that name it."""
+    certificate, key = getattr(secured, who.upper()).split("-----BEGIN PRIVATE", 1)
+    texts = {"ca.pem": secured.CA, "own.pem": certificate, "own.key": f"-----BEGIN PRIVATE{key}"}
+    for name, text in texts.items():
+        (folder / name).touch(0o600)
+        (folder / name).write_text(text)
+    others = json.dumps(sorted(set(plugins.installed()) - {"tls"}))
+    (folder / "hauberk.toml").write_text(
+        f'[tls]\nca = "ca.pem"\ncertificate = "own.pem"\nkey = "own.key"\n[plugins]\ndisable = {others}\n'
+    )
+    return ["--config", str(folder / "hauberk.toml")]
+
+
+def test_over_tls(tmp_path: Path, elsewhere: Path) -> None:
+    """Under TLS with certificates on both sides; a client without one is refused, in words, with status 125."""
+    command, options = program(elsewhere, ANSWERING), secured_by(elsewhere, "server")
+    with serving(elsewhere, command, options=options, listen=["tls://127.0.0.1:0"]) as served:
+        (port,) = re.findall(r"tls://127\.0\.0\.1:(\d+)", served.stderr())
+        mine = secured_by(tmp_path, "client")
+        with connecting(tmp_path, f"tls://localhost:{port}", options=mine) as client:
+            assert client.ask(PING) == ANSWER
+            assert client.end() == 0
+        text = (tmp_path / "hauberk.toml").read_text().replace('certificate = "own.pem"\nkey = "own.key"\n', "")
+        (tmp_path / "hauberk.toml").write_text(text)
+        with connecting(tmp_path, f"tls://localhost:{port}", options=mine) as client:
+            assert client.status() == 125
+            assert f"tls://localhost:{port} " in client.stderr()
+
+
 # --- how it starts ---
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["files"],
+        ["--config", "a.toml", "files"],
+        ["--config=a.toml", "--host", "h", "-p", "no:a", "-p", "no:b", "--server=x", "tls://h:1"],
+        [],
+        ["a", "b"],
+        ["a", "--host", "h"],
+        ["--help"],
+        ["--env", "X", "files"],
+        ["files", "--", "x"],
+        ["--config"],
+        ["-pno:a", "files"],
+    ],
+)
+def test_plain_command_lines_are_read_alike(words: list[str]) -> None:
+    """What is read without click is read as click reads it; the rest is left to click."""
+    read, seen = _connect.plain(words), list[Any]()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_connect, "run", lambda request: seen.append(request._replace(started=None)))
+        result = CliRunner().invoke(command_of_click, words)
+    if read is not None:
+        assert result.exit_code == 0
+        assert seen == [read]
 
 
 def test_it_imports_little(tmp_path: Path) -> None:
@@ -704,6 +800,19 @@ async def test_it_is_not_dialled_for_ever(
         assert "takes connections and closes them again" in caught.value.message
     else:
         assert (caught.value.code, served) == ("core.unreachable", 1)
+
+
+def test_the_page_says_what_is_so() -> None:
+    """The configuration of the page is one without a fault, and the client's commands name its servers."""
+    page = DOCS / "connect.md"
+    config = Config.from_toml(block(page, "toml", "[server.notes]"))
+    for name, started in json.loads(block(page, "json", "mcpServers"))["mcpServers"].items():
+        assert (started["command"], started["args"][0]) == ("hauberk", "connect")
+        request = _connect.plain(started["args"][1:])
+        assert request is not None
+        assert _connect._asked_for(config, request) == (name, None)
+    text = page.read_text(encoding="utf-8")
+    assert f"for {connect.RECONNECT_SECONDS:.0f}\nseconds" in text
 
 
 def test_constants() -> None:

@@ -140,7 +140,7 @@ def test_is_address(text: str, is_one: bool) -> None:
     assert is_address(text) is is_one
 
 
-@pytest.mark.parametrize("name", ["faß.example", "βόλος.example"])
+@pytest.mark.parametrize("name", ["faß.example", "βόλος.example", "bücher..example", "ü" * 64])
 def test_name_that_would_become_another(name: str) -> None:
     """A name that the older IDNA folds into another one is refused: the other one has certificates, too."""
     with pytest.raises(ConfigError, match="no name and no address"):

@@ -110,7 +110,7 @@ def _host(text: str, host: str) -> str:
         # What stands for something else today (IDNA 2008) was folded into it before: no certificate is asked for that.
         same = host.isascii() or name.encode().decode("idna") == host.lower()
     except UnicodeError:
-        same = False
+        name, same = "", False
     last = name.rstrip(".").rpartition(".")[2]
     if not same or not re.fullmatch(_HOST, name) or re.fullmatch(_NUMBER, last, re.ASCII):
         raise ConfigError(f"{text!r}: {host!r} is no name and no address of a host", hint=_HINT)

@@ -472,6 +472,21 @@ def test_a_handshake_is_done_again(tmp_path: Path, there: Listener) -> None:
         assert "core.server_changed" not in codes(client)
 
 
+def test_a_handshake_that_was_half_done(tmp_path: Path, there: Listener) -> None:
+    """Where the client had not yet said that it is initialized, it says so itself, on the next connection."""
+    with connecting(tmp_path, there) as client:
+        server = there.welcome()
+        client.send(INITIALIZE)
+        server.answer(server.receive(), **SERVED)
+        client.receive()
+        lose(client, server)
+        client.send(INITIALIZED, LIST)
+        server = there.welcome()
+        server.answer(server.receive(), **SERVED)
+        assert server.receive() == INITIALIZED
+        assert server.receive() == LIST
+
+
 def test_what_was_subscribed_to_is_again(tmp_path: Path, there: Listener) -> None:
     """The level of logging, and what is subscribed to, are said again; what was unsubscribed is not."""
 

@@ -255,6 +255,21 @@ async def test_answers_that_came_are_read(place: Path, carrier: str) -> None:
             await within(anext(read))
 
 
+async def test_a_client_that_closes(place: Path, carrier: str) -> None:
+    """Who closes its end to write sees the end of the other one, as with a child; it is no connection that was lost."""
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+
+    seen = Seen()
+    made = guard(*_plugins(place, carrier), seen)
+    async with _served(place, carrier, talk) as address, made.wrap(address, server="s") as (read, write):
+        await write.aclose()
+        with pytest.raises(StopAsyncIteration):
+            await within(anext(read))
+    assert "core.connection_lost" not in seen.codes
+
+
 async def test_a_client_that_does_not_read(place: Path, carrier: str) -> None:
     """A server that says more than its client reads is held up; nothing of what it says is lost."""
     written = 0

@@ -91,8 +91,7 @@ class Kept:
 
     def rest(self) -> list[dict[str, Any]]:
         """Return what is to be said after it, in order."""
-        several = [self._told, self._level, *self._subscribed.values()]
-        return [message for message in several if message is not None and self._told is not None]
+        return [message for message in (self._told, self._level, *self._subscribed.values()) if message is not None]
 
     def differs(self, result: dict[str, Any]) -> list[str]:
         """Return which members of an answer to ``initialize`` are not those of the first one."""

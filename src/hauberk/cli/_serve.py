@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -15,6 +14,8 @@ if TYPE_CHECKING:
     from hauberk.carriers.address import Address
     from hauberk.config import Config
 
+_MANAGER: Final = "NOTIFY_SOCKET"
+"""Where systemd wants to hear that it listens (sd_notify)."""
 DEFAULT: Final = "unix://"
 """Stands for a socket with the server's name in the user's own directory for sockets."""
 
@@ -53,7 +54,7 @@ def serve(request: Request) -> int:
         program = Program(target.command, tuple(target.args), env, None if target.cwd is None else str(target.cwd))
         if (status := host.missing(program)) is not None:
             return status
-        manager = os.environ.get("NOTIFY_SOCKET")
+        manager = config.child_env(None, names=[_MANAGER]).get(_MANAGER)
 
         def ready(where: Sequence[Address]) -> None:
             complain(f"listening at {' and '.join(map(str, where))}")

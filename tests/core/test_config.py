@@ -165,7 +165,11 @@ def refusal(text: str, **arguments: Any) -> ConfigError:
         ("[plugins]\nrequire = ['a', 'a']", "[plugins]: a name is required twice", None),
         ("[server.s]\ncommand = 3", "[server.s] command: expected string, got 3", None),
         ("[server.s]\ncommand = ''", "[server.s]: command and url must not be empty", None),
-        ("[server.s]\nurl = 'u'\nargs = ['x']", "[server.s]: args, env and cwd are for a command, not for a url or a socket", None),
+        (
+            "[server.s]\nurl = 'u'\nargs = ['x']",
+            "[server.s]: args, env and cwd are for a command, not for a url or a socket",
+            None,
+        ),
         (
             "[server.s]\ncommand = 'c'\nheaders = {A = 'x'}",
             "[server.s]: headers are for a url, not for a command",

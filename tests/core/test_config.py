@@ -191,9 +191,28 @@ def test_wrong_value(text: str, message: str, hint: str | None) -> None:
     assert (error.message, error.hint) == (f"h.toml: {message}", hint)
 
 
-def test_command_and_url() -> None:
-    """A server is reached in one way."""
-    assert "give one" in refusal("[server.s]\ncommand = 'c'\nurl = 'u'").message
+@pytest.mark.parametrize(
+    ("table", "words"),
+    [
+        ("command = 'c'\nurl = 'u'", "give one"),
+        ("command = 'c'\nsocket = '/x.sock'", "give one"),
+        ("socket = '/x.sock'\nargs = ['x']", "are for a command"),
+        ("command = 'c'\ntransport = 'tcp'", "is for a server that is dialled"),
+        ("url = 'tls://h:1'\ntransport = 'stdio'", "is for a command"),
+        ("url = 'tls://h:1'\ntransport = 'unix'", "needs a socket"),
+        ("url = 'tls://h:1'\ntransport = 'unix-with-tcp-fallback'", "needs a socket"),
+        ("url = 'http://h'\ntransport = 'https'", "begins with https://"),
+        ("url = 'https://h'\ntransport = 'tcp'", "begins with tls://"),
+        ("socket = '/x.sock'\ntransport = 'unix-with-tcp-fallback'", "begins with tls://"),
+        ("socket = '/x.sock'\nurl = 'https://h'", "begins with tls://"),
+        ("url = 'tls://h:1'\n[server.s.listen]", "served by its own side"),
+        ("command = 'c'\nlisten = {connections = 0}", "connections"),
+        ("command = 'c'\nlisten = {uids = [-1]}", "uids"),
+    ],
+)
+def test_server_is_reached_in_one_way(table: str, words: str) -> None:
+    """S4.2, S4.7: what contradicts itself, or could never be, in how a server is reached is an error."""
+    assert words in refusal(f"[server.s]\n{table}").message
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from tests.core.house import House, empty_house, locked, source
 
 from hauberk import opening
 from hauberk.config import Config, Options
-from hauberk.connection import Connection
+from hauberk.connection import Connection, Peer
 from hauberk.event import Event
 from hauberk.guard import Guard
 from hauberk.hookspecs import hookimpl
@@ -514,15 +514,16 @@ async def test_on_connect_runs_from_the_wire_to_the_host() -> None:
 async def test_on_connect_prepares_the_connection() -> None:
     """on_connect sets headers and leaves checks; the last identity that a check proves is the connection's."""
     alice = Principal(id="alice", kind="user", method="mtls")
+    shown = Peer("unix", "/run/x.sock")
 
     def on_connect(connection: Connection) -> None:
         connection.headers["X-Tenant"] = "t"
-        connection.verify += [lambda peer: alice if peer == "cert" else None, lambda _: None]
+        connection.verify += [lambda peer: alice if peer == shown else None, lambda _: None]
         connection.note(Event(code="p.prepared"))
 
     async with rig(ring("p", on_connect=on_connect), role="server") as r:
         assert (r.connection.headers, r.connection.principal) == ({"X-Tenant": "t"}, ANONYMOUS)
-        r.connection.proved("cert")
+        r.connection.proved(shown)
         assert r.connection.principal == alice
         await r.settle()
         (event,) = r.recorder.of("p.prepared")

@@ -179,6 +179,30 @@ def test_two_servers_at_once(path: Path) -> None:
     made[0].close()
 
 
+def test_looking_and_binding_are_one_step(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody comes between the look at what is there and the new socket: who looked first has the path."""
+    looked, bind = threading.Event(), unix._bound
+    late: list[str] = []
+
+    def slowly(sock: socket.socket, path: Path) -> None:
+        if not looked.is_set():
+            looked.set()
+            second.join(0.3)
+        bind(sock, path)
+
+    def follow() -> None:
+        looked.wait()
+        late.append(refused(path))
+
+    monkeypatch.setattr(unix, "_bound", slowly)
+    second = threading.Thread(target=follow)
+    second.start()
+    with listening(path) as first:
+        second.join()
+        assert first.found == "there"
+        assert "a server listens there already" in late[0]
+
+
 def test_removed_at_the_end(path: Path) -> None:
     """At the end the socket goes, and the directory stays."""
     with listening(path):

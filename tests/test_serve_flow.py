@@ -186,6 +186,19 @@ async def test_check_that_fails(tmp_path: Path, carrier: str) -> None:
         assert (server.recorder.of("auth.unknown")[0].action, server.target.opened) == ("blocked", 0)
 
 
+async def test_check_that_breaks(tmp_path: Path) -> None:
+    """A check that could not tell is a refusal: nobody is let in by a mistake in a plugin."""
+
+    def check(_peer: Any) -> None:
+        raise ZeroDivisionError
+
+    checking = ring("auth", Layer.ADMIT, on_connect=lambda connection: connection.verify.append(check))
+    async with offered(tmp_path, checking) as server:
+        assert (await (await server.dial()).greet())["error"]["data"]["code"] == "core.refused"
+        assert server.recorder.of("core.hook_failed")[0].action == "blocked"
+        assert server.target.opened == 0
+
+
 async def test_connection_that_cannot_be_recorded(tmp_path: Path) -> None:
     """A connection is recorded before its first word is answered; where that fails, it is refused."""
 

@@ -89,14 +89,16 @@ async def test_ten_thousand_in_turn(tmp_path: Path) -> None:
 
         await asyncio.gather(*(some(20) for _ in range(at_once)))
         await settled(server)
-        files, memory, tasks = descriptors(), resident(), len(asyncio.all_tasks())
+        files, objects, memory = descriptors(), len(gc.get_objects()), resident()
+        tasks = len(asyncio.all_tasks())
         await asyncio.gather(*(some(total // at_once) for _ in range(at_once)))
         await settled(server)
         await until(lambda: descriptors() <= files)
         assert len(asyncio.all_tasks()) <= tasks
         assert server.target.opened == total + 20 * at_once
+        assert len(gc.get_objects()) - objects < 500
         if sys.platform == "linux":
-            assert resident() - memory < 16 * 1024 * 1024
+            assert resident() - memory < 64 * 1024 * 1024
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")

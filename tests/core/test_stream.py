@@ -406,6 +406,17 @@ async def test_who_is_there(tmp_path: Path) -> None:
         assert peer.tls.version() == "TLSv1.3"
 
 
+async def test_peer_without_a_word_is_asked_for(tmp_path: Path) -> None:
+    """A remote peer that is gone without a word is noticed: the kernel asks for it (A65)."""
+    async with pair("tls", tmp_path) as (taken, _):
+        sock = taken.made.transport.get_extra_info("socket")
+        assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+        if hasattr(socket, "TCP_KEEPIDLE"):
+            names = (socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT)
+            idle, apart, count = (sock.getsockopt(socket.IPPROTO_TCP, name) for name in names)
+            assert idle + apart * count <= 30
+
+
 async def test_no_socket_of_the_kernels_has_nobody(tmp_path: Path) -> None:
     """Of a TCP socket the kernel names nobody."""
     one, other = tcp_pair()

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import socket
 from collections.abc import Callable, Iterator
@@ -27,12 +28,13 @@ from hauberk.connection import Connection, Peer, Tls
 from hauberk.edge import Overlong, loose_id, salvage_id
 from hauberk.hosts._dial import check_owner, secured
 from hauberk.principal import ANONYMOUS, Principal
-from hauberk.refusals import IDENTITY, LIMITS, HookError, Refused
+from hauberk.refusals import FAILED_HOOK, IDENTITY, LIMITS, HookError, Refused
 
 if TYPE_CHECKING:
     from hauberk._servers import Listen
     from hauberk.guard import Guard
 
+logger = logging.getLogger("hauberk")
 SILENT: Final = "core.silent"
 _FAREWELL: Final = 2.0
 """What a peer that is refused has to say its first word, and then to read the answer to it (seconds)."""
@@ -156,7 +158,15 @@ def _prove(connection: Connection, peer: Peer, listen: Listen) -> None:
     """
     connection.credentials = peer.credentials
     check_owner(peer, frozenset(listen.uids) or frozenset({os.geteuid()}))
-    connection.proved(peer)
+    try:
+        connection.proved(peer)
+    except (Refused, HookError):
+        raise
+    except Exception as error:
+        logger.exception("a check of a peer failed")
+        raise Refused(
+            "core.hook_failed", f"a check of the peer failed ({type(error).__name__})", jsonrpc=FAILED_HOOK
+        ) from None
     if connection.principal is ANONYMOUS and peer.credentials is not None:
         connection.principal = Principal(id=f"uid:{peer.credentials.uid}", kind="user", method="peercred")
 

@@ -98,13 +98,10 @@ class Door:
         for _ in range(_AT_ONCE):
             try:
                 sock, _ = self._listener.sock.accept()
-            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
-                return
             except OSError as error:
-                if error.errno not in _SHORT:
-                    raise
-                self._rest(error)
-                return
+                if error.errno in _SHORT:
+                    self._rest(error)
+                return  # else it is about whoever connected, who has gone: accept(2), "Error handling"
             self._pause = _PAUSE
             sock.setblocking(False)
             self._on_accept(sock, self.address)

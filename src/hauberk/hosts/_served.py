@@ -40,6 +40,8 @@ HOLD: Final = 2.0
 _FAREWELL: Final = 2.0
 """What a client may take to read the last answers, when its connection ends (seconds)."""
 _LOOK: Final = 0.1
+_IN_TIME: Final = 0.9
+"""The part of ``stalled_seconds`` after which a client is ended: it is looked at every now and then only."""
 
 _DRAINING: Final = Refused(
     "core.draining",
@@ -67,7 +69,7 @@ class Served:
         self._stream: Final = arrival.stream
         self._early: Final = [] if arrival.frame is None else [arrival.frame]
         self._target: Final = target
-        self._patience: Final = listen.stalled_seconds
+        self._patience: Final = listen.stalled_seconds * _IN_TIME
         self._client, self._server = sides()
         self._client.outlet, self._client.inlet = self._stream, self._stream.reader
         self._backend: Backend | None = None

@@ -552,7 +552,41 @@ def test_a_handshake_that_is_refused_ends_it(tmp_path: Path, there: Listener) ->
         error = {"code": -32600, "message": "once is enough"}
         server.send({"jsonrpc": "2.0", "id": server.receive()["id"], "error": error})
         assert client.status() == 125
-        assert "does not go on with the session: once is enough" in client.stderr()
+        assert "does not go on with the session: 'once is enough'" in client.stderr()
+
+
+def test_terminal_is_not_obeyed(tmp_path: Path, there: Listener) -> None:
+    """What a server says reaches the terminal without escapes, and never as a line of hauberk's own."""
+    with connecting(tmp_path, there) as client:
+        server = there.welcome()
+        shake(client, server)
+        server.close()
+        server = there.welcome()
+        error = {"code": -32600, "message": "\x1b[2Kno\r\nhauberk: all is well"}
+        server.send({"jsonrpc": "2.0", "id": server.receive()["id"], "error": error})
+        assert client.status() == 125
+        said = client.stderr()
+        assert not {"\x1b", "\r"} & set(said)
+        assert not any(row.startswith("hauberk: all is well") for row in said.splitlines())
+
+
+@pytest.mark.parametrize("id", [[], {}, True, 1.5])
+def test_nonsense_is_no_answer_to_the_ping(tmp_path: Path, there: Listener, id: Any) -> None:
+    """A peer that answers the ping under an id that is none is dialled again, and what waits goes to who answers."""
+    with connecting(tmp_path, there) as client:
+        client.send(PING)
+        server = there.welcome()
+        server.answer(server.receive())
+        client.receive()
+        server.close()
+        other = there.accept()
+        other.receive()
+        client.send({**PING, "id": 2})
+        other.send({"jsonrpc": "2.0", "id": id, "result": {}})
+        server = there.welcome()
+        server.answer(server.receive())
+        assert client.receive()["id"] == 2
+        assert event(client, "core.unanswered")["action"] == "blocked"
 
 
 def test_another_server_is_told(tmp_path: Path, there: Listener) -> None:

@@ -61,7 +61,7 @@ def denial(frame: bytes, id: str) -> str | None:
         ValueError: It is no answer to the ping.
     """
     data: Any = orjson.loads(frame)
-    if not isinstance(data, dict) or data.get("id", "") not in {id, None} or "method" in data:
+    if not isinstance(data, dict) or "method" in data or (data.get("id", "") != id and data.get("id", "") is not None):
         raise ValueError("no answer to the ping")
     if data.get("id") == id and "result" in data:
         return None

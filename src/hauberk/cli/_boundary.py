@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 from typing import Final
 
+from hauberk.cli._text import printable
 from hauberk.refusals import HauberkError
 
 PROGRAM: Final = "hauberk"
@@ -53,14 +54,22 @@ def bounded(action: Callable[[], int], manner: Manner) -> int:
 
 
 def complain(message: str, hint: str | None = None) -> None:
-    """Tell the operator what went wrong, and the one thing to do about it; in colour on a terminal."""
+    """Tell the operator what went wrong, and the one thing to do about it; in colour on a terminal.
+
+    A message may quote somebody: what moves a cursor, or cannot be seen, is shown as an escape, and a line that follows
+    another is set in, so that it can be taken for none of ours.
+    """
     if sys.stderr is None:
         return
-    lines = _coloured(f"{PROGRAM}:", _RED) + f" {message}\n"
+    lines = _coloured(f"{PROGRAM}:", _RED) + f" {_plain(message)}\n"
     if hint:
-        lines += _coloured("hint:", _CYAN) + f" {hint}\n"
+        lines += _coloured("hint:", _CYAN) + f" {_plain(hint)}\n"
     sys.stderr.write(lines)
     sys.stderr.flush()
+
+
+def _plain(text: str) -> str:
+    return "\n  ".join("\t".join(map(printable, line.split("\t"))) for line in text.split("\n"))
 
 
 def _coloured(text: str, colour: str) -> str:

@@ -12,7 +12,7 @@ from hauberk._entries import items_of, read
 from hauberk._options import MASK
 from hauberk._servers import shown_args
 from hauberk._spans import Edit, Node, Tree
-from hauberk.cli._rewriting import printable
+from hauberk.cli._text import printable
 
 _NUMBERS: Final = "-0123456789"
 

@@ -16,6 +16,7 @@ from typing import Any, Final, NamedTuple
 from hauberk import files
 from hauberk._entries import Server
 from hauberk.cli._boundary import complain
+from hauberk.cli._text import printable
 from hauberk.refusals import ConfigError
 
 MAX_BYTES: Final = 32 * 1024 * 1024
@@ -91,11 +92,6 @@ def facts(server: Server) -> dict[str, Any]:
         "state": server.state,
         "notes": list(server.notes),
     }
-
-
-def printable(text: str) -> str:
-    """Return text as a terminal may get it: what moves its cursor, or cannot be seen, as an escape."""
-    return "".join(char if char.isprintable() else f"\\u{{{ord(char):x}}}" for char in text)
 
 
 def _check_replaceable(path: Path, info: os.stat_result) -> None:

@@ -111,7 +111,7 @@ def _text(args: Path, bounds: Bounds) -> bytes:
 def _lines(config: Config, found: Explanation) -> Iterator[str]:
     import json
 
-    from hauberk.cli._rewriting import printable
+    from hauberk.cli._text import printable
 
     width = max((len(one.plugin) for one in found.opinions), default=0)
     for one in found.opinions:
@@ -142,7 +142,7 @@ def _said(one: Opinion) -> str:
 
 
 def _last(config: Config, found: Explanation) -> str:
-    from hauberk.cli._rewriting import printable
+    from hauberk.cli._text import printable
 
     word, colour = _OUTCOMES[found.outcome]
     said = ", ".join(found.approvers) if found.outcome == "asks" else found.code

@@ -134,7 +134,7 @@ def _lines(config: Config, outcome: Outcome) -> Iterator[str]:
 
 
 def _row(change: Change, count: int) -> tuple[str, ...]:
-    from hauberk.cli._rewriting import printable
+    from hauberk.cli._text import printable
 
     verdict = change.verdict
     word = click.style(_WORDS[verdict.after].ljust(len("cannot tell")), fg=_COLOURS[verdict.after])

@@ -135,7 +135,7 @@ def finish(file: Path, source: Source, done: Rewritten, *, dry_run: bool, as_jso
 
 
 def _told(servers: tuple[Server, ...]) -> list[str]:
-    from hauberk.cli._rewriting import printable
+    from hauberk.cli._text import printable
 
     rows = [(printable(one.key), _STATES.get(one.state, one.state), "; ".join(_notes(one))) for one in servers]
     return list(table(rows)) if rows else ["no servers"]

@@ -34,6 +34,13 @@ def lost(*, sent: bool) -> Refused:
     )
 
 
+def failed() -> Refused:
+    """Return what is told of a request that waits for a connection when something failed that nobody foresaw."""
+    return Refused(
+        "core.internal", "hauberk failed", jsonrpc=MEDIATION, hint="what it says on standard error tells more"
+    )
+
+
 def not_restored(why: str) -> Refused:
     """Return what ends a session that another server does not go on with."""
     return Refused(

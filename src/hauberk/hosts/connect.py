@@ -29,7 +29,7 @@ from hauberk.carriers.child import GRACE
 from hauberk.event import Event
 from hauberk.hosts import _dial, _hangup
 from hauberk.hosts._front import Front, at_most, first
-from hauberk.hosts._losses import gone_at_once, lost, not_restored, passes
+from hauberk.hosts._losses import failed, gone_at_once, lost, not_restored, passes
 from hauberk.hosts._replay import Ear, Kept, again
 from hauberk.refusals import Refused
 from hauberk.watchdog import Watchdog
@@ -101,8 +101,8 @@ class Connect(Front):
         self.open()
         try:
             await first(self._work(), self.given_up.wait())
-        except Refused as error:
-            self._deny(error)
+        except Exception as error:
+            self._deny(error if isinstance(error, Refused) else failed())
             raise
         finally:
             await self._close()
@@ -290,7 +290,7 @@ class Connect(Front):
         result = answer.get("result") if answer is not None else None
         if type(result) is not dict:
             error = (answer or {}).get("error")
-            raise not_restored(str(error.get("message"))[:200] if type(error) is dict else "no answer in time")
+            raise not_restored(repr(error.get("message"))[:200] if type(error) is dict else "no answer in time")
         changed += self._kept.differs(result)
         if "protocolVersion" in changed:
             raise not_restored(f"it speaks revision {str(result.get('protocolVersion'))[:32]!r} now")

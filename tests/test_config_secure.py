@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from tests.prose import PATIENCE, ROOT, Place, call
+from tests.prose import PATIENCE, README, ROOT, Place, block, call
 
 TEMPLATE = (ROOT / "contrib" / "config-secure.toml").read_text(encoding="utf-8")
 DIAL = "hauberk connect remote-files"
@@ -23,12 +23,16 @@ def place(tmp_path: Path) -> Place:
     assert place.run("hauberk certs init --no-passphrase").status == 0
     for line in re.findall(r"(?m)^#   (hauberk certs issue .*)$", TEMPLATE):
         assert place.run(line).status == 0
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    place.write("config/hauberk/hauberk.toml", TEMPLATE.replace(":8443", f":{port}"))
+    place.write("config/hauberk/hauberk.toml", TEMPLATE.replace(":8443", f":{free_port()}"))
     assert f"`{DIAL}`" in TEMPLATE
     return place
+
+
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port: int = free.getsockname()[1]
+        return port
 
 
 @contextmanager
@@ -64,3 +68,19 @@ def test_renewed_and_revoked_while_it_runs(place: Place) -> None:
     assert (done.status, done.out) == (125, "")
     logs = list((place.home / "state").rglob("audit*.jsonl"))
     assert any(b'"tls.revoked"' in log.read_bytes() for log in logs)
+
+
+def test_both_halves_of_the_readme_meet(tmp_path: Path) -> None:
+    """S0.11, S0.14: what the README shows of a server on another machine is all that two machines need."""
+    place = Place(tmp_path)
+    for line in block(README, "console", "certs init").splitlines():
+        command = line.removeprefix("$ ")
+        assert place.run(f"{command} --no-passphrase" if command.endswith("init") else command).status == 0
+    text = block(README, "toml", "mcp_tls_enabled")
+    port = free_port()
+    text = text.replace("0.0.0.0:8443", f"127.0.0.1:{port}").replace("files.example:8443", f"127.0.0.1:{port}")
+    place.write("config/hauberk/hauberk.toml", text)
+    assert re.findall(r"hauberk (serve|connect) (\w+)", text) == [("serve", "files"), ("connect", "remote")]
+    with served(place):
+        answers = place.answers("hauberk connect remote", call("read_note", name="milk"))
+    assert answers[1]["result"]["content"][0]["text"] == "buy milk"

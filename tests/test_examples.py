@@ -118,16 +118,18 @@ def test_plugin_of_the_readme_denies(place: Place) -> None:
 
 
 def test_every_block_of_the_readme_is_run() -> None:
-    """The README has no block but those that the tests here, and of the demonstration, run."""
+    """The README has no block but those that are run: here, by the demonstration, with `test_config_secure`."""
     counts = {language: len(blocks(README, language)) for language in ("console", "toml", "json", "python", "sh")}
-    assert counts == {"console": 3, "toml": 2, "json": 2, "python": 2, "sh": 1}
+    assert counts == {"console": 4, "toml": 3, "json": 2, "python": 2, "sh": 1}
 
 
 def test_readme_installs_what_is_here() -> None:
     """What the README has pip install are folders of this repository, and an extra of the core."""
-    *_, core, sieve, pins, audit = block(README, "sh", "pip install").split()
+    _, _, core, *folders = block(README, "sh", "pip install").split()
     assert core == "'.[sdk]'"
-    assert all((ROOT / folder / "pyproject.toml").exists() for folder in (sieve, pins, audit))
+    assert {Path(folder) for folder in folders} == {
+        Path(path.parent.relative_to(ROOT)) for path in ROOT.glob("plugins/*/pyproject.toml")
+    }
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

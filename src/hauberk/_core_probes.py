@@ -6,17 +6,19 @@ beside what the policy has, for this one message.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 import msgspec
 
 from hauberk._stand import DOCTOR
 from hauberk.chains import HookName, Step
+from hauberk.connection import Connection, Peer
 from hauberk.edge import MAX_DEPTH
 from hauberk.event import Event
 from hauberk.layers import Layer
 from hauberk.probe import Probe, Sent, call, client, notification, request, result, server
+from hauberk.refusals import Refused
 from hauberk.sinks import Sink
 from hauberk.verdict import Allow, Ask, Deny
 
@@ -54,6 +56,7 @@ def cases(*, production: bool) -> Iterator[Case]:
     yield from (Case(probe) for probe in _protocol())
     yield from _bounded()
     yield from _judged()
+    yield from (Case(probe) for probe in _wired())
     if production:
         unjudged = _refused("unjudged_call", "a call that nobody allowed is refused", "unjudged", client(_call()))
         yield Case(unjudged, alone=True)
@@ -119,6 +122,47 @@ def _bounded() -> Iterator[Case]:
     yield Case(crowded, {"line_bytes": 2 * _LONG, "values": 2})
     busy = _refused("too_many", "a request over the bound is refused", "busy", _LIST, client(request("ping", id=2)))
     yield Case(busy, {"exchanges": 1})
+
+
+def _wired() -> Iterator[Probe]:
+    """Who must not be let in, before there is any message."""
+    for name, control, check in (
+        ("other_user", "a socket that another user holds is refused", _other_user),
+        ("wire_without_tls", "a network is not spoken to without TLS", _without_tls),
+    ):
+        yield Probe(f"core.refuses_{name}", control, check=check, roles=("client",))
+
+
+def _other_user(_: Any) -> str | None:
+    """Let the kernel say who holds a socket, and expect somebody else."""
+    import os
+    import socket
+
+    from hauberk.carriers._kernel import credentials
+    from hauberk.hosts import _dial  # who attaches is above the core, and only who examines it looks there
+
+    one, other = socket.socketpair()
+    with one, other:
+        peer = Peer("unix", "hauberk-doctor", credentials(one))
+    return _passes("core.peer_user", lambda: _dial.check_owner(peer, {os.geteuid() + 1}))
+
+
+def _without_tls(_: Any) -> str | None:
+    from hauberk.carriers.address import Address
+    from hauberk.hosts import _dial
+
+    address = Address("tls", "hauberk-doctor.invalid", 1)
+    connection = Connection(id="", host="", server=DOCTOR, role="client", carrier="tls")
+    return _passes("core.no_tls", lambda: _dial.secured(connection, address))
+
+
+def _passes(code: str, tried: Callable[[], object]) -> str | None:
+    """Return what is wrong where something is not refused under a code."""
+    try:
+        tried()
+    except Refused as refused:
+        return None if refused.code == code else f"it was refused as {refused.code}, and not as {code}"
+    return "it got through"
 
 
 def _judged() -> Iterator[Case]:

@@ -22,6 +22,7 @@ from hauberk.doctor import Finding, Report
 from hauberk.event import Event
 from hauberk.exchange import Exchange, Exchanges
 from hauberk.guard import Guard
+from hauberk.hosts import _dial
 from hauberk.judgement import Judgement
 from hauberk.layers import Layer
 from hauberk.message import ToolCall
@@ -170,6 +171,16 @@ def silence_allows(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Judgement, "run", lambda self: iter(()))
 
 
+def anybody_holds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_dial, "check_owner", lambda *_: None)
+
+
+def plain_wire(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_dial, "secured", lambda *_: None)
+
+
+NO_MESSAGE = ("core.refuses_other_user", "core.refuses_wire_without_tls")
+"""What is tried without a message is at fault where it gets through."""
 FAULTS: dict[str, Fault] = {
     "core.refuses_broken_text": lenient,
     "core.refuses_array": lenient,
@@ -200,6 +211,8 @@ FAULTS: dict[str, Fault] = {
     "core.refuses_changed_call": changes_pass,
     "core.refuses_unrecorded_call": barrier_is_none,
     "core.refuses_unjudged_call": silence_allows,
+    "core.refuses_other_user": anybody_holds,
+    "core.refuses_wire_without_tls": plain_wire,
 }
 """What takes each control of the core away."""
 
@@ -211,7 +224,8 @@ async def test_control_of_the_core_that_is_gone_is_found(name: str, monkeypatch:
     assert found(await examined(toml=toml), name).state == "ok"
     FAULTS[name](monkeypatch)
     report = await examined(toml=toml)
-    assert (found(report, name).state, found(report, name).detail) == ("not_stopped", "it got through")
+    state = "faulty" if name in NO_MESSAGE else "not_stopped"
+    assert (found(report, name).state, found(report, name).detail) == (state, "it got through")
     assert report.status == 1
 
 

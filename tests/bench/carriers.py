@@ -66,11 +66,13 @@ async def _measured(path: Path) -> list[Row]:
     (path / "state").mkdir(mode=0o700)
     async with Guard.load(Config.from_toml(_CONFIG.format(path=path), base=path)) as guard:
         ground = Ground(guard, path)
-        rows, trips = [], {}
+        rows: list[Row] = []
+        trips = {}
         for size in SIZES:
             times = await _trips(ground, path, size)
             trips[size] = times
             rows += _carrier_rows(size, times)
+        rows.sort(key=lambda row: row.group)
         return [*rows, *_order_rows(trips), *await _handshake_rows(ground)]
 
 

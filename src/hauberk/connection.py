@@ -63,6 +63,13 @@ class Tls(Protocol):
     def refusal(self, error: Exception) -> Refused:
         """Return what a handshake that failed is called."""
 
+    def renewed(self) -> Tls:
+        """Return what the next connection with the same peer is made with, where one session has several.
+
+        Raises:
+            Refused: There is nothing any more that one may be made with.
+        """
+
     def established(self, tls: ssl.SSLObject) -> None:
         """Keep what makes the next handshake shorter; called once the peer has proved that it accepts this one."""
 

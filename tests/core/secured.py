@@ -103,6 +103,9 @@ class Secured:
     def refusal(self, error: Exception) -> Refused:
         return Refused(f"tls.{_reason(error)}", "the handshake failed", plugin="tls", jsonrpc=IDENTITY)
 
+    def renewed(self) -> Secured:
+        return self
+
     def established(self, tls: ssl.SSLObject) -> None:
         self.established_with.append(tls.version())
 

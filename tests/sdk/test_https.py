@@ -360,6 +360,87 @@ async def test_doing_without_tls(tmp_path: Path, insecure: bool, toml: str, code
     assert mine.established_with == []
 
 
+class _Turning(_Clear):
+    """It speaks TLS until it is told to turn; then it answers in clear, as whoever stands between could."""
+
+    def __init__(self, secure: ssl.SSLContext) -> None:
+        super().__init__()
+        self.turned = False
+        self._secure = secure
+
+    async def __call__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if not self.turned:
+            await writer.start_tls(self._secure)
+        await super().__call__(reader, writer)
+
+
+async def test_no_way_back_from_tls(tmp_path: Path) -> None:
+    """Once a connection of a session had TLS, none does without, though that was allowed (S0.4, A81)."""
+    stub, seen, mine = _Turning(_server(tmp_path)), Seen(), _mine(tmp_path, insecure=True)
+    with contextlib.suppress(Refused, ExceptionGroup, MCPError, TimeoutError):
+        async with (
+            stub.on_port(None) as url,
+            _meeting(url.replace("http:", "https:"), securing(mine), seen) as c,
+        ):
+            await _call(c)
+            before = len(stub.requests)
+            stub.turned = True
+            await _cut(stub)
+            await _call(c)
+    assert "core.connected" in seen.codes
+    assert len(stub.requests) == before
+    assert "tls.not_tls" in seen.codes
+    assert "tls.fallback" not in seen.codes
+
+
+async def test_what_proves_nobody_is_nobody(tmp_path: Path) -> None:
+    """A later connection whose checks prove nobody is not who the first one was (S0.8)."""
+    met = 0
+
+    def once(peer: Peer | None) -> Principal | None:
+        nonlocal met
+        met += 1
+        return Principal(id="a", kind="server", method="look") if met == 1 else None
+
+    def secure(connection: Connection) -> None:
+        connection.tls = _mine(tmp_path)
+        connection.verify.append(once)
+
+    stub, seen = Stub(), Seen()
+    with contextlib.suppress(Refused, ExceptionGroup, MCPError, TimeoutError):
+        async with stub.on_port(_server(tmp_path)) as url, _meeting(url, ring("look", on_connect=secure), seen) as c:
+            await _call(c)
+            await _cut(stub)
+            await _call(c)
+    assert "core.peer_changed" in seen.codes
+    assert {number for number, *_ in stub.requests} == {1}
+
+
+async def _cut(stub: Stub) -> None:
+    """Let every connection that is there end."""
+    for writer in stub._writers:
+        writer.transport.abort()
+    await asyncio.sleep(0.1)
+
+
+async def test_a_later_connection_sees_the_files(tmp_path: Path, real: Callable[..., Guard]) -> None:
+    """Each TCP connection of a session is made by the files as they are then (S0.18, S0.19, A84)."""
+    stub, seen = Stub(), Seen()
+    with contextlib.suppress(Refused, ExceptionGroup, MCPError, TimeoutError):
+        async with (
+            stub.on_port(_server(tmp_path)) as url,
+            client(real(seen).wrap(url, server="s"), "legacy") as c,
+        ):
+            await _call(c)
+            before, met = len(stub.requests), stub.met
+            (tmp_path / "ca.pem").unlink()
+            await _cut(stub)
+            await _call(c)
+    assert "core.connected" in seen.codes
+    assert "tls.ca_unusable" in seen.codes
+    assert (len(stub.requests), stub.met) == (before, met)
+
+
 # --- where TLS is asked for ---
 
 

@@ -28,6 +28,7 @@ from hauberk.connection import Peer
 from hauberk.refusals import Refused
 from hauberk_tls import _contexts
 from hauberk_tls._failures import failure
+from hauberk_tls._lists import Lists
 from hauberk_tls._names import asked
 from hauberk_tls._options import Options
 from hauberk_tls._own import Own
@@ -86,7 +87,7 @@ def ours(case: Case) -> str:
         carrier="tls",
         name=name,
         options=options(case),
-        lists=trust(case).lists,
+        lists=Lists(trust(case).lists),
         who="the peer",
         now=time.time,
     )

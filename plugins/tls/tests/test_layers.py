@@ -22,6 +22,7 @@ from hauberk_tls import _contexts
 from hauberk_tls._chain import odd_key
 from hauberk_tls._facts import facts, load
 from hauberk_tls._limits import LIMITS, shown
+from hauberk_tls._lists import Lists
 from hauberk_tls._names import as_address, asked, is_common_name, is_dns_name, matches
 from hauberk_tls._options import Options
 from hauberk_tls._own import Own
@@ -65,7 +66,7 @@ def checked(
         carrier="tls",
         name="files.example" if role == "client" else None,
         options=msgspec.structs.replace(Options(ca=Path("ca.pem")), **changed),
-        lists=lists,
+        lists=Lists(lists, (CA.certificate,)),
         who="somebody",
         now=NOW.timestamp,
     )

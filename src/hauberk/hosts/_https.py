@@ -3,10 +3,12 @@
 The rules:
 
 1. Every TCP connection that the client opens is checked, not only the first: after its TLS, and before a request leaves
-   on it. What fails there has a code, and is recorded under it.
+   on it. Its TLS is asked for anew (`hauberk.connection.Tls.renewed`): who is trusted may have changed. What fails there
+   has a code, and is recorded under it.
 2. Nothing is sent to another origin than the one that was asked for, whatever a server's redirect says; never without
    TLS where TLS was asked for.
-3. One session speaks with one peer: who another connection of it proves to be must be who the first one was.
+3. One session speaks with one peer: who another connection of it proves to be must be who the first one was. A
+   connection without TLS proves nobody, and there is none once another one of the session had TLS.
 4. The client, and so its pool, belongs to one wrapped transport: one endpoint, one identity, one configuration of TLS.
    Nothing of it is shared. Tickets are kept by who made the context (`hauberk.connection.Tls.established`).
 5. The environment has no say (``SSL_CERT_FILE``, ``SSLKEYLOGFILE``, ``HTTPS_PROXY``): not in production, and
@@ -31,6 +33,7 @@ from msgspec.structs import replace
 from hauberk.carriers.address import authority
 from hauberk.connection import Connection, Peer, Tls
 from hauberk.event import Event
+from hauberk.principal import ANONYMOUS
 from hauberk.refusals import IDENTITY, Refused
 
 if TYPE_CHECKING:
@@ -144,6 +147,8 @@ class _Link:
         self.connection: Final = connection
         self.error: Refused | None = None
         """What was refused last."""
+        self.secured = False
+        """Whether a connection of it had TLS."""
         self._who: str | None = None
         self._connected = False
         self._turn: Final = asyncio.Lock()
@@ -154,6 +159,18 @@ class _Link:
         self.error = error
         return error
 
+    def renewed(self) -> Tls | None:
+        """Return how the next TCP connection is secured.
+
+        Raises:
+            Refused: The plugin says that there is none.
+        """
+        tls = self.connection.tls
+        try:
+            return None if tls is None else tls.renewed()
+        except Refused as error:
+            raise self.refuse(error) from None
+
     def proved(self, stream: httpcore2.AsyncNetworkStream, tls: ssl.SSLObject | None) -> None:
         """Check who is at the other end of one TCP connection.
 
@@ -163,7 +180,7 @@ class _Link:
         connection = self.connection
         host, port = (stream.get_extra_info("server_addr") or ("", 0))[:2]
         connection.peer = authority(host, port)
-        before = connection.principal
+        before, connection.principal = connection.principal, ANONYMOUS  # nobody is who another connection proved
         try:
             connection.proved(Peer(connection.carrier, connection.peer, None, tls))
             self._check_same()
@@ -171,6 +188,7 @@ class _Link:
             connection.principal = before
             raise self.refuse(error) from None
         self._who = connection.principal.id
+        self.secured = self.secured or tls is not None
         if self._connected and connection.notes:
             notes, connection.notes = connection.notes, []
             self.guard.note(*(replace(note, server=connection.server, exchange=connection.id) for note in notes))
@@ -296,8 +314,8 @@ class _Plain(_Stream):
         Raises:
             Refused: One of both failed.
         """
-        tls = self._link.connection.tls
         async with _closing(self._inner):
+            tls = self._link.renewed()
             if tls is None:
                 secured = await self._inner.start_tls(ssl_context, server_hostname, timeout)
             else:
@@ -316,7 +334,8 @@ class _Plain(_Stream):
             Refused: It is not so.
         """
         link = self._link
-        if refusal.code != "tls.not_tls" or not tls.insecure_fallback or link.guard.config.production:
+        never = link.secured or link.guard.config.production or not tls.insecure_fallback
+        if never or refusal.code != "tls.not_tls":
             raise link.refuse(refusal) from None
         details = {"target": link.connection.target, "why": "the peer offers no TLS"}
         link.guard.note(

@@ -19,12 +19,11 @@ import ssl
 from typing import Any, Final
 
 from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
 
 from hauberk_tls._facts import load
+from hauberk_tls._lists import KEYS
 from hauberk_tls._names import as_address
 
-_KEYS: Final = (rsa.RSAPublicKey, ec.EllipticCurvePublicKey, ed25519.Ed25519PublicKey, ed448.Ed448PublicKey)
 _ENDS: Final = 2
 """The peer and the authority."""
 
@@ -52,7 +51,7 @@ def length(chain: list[x509.Certificate]) -> int:
 
 def odd_key(chain: list[x509.Certificate]) -> str:
     """Return the kind of a key that is not used here, or nothing."""
-    return next((type(key).__name__ for one in chain if not isinstance(key := one.public_key(), _KEYS)), "")
+    return next((type(key).__name__ for one in chain if not isinstance(key := one.public_key(), KEYS)), "")
 
 
 def excluded(chain: list[x509.Certificate], name: str) -> bool:

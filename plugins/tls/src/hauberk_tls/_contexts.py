@@ -26,7 +26,7 @@ from typing import Final
 from hauberk.refusals import ConfigError
 from hauberk_tls._options import Clients, Options
 from hauberk_tls._own import Own
-from hauberk_tls._tickets import ClientContext
+from hauberk_tls._tickets import ClientContext, ServerContext
 from hauberk_tls._trust import Trust
 
 SUITES: Final = ("TLS_AES_256_GCM_SHA384", "TLS_CHACHA20_POLY1305_SHA256")
@@ -62,13 +62,13 @@ def for_client(options: Options, own: Own, trust: Trust, alpn: str) -> ClientCon
     return context
 
 
-def for_server(options: Options, own: Own, trust: Trust, alpn: str) -> ssl.SSLContext:
+def for_server(options: Options, own: Own, trust: Trust, alpn: str) -> ServerContext:
     """Return a context to be called with.
 
     Raises:
         ConfigError: The material cannot be used.
     """
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context = ServerContext(ssl.PROTOCOL_TLS_SERVER)
     _harden(context, options, alpn)
     context.options |= ssl.OP_CIPHER_SERVER_PREFERENCE
     context.num_tickets = 2 if options.session_tickets else 0

@@ -38,6 +38,7 @@ class Facts(NamedTuple):
     issuer: x509.Name
     fingerprint: str
     """``sha256:`` of the certificate."""
+    certificate: x509.Certificate
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -88,6 +89,7 @@ def _facts(der: bytes) -> Facts:
         serial=certificate.serial_number,
         issuer=certificate.issuer,
         fingerprint=f"sha256:{hashlib.sha256(der).hexdigest()}",
+        certificate=certificate,
     )
 
 

@@ -20,6 +20,10 @@ class Limits(NamedTuple):
     """A file of revocation lists."""
     endpoints: int = 128
     """Contexts of one set of options: one for each server that is called, by address and name."""
+    authorities: int = 256
+    """Authorities of chains that were verified, remembered for those who resume a session."""
+    session_seconds: float = 7200.0
+    """How long after a full handshake a session can be resumed: so long a context is used, and its tickets count."""
     tickets: int = 2
     """Session tickets that are kept for one endpoint; each is used once (RFC 8446 appendix C.4)."""
     identity_chars: int = 1024

@@ -14,7 +14,7 @@ The rules:
 from __future__ import annotations
 
 import ssl
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Final
 
 import msgspec
@@ -28,6 +28,7 @@ from hauberk_tls._chain import chain_of, excluded, length, odd_key
 from hauberk_tls._contexts import SUITES
 from hauberk_tls._facts import Facts, facts, key_hash
 from hauberk_tls._limits import LIMITS
+from hauberk_tls._lists import Lists
 from hauberk_tls._names import is_common_name, matches
 from hauberk_tls._options import Options
 from hauberk_tls._refusals import refused
@@ -47,7 +48,7 @@ class Check(msgspec.Struct, frozen=True):
     name: str | None
     """Beside a client: what the server is to be named, as `hauberk_tls._names.asked` returns it."""
     options: Options
-    lists: Sequence[x509.CertificateRevocationList]
+    lists: Lists
     who: str
     now: Callable[[], float]
     insecure: bool = False
@@ -74,7 +75,9 @@ class Check(msgspec.Struct, frozen=True):
             return None  # it was not asked for, and nobody has verified it
         found = self.read(der)
         self.certificate(found)
-        self.keys(found, None if tls.session_reused else self.chain(tls))
+        chain = None if tls.session_reused else self.chain(tls)
+        self.keys(found, chain)
+        self.lists.learn(chain or ())
         self.revocation(found)
         if self.role == "server":
             return _identity.client(found, self.who, common_name=self.options.common_name)
@@ -161,7 +164,7 @@ class Check(msgspec.Struct, frozen=True):
         """Look a certificate up in the lists of its authority."""
         if not self.lists:
             return
-        mine = [one for one in self.lists if one.issuer == found.issuer]
+        mine = self.lists.of(found.certificate)
         now = self.now()
         if not any(one.next_update_utc is None or one.next_update_utc.timestamp() >= now for one in mine):
             raise refused("tls.crl_unusable", self.who, "its authority has no list that is in force")

@@ -4,7 +4,8 @@ The rules:
 
 1. When a connection begins, the files are looked at: what they are, not what is in them. Where one changed, all is
    read, by the rules of the start, and new contexts are made. Connections that are there keep theirs. No ticket of an
-   old context resumes on a new one: its keys are gone.
+   old context resumes on a new one: its keys are gone. After two hours new contexts are made in any case: a chain is
+   verified in a full handshake only, and a session that is resumed would otherwise have no end.
 2. A certificate or key that cannot be used changes nothing: the one before goes on, and the event
    ``tls.rotation_failed`` says so, once for each change. That is safe, since it is the others who judge it; and two
    files are seldom replaced in one moment.
@@ -15,7 +16,6 @@ The rules:
 
 from __future__ import annotations
 
-import ssl
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from typing import Final
@@ -24,41 +24,55 @@ from hauberk.event import Event, Severity
 from hauberk.refusals import ConfigError
 from hauberk_tls import _contexts, _own, _trust
 from hauberk_tls._limits import LIMITS
+from hauberk_tls._lists import Lists
 from hauberk_tls._options import Options
 from hauberk_tls._own import Own
 from hauberk_tls._refusals import refused
-from hauberk_tls._tickets import ClientContext
+from hauberk_tls._tickets import ClientContext, ServerContext
 from hauberk_tls._trust import Trust
 
 _DAY: Final = 86400.0
 
 
 class Generation:
-    """The contexts of one state of the files."""
+    """The contexts of one state of the files, for as long as a session can be resumed.
 
-    def __init__(self, options: Options, own: Own, trust: Trust) -> None:
+    Tickets of a context count on no other one: its keys are its own. So no session outlives its generation, however
+    often it is resumed, and whatever the other side says of its tickets.
+    """
+
+    def __init__(self, options: Options, own: Own, trust: Trust, born: float) -> None:
         self.options: Final = options
         self.own: Final = own
         self.trust: Final = trust
+        self.born: Final = born
+        """Seconds since 1970."""
+        self.lists: Final = Lists(trust.lists, trust.named)
         self._clients: Final[OrderedDict[tuple[str, str], ClientContext]] = OrderedDict()
-        self._servers: Final[dict[str, ssl.SSLContext]] = {}
+        self._servers: Final[dict[str, ServerContext]] = {}
 
     def client(self, endpoint: str, alpn: str) -> ClientContext:
         """Return the context to call an endpoint with; the endpoints that were not called for longest are let go."""
-        context = self._clients.pop((endpoint, alpn), None) or _contexts.for_client(
-            self.options, self.own, self.trust, alpn
-        )
+        context = self._clients.pop((endpoint, alpn), None)
+        if context is None:
+            context = _contexts.for_client(self.options, self.own, self.trust, alpn)
+            context.lists = self.lists
         self._clients[endpoint, alpn] = context
         if len(self._clients) > LIMITS.endpoints:
             self._clients.popitem(last=False)
         return context
 
-    def server(self, alpn: str) -> ssl.SSLContext:
+    def server(self, alpn: str) -> ServerContext:
         """Return the context to be called with."""
         context = self._servers.get(alpn)
         if context is None:
             context = self._servers[alpn] = _contexts.for_server(self.options, self.own, self.trust, alpn)
+            context.lists = self.lists
         return context
+
+    def lasts(self, now: float) -> bool:
+        """Whether sessions of it may be resumed still; not, if the clock was turned back."""
+        return 0 <= now - self.born < LIMITS.session_seconds
 
     def prove(self) -> None:
         """Make a context of what may be needed.
@@ -96,7 +110,7 @@ class Kept:
         self._fault: tuple[str, str] | None = None
         trust, own = _trust.read(options), self._read_own()
         self._seen = (trust.stamps, own.stamps)
-        self.generation = Generation(options, own, trust)
+        self.generation = Generation(options, own, trust, now())
         self.generation.prove()
 
     def begin(self, who: str) -> Generation:
@@ -116,6 +130,8 @@ class Kept:
             reason, detail = self._fault
             raise refused(reason, who, detail)
         self._warn()
+        if not self.generation.lasts(self.now()):
+            self.generation = Generation(self.options, self.generation.own, self.generation.trust, self.now())
         return self.generation
 
     def _renew_trust(self) -> None:
@@ -142,7 +158,7 @@ class Kept:
             self._tell("tls.rotated", "info", part="certificate", not_after=self.generation.own.not_after)
 
     def _renew(self, own: Own, trust: Trust) -> None:
-        new = Generation(self.options, own, trust)
+        new = Generation(self.options, own, trust, self.now())
         new.prove()
         self.generation = new
 

@@ -66,7 +66,9 @@ class Authority:
         self.name: Final = _name("hauberk-doctor")
         self.certificate: Final = self._signed(self.name, self.key, ca=True)
         self.good: Final = self.issue()
-        self.trust: Final = Trust((), self.certificate.public_bytes(Encoding.PEM).decode(), b"", ())
+        self.trust: Final = Trust(
+            (), self.certificate.public_bytes(Encoding.PEM).decode(), b"", (), (self.certificate,)
+        )
 
     def lists(self, *revoked: Shown) -> Trust:
         """Return it with a revocation list."""

@@ -11,11 +11,21 @@ from collections import deque
 from typing import Any
 
 from hauberk_tls._limits import LIMITS
+from hauberk_tls._lists import Lists
+
+
+class ServerContext(ssl.SSLContext):
+    """A context to be called with."""
+
+    lists: Lists
+    """What those who come by it are held against."""
 
 
 class ClientContext(ssl.SSLContext):
     """A context to call one endpoint with, and the tickets that it gave."""
 
+    lists: Lists
+    """What those who are called by it are held against."""
     keeps = True
     """Whether tickets are kept at all."""
 

@@ -18,6 +18,7 @@ from hauberk.refusals import Refused
 from hauberk_tls import _contexts
 from hauberk_tls._facts import facts
 from hauberk_tls._failures import failure
+from hauberk_tls._lists import Lists
 from hauberk_tls._options import Options
 from hauberk_tls._own import Own
 from hauberk_tls._peer import ALPN, Check
@@ -48,7 +49,9 @@ def _options(kept: Kept, **changed: Any) -> Options:
 
 
 def _check(role: Role, options: Options, trust: Trust, now: Callable[[], float]) -> Check:
-    return Check(role=role, carrier="tls", name=NAME, options=options, lists=trust.lists, who=WHO, now=now)
+    return Check(
+        role=role, carrier="tls", name=NAME, options=options, lists=Lists(trust.lists, trust.named), who=WHO, now=now
+    )
 
 
 def _met(context: ssl.SSLContext, peer: ssl.SSLContext, check: Check) -> str:

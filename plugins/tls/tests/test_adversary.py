@@ -1,0 +1,185 @@
+"""What somebody tried who had read the documents and wanted in: each test is a promise that was broken once."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from plugins.tls.tests.conftest import CALLED, CALLER, Opener, Yard
+from plugins.tls.tests.maker import CLIENT, DAY, NOW, SERVER, Ca, put
+from plugins.tls.tests.shaking import End, shake
+from plugins.tls.tests.test_resuming import both
+
+from hauberk.connection import Role
+from hauberk.refusals import ConfigError, Refused
+from hauberk_tls import _trust
+
+HOUR = dt.timedelta(hours=1)
+
+
+def delta(ca: Ca) -> bytes:
+    """Return a list that says only what changed since another: nothing."""
+    builder = (
+        x509.CertificateRevocationListBuilder()
+        .issuer_name(ca.certificate.subject)
+        .last_update(NOW - DAY)
+        .next_update(NOW + 30 * DAY)
+        .add_extension(x509.CRLNumber(2), critical=False)
+        .add_extension(x509.DeltaCRLIndicator(1), critical=True)
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(ca.key.public_key()), critical=False)
+    )
+    return builder.sign(ca.key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+
+
+# --- the file of lists ---
+
+
+@pytest.mark.parametrize("more", ["certificate", "key", "delta"])
+def test_a_file_of_lists_holds_whole_lists_and_nothing_else(more: str, yard: Yard) -> None:
+    """S0.19, V7: a certificate beside the lists would be one more authority; a delta would hide what is revoked."""
+    evil = Ca("Evil CA")
+    added = {"certificate": evil.pem + evil.crl(), "key": yard.host.key_pem(), "delta": delta(yard.ca)}[more]
+    path = put(yard.folder / "crl.pem", yard.ca.crl() + added, 0o644)
+    with pytest.raises(ConfigError):
+        _trust.lists_of(path)
+
+
+@pytest.mark.parametrize("role", ["client", "server"])
+async def test_a_file_of_lists_trusts_nobody(
+    role: Role, yard: Yard, opened: Opener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """S0.19, V7: OpenSSL gets the lists that were read and never the file, whatever else is in that."""
+    monkeypatch.setattr(_trust, "_BLOCK", _trust._BEGIN)
+    evil = Ca("Evil CA")
+    put(yard.folder / "crl.pem", yard.ca.crl() + evil.pem + evil.crl(), 0o644)
+    mine = await opened(f'{CALLER if role == "client" else CALLED}crl = "crl.pem"\n')
+    name, purpose = ("files.example", SERVER) if role == "client" else ("urn:hauberk:host", CLIENT)
+    other: Role = "server" if role == "client" else "client"
+    told = await mine.meet(yard.plain(other, evil.issue(name, purposes=[purpose])), role)
+    assert told.code in {"tls.untrusted", "tls.crl_unusable"}
+
+
+async def test_a_delta_takes_no_lists_place(yard: Yard, opened: Opener) -> None:
+    """S0.19: with a delta in the place of the list that revokes it, a server is refused still."""
+    revoked = yard.ca.issue("files.example")
+    put(yard.folder / "crl.pem", yard.ca.crl(revoked), 0o644)
+    caller = await opened(f'{CALLER}crl = "crl.pem"\n')
+    assert (await caller.meet(yard.plain("server", revoked))).code == "tls.revoked"
+    put(yard.folder / "crl.pem", delta(yard.ca), 0o644)
+    with pytest.raises(Refused) as refused:
+        await caller.meet(yard.plain("server", revoked))
+    assert refused.value.code == "tls.crl_unusable"
+
+
+async def test_a_list_that_nobody_signed_counts_for_nothing(yard: Yard, opened: Opener) -> None:
+    """S0.19, A84: in a resumed session a list is one of the authority by its signature, and not by its name."""
+    forged = Ca(yard.ca.name).crl(until=NOW + 300 * DAY)
+    put(yard.folder / "crl.pem", yard.ca.crl(until=NOW + HOUR) + forged, 0o644)
+    caller, called = await opened(CALLER), await opened(f'{CALLED}crl = "crl.pem"\n')
+    assert (await both(caller, called))[1].code == ""
+    called.clock.turn(5400)
+    _, theirs = await both(caller, called)
+    assert theirs.end.tls.session_reused
+    assert theirs.code == "tls.crl_unusable"
+
+
+async def test_the_list_of_an_intermediate_counts_when_resumed(yard: Yard, opened: Opener) -> None:
+    """S0.19, S4.26: an authority that is not in ``ca`` is known by the full handshake, and its list is found again."""
+    sub = Ca("Sub CA", parent=yard.ca)
+    sub.issue("urn:hauberk:host", purposes=[CLIENT]).write(yard.folder, "host")
+    put(yard.folder / "crl.pem", yard.ca.crl() + sub.crl(), 0o644)
+    caller, called = await opened(CALLER), await opened(f'{CALLED}crl = "crl.pem"\n')
+    for resumed in (False, True):
+        _, theirs = await both(caller, called)
+        assert (theirs.code, theirs.end.tls.session_reused) == ("", resumed)
+
+
+# --- sessions ---
+
+
+@pytest.mark.parametrize("slow", ["client", "server"])
+async def test_a_session_ends_after_two_hours(slow: str, yard: Yard, opened: Opener) -> None:
+    """S4.26, A84: however often a session is resumed, after two hours each side for itself asks for a full handshake.
+
+    A chain is verified in a full handshake only: who connected once an hour would never be verified again.
+    """
+    caller, called = await opened(CALLER), await opened(CALLED)
+    resumed = []
+    for _ in range(4):
+        mine, _ = await both(caller, called)
+        resumed.append(mine.end.tls.session_reused)
+        (caller if slow == "server" else called).clock.turn(3000)
+    assert resumed == [False, True, True, False]
+
+
+async def test_a_clock_that_is_turned_back_ends_sessions(yard: Yard, opened: Opener) -> None:
+    """S4.26: a session lives no longer because the clock went back."""
+    caller, called = await opened(CALLER), await opened(CALLED)
+    await both(caller, called)
+    called.clock.turn(-60)
+    mine, _ = await both(caller, called)
+    assert not mine.end.tls.session_reused
+
+
+# --- one session, several connections ---
+
+
+def revoke(yard: Yard) -> None:
+    put(yard.folder / "crl.pem", yard.ca.crl(yard.server), 0o644)
+
+
+def disown(yard: Yard) -> None:
+    new = Ca("New CA")
+    put(yard.folder / "ca.pem", new.pem, 0o644)
+    put(yard.folder / "crl.pem", new.crl(), 0o644)
+
+
+@pytest.mark.parametrize(("harm", "code"), [(revoke, "tls.revoked"), (disown, "tls.untrusted")])
+async def test_another_connection_of_a_session_sees_the_files(
+    harm: Callable[[Yard], None], code: str, yard: Yard, opened: Opener
+) -> None:
+    """S0.18, S0.19, A84: whoever opens several connections for one session asks for each, and gets what holds now."""
+    put(yard.folder / "crl.pem", yard.ca.crl(), 0o644)
+    caller = await opened(f'{CALLER}crl = "crl.pem"\n')
+    connection = await caller.admit("client", target="https://files.example/mcp", carrier="https")
+    harm(yard)
+    before = connection.tls
+    assert before is not None
+    after = before.renewed()
+    assert after.context is not before.context
+    connection.tls = after
+    mine, theirs = caller.end(connection), _answering(yard)
+    shake(mine, theirs, reading=False)
+    assert caller.judged(connection, mine, theirs, lambda: None).code == code
+
+
+async def test_a_connection_is_held_against_the_lists_of_its_handshake(yard: Yard, opened: Opener) -> None:
+    """S0.19, A84: the checks of a session go by the lists that the connection in question was made with."""
+    put(yard.folder / "crl.pem", yard.ca.crl(), 0o644)
+    caller = await opened(f'{CALLER}crl = "crl.pem"\n')
+    connection = await caller.admit("client", target="https://files.example/mcp", carrier="https")
+    put(yard.folder / "crl.pem", yard.ca.crl(until=NOW + HOUR), 0o644)
+    caller.clock.turn(5400)
+    assert connection.tls is not None
+    connection.tls = connection.tls.renewed()
+    mine, theirs = caller.end(connection), _answering(yard)
+    shake(mine, theirs, reading=False)
+    assert caller.judged(connection, mine, theirs, lambda: None).code == "tls.crl_unusable"
+
+
+async def test_another_connection_of_a_session_needs_the_files(yard: Yard, opened: Opener) -> None:
+    """S0.18, A84: while it is not known who is trusted, a session that is there gets no other connection either."""
+    caller = await opened(CALLER)
+    connection = await caller.admit("client", target="https://files.example/mcp", carrier="https")
+    (yard.folder / "ca.pem").unlink()
+    assert connection.tls is not None
+    with pytest.raises(Refused) as refused:
+        connection.tls.renewed()
+    assert refused.value.code == "tls.ca_unusable"
+
+
+def _answering(yard: Yard) -> End:
+    return End(yard.plain("server", yard.server, alpn="http/1.1"), server=True)

@@ -240,21 +240,24 @@ class Stream(asyncio.BufferedProtocol):
         host, port = (self.transport.get_extra_info("peername") or ("", 0))[:2]
         return Peer("tls", authority(host, port), tls=self.tls)
 
-    async def closed(self, seconds: float) -> None:
-        """End in order: what waits is written, within so many seconds."""
+    async def closed(self, seconds: float) -> int:
+        """End in order: what waits is written, within so many seconds; return what is lost, as `abort`."""
         self.reader.stop()
         self.transport.close()
         try:
             await asyncio.wait_for(asyncio.shield(self._over), seconds)
         except TimeoutError:
-            self.abort()
+            return self.abort()
+        return 0
 
-    def abort(self) -> None:
-        """End at once; what waits is lost."""
+    def abort(self) -> int:
+        """End at once; return how many bytes waited to be written, and are lost."""
+        lost = self.held
         self.reader.stop()
         self._break()
         if not self._over.done():
             self.transport.abort()
+        return lost
 
 
 class _StreamReader(Source):

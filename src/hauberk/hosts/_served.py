@@ -7,7 +7,9 @@ The rules:
    does not end it, or that does not read what waits for it, is ended after ``stalled_seconds`` (A65).
 3. When the client's input ends, what is in flight is finished; then the server is let go: end of input, TERM, KILL.
    When the client has gone, the server is let go at once.
-4. When the server has gone, what it did not answer is answered with ``core.server_gone``, and the connection ends in
+4. Whoever is owed an answer has as long to read it as ever: an end in order cuts nothing off (A65). What is cut off
+   all the same, since there is no time left, is told.
+5. When the server has gone, what it did not answer is answered with ``core.server_gone``, and the connection ends in
    order. When we end (`drain`), new requests are refused with ``core.draining`` and those in flight are finished.
 """
 
@@ -38,7 +40,7 @@ if TYPE_CHECKING:
 HOLD: Final = 2.0
 """Seconds that the end of input is kept from a server that has not answered everything: many drop it there."""
 _FAREWELL: Final = 2.0
-"""What a client may take to read the last answers, when its connection ends (seconds)."""
+"""What a connection may take to end, once its client has read the last answers or has no time left (seconds)."""
 _LOOK: Final = 0.1
 _IN_TIME: Final = 0.9
 """The part of ``stalled_seconds`` after which a client is ended: it is looked at every now and then only."""
@@ -83,6 +85,8 @@ class Served:
         self._news: Final = asyncio.Event()
         self._turned_away: Refused | None = None
         """Why no request is taken any more."""
+        self.lost = False
+        """Whether answers were cut off that the client had not read."""
         self._reading, self._writing = Still(), Still()
         self._reports: Final = Reports(guard, self.connection)
 
@@ -112,7 +116,7 @@ class Served:
     def abort(self) -> None:
         """End at once; what is in flight is lost."""
         self.give_up()
-        self._stream.abort()
+        self._cut(self._stream.abort())
 
     @property
     def busy(self) -> bool:
@@ -136,7 +140,7 @@ class Served:
             stream.abort()
         if what:
             self._record("core.stalled", what)
-            stream.abort()
+            self.lost = stream.abort() > 0
 
     # --- the beginning ---
 
@@ -220,7 +224,16 @@ class Served:
         if not self._client_gone.is_set():
             await at_most(GRACE / 2, session.quiet())
             abandon(session, session.inn, self._turned_away)
-            await self._stream.closed(_FAREWELL)
+            self._stream.reader.stop()
+            # Whoever does not go on reading is ended by `look`, here as ever.
+            await first(self._stream.flushed(), self._client_gone.wait(), self._given_up.wait())
+            self._cut(await self._stream.closed(_FAREWELL))
+
+    def _cut(self, lost: int) -> None:
+        """Tell how many bytes of answers were cut off, if any were."""
+        if lost:
+            self.lost = True
+            self._record("core.stalled", f"has not read the last answers in time; {lost} bytes of them are lost")
 
     async def _answered(self, backend: Backend, session: Session) -> None:
         """Wait until the client waits for nothing any more."""
@@ -239,7 +252,7 @@ class Served:
         await session.quiet()
 
     async def _close(self) -> None:
-        self._stream.abort()
+        self._cut(self._stream.abort())
         try:
             if self._session is not None:
                 await self._session.close()

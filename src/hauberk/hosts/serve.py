@@ -184,6 +184,7 @@ class Server:
                 await served.run()
             finally:
                 self._served.discard(served)
+                self.lost |= self._stop.is_set() and served.lost
 
     async def _look(self) -> None:
         loop = asyncio.get_running_loop()
@@ -210,7 +211,7 @@ class Server:
             served.drain()
         if self._tasks:
             await first(self._gone(), asyncio.sleep(self._listen.drain_seconds), self._now.wait())
-        self.lost = any(served.busy for served in self._served)
+        self.lost |= any(served.busy for served in self._served)
 
     async def _gone(self) -> None:
         while self._tasks:

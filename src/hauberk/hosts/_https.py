@@ -3,8 +3,8 @@
 The rules:
 
 1. Every TCP connection that the client opens is checked, not only the first: after its TLS, and before a request leaves
-   on it. Its TLS is asked for anew (`hauberk.connection.Tls.renewed`): who is trusted may have changed. What fails there
-   has a code, and is recorded under it.
+   on it. Its TLS is asked for anew (`hauberk.connection.Tls.renewed`): who is trusted may have changed. What fails
+   there has a code, and is recorded under it.
 2. Nothing is sent to another origin than the one that was asked for, whatever a server's redirect says; never without
    TLS where TLS was asked for.
 3. One session speaks with one peer: who another connection of it proves to be must be who the first one was. A

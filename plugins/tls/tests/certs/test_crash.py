@@ -12,8 +12,8 @@ import pytest
 from plugins.tls.tests.certs.desk import Desk, cut
 
 from hauberk_tls.certs import _index, _pem, _store
-from hauberk_tls.certs._authority import number_of
 from hauberk_tls.certs._holding import held
+from hauberk_tls.certs._index import number_of
 
 
 def answered(desk: Desk) -> None:

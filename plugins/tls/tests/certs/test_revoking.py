@@ -9,8 +9,7 @@ import pytest
 from plugins.tls.tests.certs.desk import NOW, Desk, set_clock
 
 from hauberk_tls.certs import _index, _pem
-from hauberk_tls.certs._authority import number_of
-from hauberk_tls.certs._index import Index
+from hauberk_tls.certs._index import Index, number_of
 
 
 def index(desk: Desk) -> Index:

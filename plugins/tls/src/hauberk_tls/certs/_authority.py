@@ -125,8 +125,19 @@ class Authority:
 
     @property
     def index(self) -> Index:
-        """Return the index, as it is now."""
-        return _index.read(self.places, self._facts.fingerprint)
+        """Return the index, as it is now, with what the list beside it says.
+
+        Raises:
+            ConfigError: It cannot be used, or is older than the list.
+        """
+        found = _index.read(self.places, self._facts.fingerprint)
+        try:
+            crl = _pem.crl(self.places.crl)
+        except ConfigError:  # it is missing or damaged, and is made anew
+            return found
+        if not _pem.list_signed_by(crl, self.signer.certificate):
+            return found
+        return _index.merged(found, crl, repr(str(self.places.index)))
 
     def sign(self, orders: list[Order]) -> list[x509.Certificate]:
         """Sign certificates, and return them once they are in the index.
@@ -207,14 +218,12 @@ def list_faults(crl: x509.CertificateRevocationList, ca: x509.Certificate, index
         return ["it is not signed by this CA"]
     if index is None:
         return []
-    number = number_of(crl)
-    missing = {one.serial for one in index.revoked()} - {one.serial_number for one in crl}
+    number = _index.number_of(crl)
+    known = {one.serial for one in index.revoked()}
+    missing = known - {one.serial_number for one in crl}
     faults = [f"it leaves out {len(missing)} that are revoked"] if missing else []
+    if forgotten := sum(one.serial_number not in known for one in crl):
+        faults.append(f"it has {forgotten} that the index does not know as revoked: that is an old copy")
     if number != index.crl_number:
         faults.append(f"it has number {number}, and the last is {index.crl_number}")
     return faults
-
-
-def number_of(crl: x509.CertificateRevocationList) -> int:
-    """Return the number of a revocation list; 0 where it has none."""
-    return next((one.value.crl_number for one in crl.extensions if isinstance(one.value, x509.CRLNumber)), 0)

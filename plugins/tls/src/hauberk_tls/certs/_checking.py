@@ -8,7 +8,6 @@ revoked, and counts; whether files and folders let nobody else in.
 from __future__ import annotations
 
 import datetime as dt
-import itertools
 import os
 import stat
 from collections.abc import Iterator
@@ -250,8 +249,7 @@ def _fits(data: bytes, certificate: x509.Certificate, where: str) -> bool:
 
 
 def _chained(chain: list[x509.Certificate], ca: x509.Certificate, now: dt.datetime | None) -> bool:
-    """Whether each certificate is signed by the next, and the last by the CA, or is the CA."""
+    """Whether a chain ends at the CA, and the CA counts now."""
     if now is not None and not ca.not_valid_before_utc <= now < ca.not_valid_after_utc:
         return False
-    links = [*chain, ca] if chain[-1] != ca else chain
-    return len(links) == 1 or all(_pem.issued_by(one, above) for one, above in itertools.pairwise(links))
+    return _pem.chained(chain, ca)

@@ -7,6 +7,9 @@ The rules:
 2. A revocation, and the number of the list that will say so, are in the index before the list is: numbers only grow,
    and a list that a crash left behind is found by `check` and made anew.
 3. The file is replaced whole, is private, and is of one CA, which it names.
+4. An index that was put back from a copy takes no revocation back. The list beside it is signed, so it is believed:
+   what it revokes is revoked, its number is not given again, and where it revokes what the index does not know, the
+   index is refused, since nobody could say which key that was.
 """
 
 from __future__ import annotations
@@ -87,6 +90,38 @@ class Index(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 def new(ca: Facts, crl_days: int) -> Index:
     """Return the index of a new CA."""
     return Index(version=1, ca=ca.fingerprint, crl_number=1, crl_days=crl_days)
+
+
+def merged(index: Index, crl: x509.CertificateRevocationList, where: str) -> Index:
+    """Return an index that knows what a list of its CA revokes (rule 4).
+
+    Raises:
+        ConfigError: The list revokes a certificate that the index does not know.
+    """
+    listed = {f"{one.serial_number:x}": one for one in crl}
+    if unknown := listed.keys() - {one.serial for one in index.issued}:
+        raise ConfigError(
+            f"cannot use {where}: it is older than the revocation list, which has {len(unknown)} that it does not know",
+            hint="put back the newest copy of it; without one, make a new CA",
+        )
+    issued = tuple(
+        msgspec.structs.replace(one, revoked=found.revocation_date_utc, reason=_reason(found))
+        if one.revoked is None and (found := listed.get(one.serial)) is not None
+        else one
+        for one in index.issued
+    )
+    return msgspec.structs.replace(index, issued=issued, crl_number=max(index.crl_number, number_of(crl)))
+
+
+def number_of(crl: x509.CertificateRevocationList) -> int:
+    """Return the number of a revocation list; 0 where it has none."""
+    return next((one.value.crl_number for one in crl.extensions if isinstance(one.value, x509.CRLNumber)), 0)
+
+
+def _reason(found: x509.RevokedCertificate) -> str:
+    """Return why a list has a certificate; what it does not say is no reason to let its key go on."""
+    flags = [one.value.reason for one in found.extensions if isinstance(one.value, x509.CRLReason)]
+    return next((name for name, flag in REASONS.items() if flag in flags), "unspecified")
 
 
 def render(index: Index) -> bytes:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -135,12 +136,17 @@ def crl(path: Path) -> x509.CertificateRevocationList:
     """Return the revocation list of a file.
 
     Raises:
-        ConfigError: The file cannot be used, or holds something else.
+        ConfigError: The file cannot be used, or holds something else, be it beside the list: a certificate there would
+            be one more authority to whoever gives the file to OpenSSL.
     """
+    data = files.read_trusted(path, max_bytes=LIMITS.index_bytes)
     try:
-        return x509.load_pem_x509_crl(files.read_trusted(path, max_bytes=LIMITS.index_bytes))
+        found = x509.load_pem_x509_crl(data)
     except _WRONG as error:
         raise _no(repr(str(path)), "revocation list") from error
+    if data.count(b"-----BEGIN ") != 1:
+        raise ConfigError(f"cannot use {str(path)!r}: it holds something else beside the revocation list")
+    return found
 
 
 def request(path: Path) -> tuple[PublicKey, tuple[Name, ...], str]:
@@ -206,13 +212,28 @@ def same_key(one: PublicKey, other: object) -> bool:
     return one == other
 
 
-def issued_by(certificate: x509.Certificate, ca: x509.Certificate) -> bool:
-    """Whether a CA signed a certificate."""
+def issued_by(certificate: x509.Certificate, ca: x509.Certificate, *, below: int = 0) -> bool:
+    """Whether a CA signed a certificate, and may sign one with so many CAs below it.
+
+    Whose certificate is for something else (RFC 5280 sections 4.2.1.3 and 4.2.1.9) is no CA, whatever it signs.
+    """
     try:
         certificate.verify_directly_issued_by(ca)
+        found = {type(one.value): one.value for one in ca.extensions}
     except _WRONG:
         return False
-    return True
+    basic, usage = found.get(x509.BasicConstraints), found.get(x509.KeyUsage)
+    if not isinstance(basic, x509.BasicConstraints) or not basic.ca:
+        return False
+    if isinstance(usage, x509.KeyUsage) and not usage.key_cert_sign:
+        return False
+    return basic.path_length is None or below <= basic.path_length
+
+
+def chained(chain: Sequence[x509.Certificate], ca: x509.Certificate) -> bool:
+    """Whether each certificate is signed by the next, and the last by the CA, or is the CA."""
+    links = [*chain, ca] if chain[-1] != ca else [*chain]
+    return all(issued_by(one, links[place + 1], below=place) for place, one in enumerate(links[:-1]))
 
 
 def list_signed_by(crl: x509.CertificateRevocationList, ca: x509.Certificate) -> bool:

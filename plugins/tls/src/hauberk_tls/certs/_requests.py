@@ -5,7 +5,8 @@ The rules:
 1. The key is made where it is used, and never leaves it.
 2. What is signed is what is typed where the CA is: of a request only the key counts, and a request for more names than
    were typed is refused. It came from elsewhere, and whoever wrote it must not choose who they are.
-3. What comes back is installed if it is of a key that is here, for the NAME and the purpose, and of the CA in ``ca/``.
+3. What comes back is installed if it is of a key that is here, for the NAME and the purpose, and of the CA in ``ca/``,
+   by CAs from link to link.
    Key and certificate then appear in one rename.
 4. A key that waits for its certificate is never overwritten.
 """
@@ -119,7 +120,7 @@ def install(places: Places, folder: Folder, file: Path) -> Done:
     known = _pem.facts(chain[0], repr(str(file)))
     if folder.kind not in known.kinds or folder.name not in {name.value for name in known.names}:
         raise ConfigError(f"{str(file)!r} is no certificate of the {folder.kind} {folder.name!r}")
-    if not _pem.issued_by(chain[-1], certificate_of(places)):
+    if not _pem.chained(chain, certificate_of(places)):
         raise ConfigError(
             f"{str(file)!r} is not signed by the CA in {str(places.ca)!r}", hint="copy the ca.pem of the CA there first"
         )

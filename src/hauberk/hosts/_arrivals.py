@@ -26,13 +26,16 @@ from hauberk.carriers.address import Address
 from hauberk.carriers.stream import Stream
 from hauberk.connection import Connection, Peer, Tls
 from hauberk.edge import Overlong, loose_id, salvage_id
+from hauberk.event import Event
 from hauberk.hosts._dial import check_owner, secured
 from hauberk.principal import ANONYMOUS, Principal
 from hauberk.refusals import FAILED_HOOK, IDENTITY, LIMITS, HookError, Refused
+from hauberk.reports import Reports
 
 if TYPE_CHECKING:
     from hauberk._servers import Listen
     from hauberk.guard import Guard
+    from hauberk.hosts._terms import Terms
 
 logger = logging.getLogger("hauberk")
 SILENT: Final = "core.silent"
@@ -52,19 +55,18 @@ class Arrival(NamedTuple):
 class Slots:
     """How many connections there may be at once; what is taken is given back on every way out (S4.16)."""
 
-    def __init__(self, limit: int) -> None:
-        self._limit: Final = limit
+    def __init__(self) -> None:
         self.taken = 0
 
     @contextlib.contextmanager
-    def one(self) -> Iterator[None]:
-        """Take one.
+    def one(self, limit: int) -> Iterator[None]:
+        """Take one, of so many.
 
         Raises:
             Refused: ``core.too_many_connections``.
         """
-        if self.taken >= self._limit:
-            raise too_many(self._limit)
+        if self.taken >= limit:
+            raise too_many(limit)
         self.taken += 1
         try:
             yield
@@ -86,7 +88,14 @@ def too_many(limit: int) -> Refused:
 
 
 async def arrive(
-    guard: Guard, server: str, address: Address, sock: socket.socket, listen: Listen, *, take: Callable[[], object]
+    guard: Guard,
+    server: str,
+    address: Address,
+    sock: socket.socket,
+    terms: Terms,
+    *,
+    proved: Callable[[], object],
+    take: Callable[[], object],
 ) -> Arrival | None:
     """Make a connection of an accepted socket, which is this function's from now on.
 
@@ -95,7 +104,8 @@ async def arrive(
         server: The server's name in rules and events.
         address: What was listened on.
         sock: The socket.
-        listen: Who may connect, and how long a first word may take.
+        terms: Who may connect, and how long a first word may take.
+        proved: Called once it is known who is there.
         take: Takes the connection's place among those that count, or raises `Refused`.
 
     Returns:
@@ -118,7 +128,9 @@ async def arrive(
         made = await _opened(guard, sock, tls)
         if made is None:
             return None
+        listen = terms.listen
         _prove(connection, made.peer(address), listen)
+        proved()
         return await _spoken(guard, connection, made, tls, listen.first_seconds, take)
     except (Refused, HookError) as error:
         guard.refused(connection, error)
@@ -193,7 +205,12 @@ async def _spoken(
             raise tls.refusal(made.error)
         raise _silent(connection, "has gone before it said anything")
     take()
-    await guard.connected(connection)
+    try:
+        await guard.connected(connection)
+    except asyncio.CancelledError:  # it may have been recorded by then: what was made ends
+        event = Event("core.disconnected", category="connection", details=connection.described)
+        Reports(guard, connection).record(event)
+        raise
     id = None if isinstance(frame, Overlong) else ping.id_of(frame)
     if id is None:
         return Arrival(connection, made, frame)

@@ -292,7 +292,7 @@ def _asked(frame: bytes | Overlong) -> str | int | None:
 
 def _hung_up(sock: Any) -> bool:
     """Whether the other end of a socket is closed, both ways; one way alone is not asked for."""
-    if (fd := sock.fileno()) < 0:
+    if sock is None or (fd := sock.fileno()) < 0:  # it has ended here, a moment ago
         return False
     poll = select.poll()
     poll.register(fd, 0)

@@ -15,15 +15,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import logging
 import os
 import shutil
 import signal
 import socket
 import sys
-from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 
 from hauberk import pipeline
 from hauberk._servers import Listen
@@ -35,7 +35,9 @@ from hauberk.hosts._arrivals import Slots, arrive, tell, too_many
 from hauberk.hosts._dial import secured
 from hauberk.hosts._doors import Door, doors
 from hauberk.hosts._front import first
+from hauberk.hosts._lobby import Guest, Lobby
 from hauberk.hosts._served import Served
+from hauberk.hosts._terms import Terms
 from hauberk.hosts.proxy import not_started
 from hauberk.layers import Layer
 from hauberk.refusals import ConfigError, HookError, Refused
@@ -46,10 +48,10 @@ if TYPE_CHECKING:
     from hauberk.guard import Guard
     from hauberk.hosts._backends import Target
 
+logger = logging.getLogger("hauberk")
 LOST: Final = 125
 """Exit status where nobody can reach us any more, and nobody told us to end."""
 _SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
-_FEWEST: Final = 32
 _LOOKS: Final = 8
 _LOOK: Final = 1.0
 
@@ -61,12 +63,14 @@ class Server:
         self._guard: Final = guard
         self._name: Final = name
         self._target: Final = target
-        self._listen: Final = listen
-        self.slots: Final = Slots(listen.connections)
-        self._arriving: Final[OrderedDict[asyncio.Task[None], tuple[socket.socket, Address]]] = OrderedDict()
-        """Those that have not said their first word, the oldest first."""
+        self._terms: Final = Terms(guard, name, listen)
+        self.slots: Final = Slots()
+        self._arriving: Final = Lobby()
+        """Those that have not said their first word."""
+        self._fresh: Final[dict[asyncio.Task[None], socket.socket]] = {}
+        """Those whose task has not begun, and may be cancelled before it does."""
         self._tasks: Final[set[asyncio.Task[None]]] = set()
-        self._served: Final[set[Served]] = set()
+        self._served: Final[dict[Served, asyncio.Task[None]]] = {}
         self._doors: list[Door] = []
         self._stop: Final = asyncio.Event()
         self._now: Final = asyncio.Event()
@@ -131,22 +135,30 @@ class Server:
 
     def _accepted(self, sock: socket.socket, address: Address) -> None:
         task = asyncio.get_running_loop().create_task(self._serve(sock, address))
-        self._arriving[task] = sock, address
+        self._fresh[task] = sock
+        self._arriving.enter(task, sock, address)
         self._tasks.add(task)
         task.add_done_callback(self._over)
-        if len(self._arriving) > max(self._listen.connections, _FEWEST):
-            self._evict()
+        self._make_room()
 
     def _over(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
-        self._arriving.pop(task, None)
+        self._arriving.leave(task)
+        if (sock := self._fresh.pop(task, None)) is not None:
+            sock.close()
         if not task.cancelled() and (error := task.exception()) is not None:
             asyncio.get_running_loop().call_exception_handler({"message": "a connection failed", "exception": error})
 
-    def _evict(self) -> None:
-        """Let the one go that has been silent for longest: a flood of them must keep nobody out (A65)."""
-        task, (sock, address) = self._arriving.popitem(last=False)
-        refused = too_many(self._listen.connections)
+    def _make_room(self) -> None:
+        """Turn out whom there is no room for: a flood of silent ones must keep nobody out (A65)."""
+        most = self._terms.listen.connections
+        for task, guest in self._arriving.turn_out(most):
+            self._evict(guest, most)
+            task.cancel()
+
+    def _evict(self, guest: Guest, most: int) -> None:
+        sock, address, _ = guest
+        refused = too_many(most)
         event = Event(
             refused.code,
             category="connection",
@@ -159,41 +171,44 @@ class Server:
         if not self._guard.floods.counts(event):
             self._guard.note(event)
         tell(sock, address, refused)
-        task.cancel()
 
     async def _serve(self, sock: socket.socket, address: Address) -> None:
-        task = asyncio.current_task()
+        task = cast("asyncio.Task[None]", asyncio.current_task())
+        del self._fresh[task]
         with contextlib.ExitStack() as stack:
-            arrival = await arrive(
-                self._guard,
-                self._name,
-                address,
-                sock,
-                self._listen,
-                take=lambda: stack.enter_context(self.slots.one()),
-            )
-            if task is not None:
-                self._arriving.pop(task, None)
+
+            def proved() -> None:
+                self._arriving.prove(task)
+                self._make_room()
+
+            def take() -> None:
+                """Take a place; nobody turns it out from then on."""
+                stack.enter_context(self.slots.one(self._terms.listen.connections))
+                self._arriving.leave(task)
+
+            arrival = await arrive(self._guard, self._name, address, sock, self._terms, proved=proved, take=take)
             if arrival is None:
                 return
-            served = Served(self._guard, arrival, self._target, self._listen)
-            self._served.add(served)
+            served = Served(self._guard, arrival, self._target, self._terms.listen)
+            self._served[served] = task
             if self._stop.is_set():
                 served.drain()
             try:
                 await served.run()
             finally:
-                self._served.discard(served)
+                del self._served[served]
                 self.lost |= self._stop.is_set() and served.lost
 
     async def _look(self) -> None:
         loop = asyncio.get_running_loop()
         while True:
-            await asyncio.sleep(min(_LOOK, self._listen.stalled_seconds / _LOOKS))
+            await asyncio.sleep(min(_LOOK, self._terms.listen.stalled_seconds / _LOOKS))
             for served in tuple(self._served):
-                served.look(loop.time())
+                with _going_on():
+                    served.look(loop.time())
             for door in self._doors:
-                door.look()
+                with _going_on():
+                    door.look()
             if not self.reachable:
                 self._stop.set()
 
@@ -205,12 +220,12 @@ class Server:
 
     async def _drain(self) -> None:
         self._close_doors()
-        for task in tuple(self._arriving):
+        for task in self._arriving.tasks:
             task.cancel()
         for served in tuple(self._served):
             served.drain()
         if self._tasks:
-            await first(self._gone(), asyncio.sleep(self._listen.drain_seconds), self._now.wait())
+            await first(self._gone(), asyncio.sleep(self._terms.listen.drain_seconds), self._now.wait())
         self.lost |= any(served.busy for served in self._served)
 
     async def _gone(self) -> None:
@@ -218,7 +233,7 @@ class Server:
             await asyncio.wait(self._tasks)
 
     async def _end(self) -> None:
-        for task in tuple(self._arriving):
+        for task in self._tasks.difference(self._served.values()):
             task.cancel()
         for served in tuple(self._served):
             served.give_up()
@@ -228,7 +243,19 @@ class Server:
                 served.abort()
             self._target.kill()
             await self._gone()
-        await self._target.close()
+        await first(self._target.close(), self._now.wait())
+        if self._now.is_set():
+            self._target.kill()
+            await self._target.close()
+
+
+@contextlib.contextmanager
+def _going_on() -> Iterator[None]:
+    """Let what fails for one be no matter of the others."""
+    try:
+        yield
+    except Exception:
+        logger.exception("a connection, or what is listened on, could not be looked at")
 
 
 async def serve(

@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 import datetime as dt
+import hashlib
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from plugins.tls.tests.conftest import CALLED, CALLER, Opener, Yard
-from plugins.tls.tests.maker import CLIENT, DAY, NOW, SERVER, Ca, put
+from plugins.tls.tests.maker import CLIENT, DAY, NOW, SERVER, Ca, Issued, new_key, put
 from plugins.tls.tests.shaking import End, shake
 from plugins.tls.tests.test_resuming import both
 
 from hauberk.connection import Role
 from hauberk.refusals import ConfigError, Refused
 from hauberk_tls import _trust
+from hauberk_tls._facts import facts
+from hauberk_tls._lists import Lists
+from hauberk_tls._options import Options
+from hauberk_tls._peer import Check
+from hauberk_tls._spki import spki_of
 
 HOUR = dt.timedelta(hours=1)
 
@@ -31,7 +41,7 @@ def delta(ca: Ca) -> bytes:
         .add_extension(x509.DeltaCRLIndicator(1), critical=True)
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(ca.key.public_key()), critical=False)
     )
-    return builder.sign(ca.key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+    return builder.sign(ca.key, hashes.SHA256()).public_bytes(Encoding.PEM)
 
 
 # --- the file of lists ---
@@ -95,6 +105,127 @@ async def test_the_list_of_an_intermediate_counts_when_resumed(yard: Yard, opene
     for resumed in (False, True):
         _, theirs = await both(caller, called)
         assert (theirs.code, theirs.end.tls.session_reused) == ("", resumed)
+
+
+# --- who it is ---
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        x509.UniformResourceIdentifier("boss.example"),
+        x509.UniformResourceIdentifier("boss@lab.example"),
+        x509.RFC822Name("boss.example"),
+        x509.RFC822Name._init_without_validation("boss@one@lab.example"),
+        x509.RFC822Name._init_without_validation("urn:boss@lab.example"),
+        x509.RFC822Name._init_without_validation("boss@"),
+        x509.RFC822Name._init_without_validation("@lab.example"),
+        x509.DNSName("boss@lab.example"),
+        x509.DNSName("urn:boss"),
+        x509.DNSName("10.1"),
+        x509.UniformResourceIdentifier("uid:0"),
+        x509.UniformResourceIdentifier("UID:0"),
+        x509.UniformResourceIdentifier("Host:lab"),
+        x509.DNSName("ANONYMOUS"),
+        x509.DNSName("Hauberk-Doctor"),
+    ],
+    ids=str,
+)
+async def test_a_name_is_what_its_kind_says(name: x509.GeneralName, yard: Yard, opened: Opener) -> None:
+    """S0.16, S2.6: a name that is of another kind than it says, or one of hauberk's own, is nobody's.
+
+    The principal is the bare text: an authority that may sign for no DNS name could write one as a URI.
+    """
+    called = await opened(CALLED)
+    told = await called.meet(yard.plain("client", named(yard.ca, name)), "server")
+    assert told.code == "tls.bad_certificate"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        x509.UniformResourceIdentifier("urn:hauberk:host"),
+        x509.UniformResourceIdentifier("spiffe://lab.example/host"),
+        x509.RFC822Name("ann.b+c@lab.example"),
+        x509.DNSName("Boss.example"),
+        x509.DNSName("laptop"),
+    ],
+    ids=str,
+)
+async def test_a_name_that_is_one(name: x509.GeneralName, yard: Yard, opened: Opener) -> None:
+    """S0.16, S2.6: a name of each kind is the identity, as it stands."""
+    called = await opened(CALLED)
+    told = await called.meet(yard.plain("client", named(yard.ca, name)), "server")
+    assert (told.code, told.principal.id) == ("", name.value)
+
+
+def named(ca: Ca, name: x509.GeneralName) -> Issued:
+    """Return the certificate of a client with this very name."""
+    made = ca.issue(common=None, purposes=[CLIENT])
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(x509.Name([]))
+        .issuer_name(ca.certificate.subject)
+        .public_key(made.key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(NOW - DAY)
+        .not_valid_after(NOW + DAY)
+        .add_extension(x509.SubjectAlternativeName([name]), critical=True)
+    )
+    for one in made.certificate.extensions:
+        builder = builder.add_extension(one.value, one.critical)
+    return Issued(builder.sign(ca.key, hashes.SHA256()), made.key)
+
+
+@pytest.mark.parametrize("which", ["as it stands", "as it is usual"])
+@pytest.mark.parametrize("option", ["revoked_keys", "pinned_keys"])
+def test_a_key_in_another_encoding(which: str, option: str) -> None:
+    """S0.19, V7: a key is known by the hash of what stands in the certificate, and by the usual one."""
+    key = new_key()
+    made = Ca().issue("files.example", key=key).certificate
+    usual = key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    short = compressed(key)
+    der = made.public_bytes(Encoding.DER)
+    assert spki_of(made.tbs_certificate_bytes) == usual
+    other = x509.load_der_x509_certificate(rewritten(der, usual, short))
+    assert spki_of(other.tbs_certificate_bytes) == short
+    pin = f"sha256:{hashlib.sha256(short if which == 'as it stands' else usual).hexdigest()}"
+    check = checking(**{option: (pin,)})
+    found = facts(other.public_bytes(Encoding.DER))
+    if option == "pinned_keys":
+        check.keys(found, None)
+        return
+    with pytest.raises(Refused) as refused:
+        check.keys(found, None)
+    assert refused.value.code == "tls.revoked"
+
+
+def compressed(key: ec.EllipticCurvePrivateKey) -> bytes:
+    """Return the SubjectPublicKeyInfo of a key with a compressed point."""
+    point = key.public_key().public_bytes(Encoding.X962, PublicFormat.CompressedPoint)
+    algorithm = bytes.fromhex("301306072a8648ce3d020106082a8648ce3d030107")
+    bits = b"\x03" + bytes([len(point) + 1, 0]) + point
+    return b"\x30" + bytes([len(algorithm) + len(bits)]) + algorithm + bits
+
+
+def rewritten(der: bytes, old: bytes, new: bytes) -> bytes:
+    """Return a certificate with another key in it; its signature holds no longer, which is not looked at here."""
+    whole, tbs = int.from_bytes(der[2:4]), int.from_bytes(der[6:8])
+    less = len(old) - len(new)
+    head = der[:2] + (whole - less).to_bytes(2) + der[4:6] + (tbs - less).to_bytes(2)
+    return head + der[8:].replace(old, new)
+
+
+def checking(**changed: Any) -> Check:
+    return Check(
+        role="client",
+        carrier="tls",
+        name="files.example",
+        options=Options(ca=Path("ca.pem"), **changed),
+        lists=Lists(),
+        who="somebody",
+        now=NOW.timestamp,
+    )
 
 
 # --- sessions ---

@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import NameOID
 
 from hauberk_tls._names import Address, as_address
+from hauberk_tls._spki import spki_of
 
 _SERIAL_BITS: Final = 20 * 8 - 1
 
@@ -115,6 +116,18 @@ def _of_authority(extension: x509.ExtensionType) -> bool:
 
 
 def key_hash(certificate: x509.Certificate) -> str:
-    """Return what ``revoked_keys`` and ``pinned_keys`` call the key of a certificate."""
-    spki = certificate.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    """Return what ``revoked_keys`` and ``pinned_keys`` call the key of a certificate, as it stands there."""
+    return _hash(spki_of(certificate.tbs_certificate_bytes))
+
+
+def key_hashes(certificate: x509.Certificate) -> frozenset[str]:
+    """Return every hash that the key of a certificate may be called by: as it stands there, and as it is usual.
+
+    One key can be encoded in several ways; who revokes it has one of them, and means the key.
+    """
+    usual = certificate.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    return frozenset((key_hash(certificate), _hash(usual)))
+
+
+def _hash(spki: bytes) -> str:
     return f"sha256:{hashlib.sha256(spki).hexdigest()}"

@@ -26,7 +26,7 @@ from hauberk.principal import Principal
 from hauberk_tls import _identity
 from hauberk_tls._chain import chain_of, excluded, length, odd_key
 from hauberk_tls._contexts import SUITES
-from hauberk_tls._facts import Facts, facts, key_hash
+from hauberk_tls._facts import Facts, facts, key_hashes
 from hauberk_tls._limits import LIMITS
 from hauberk_tls._lists import Lists
 from hauberk_tls._names import is_common_name, matches
@@ -154,10 +154,10 @@ class Check(msgspec.Struct, frozen=True):
         """Check the keys of the chain, or of the peer alone."""
         options = self.options
         if options.revoked_keys:
-            keys = {found.key, *map(key_hash, chain or ())}
+            keys = frozenset[str]().union(*map(key_hashes, chain or (found.certificate,)))
             if not keys.isdisjoint(options.revoked_keys):
                 raise refused("tls.revoked", self.who, "its key is one of [tls] revoked_keys")
-        if options.pinned_keys and found.key not in options.pinned_keys:
+        if options.pinned_keys and key_hashes(found.certificate).isdisjoint(options.pinned_keys):
             raise refused("tls.key_pinned_otherwise", self.who, f"its key is {found.key}", key=found.key)
 
     def revocation(self, found: Facts) -> None:

@@ -158,3 +158,12 @@ def test_check_sees_what_is_beside_the_list(desk: Desk) -> None:
     done = desk.run("check")
     assert done.status == 1
     assert "something else beside" in done.text
+
+
+@pytest.mark.parametrize("name", ["uri:uid:0", "uri:UID:0", "uri:host:laptop", "dns:Anonymous", "hauberk-doctor"])
+def test_no_certificate_has_a_name_that_hauberk_gives_away(name: str, desk: Desk) -> None:
+    """S0.16, S2.6: who showed it would be refused, or would be somebody else: it is not made."""
+    desk.ca()
+    done = desk.run("issue", "--client", "laptop", "--san", name)
+    assert (done.status, "gives away itself" in done.err) == (2, True)
+    assert desk.run("issue", "--client", "anonymous").status == 2

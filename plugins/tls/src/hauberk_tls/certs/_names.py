@@ -9,7 +9,8 @@ The rules:
    A-label (``xn--…``): the versions of IDNA turn some names into different ones, and nobody shall guess which is meant.
 3. ``*`` may be the first label of a further name, whole, above at least two others; never of NAME.
 4. Control characters, blanks, slashes, ``..``, zones of IPv6 and IPv4 addresses in odd spelling are refused.
-5. ``dns:``, ``ip:``, ``uri:`` or ``email:`` says what a further name is. Without it an address is one, ``://`` makes a
+5. What hauberk calls somebody itself (``anonymous``, ``host:…``, ``uid:…``) is no name: who shows it is refused.
+6. ``dns:``, ``ip:``, ``uri:`` or ``email:`` says what a further name is. Without it an address is one, ``://`` makes a
    URI, ``@`` a mail address, and all else is a DNS name.
 """
 
@@ -23,6 +24,7 @@ from typing import Final, Literal, NamedTuple
 from cryptography import x509
 
 from hauberk.refusals import ConfigError
+from hauberk_tls._reserved import is_reserved
 from hauberk_tls.certs._limits import LIMITS
 
 Type = Literal["dns", "ip", "uri", "email"]
@@ -51,6 +53,7 @@ def main(text: str) -> Name:
     Raises:
         ConfigError: It is none (rule 1).
     """
+    _check_free(text)
     address = _address(text)
     if len(text) > LIMITS.name_chars:
         hint = "give the long one with --san, and a short NAME"
@@ -64,7 +67,7 @@ def further(text: str) -> Name:
     """Read what ``--san`` says.
 
     Raises:
-        ConfigError: It is no name (rules 2 to 5).
+        ConfigError: It is no name (rules 2 to 6).
     """
     prefix, colon, rest = text.partition(":")
     if colon and prefix in _TYPES:
@@ -113,6 +116,7 @@ def decoded(names: Iterable[x509.GeneralName]) -> tuple[Name, ...]:
 
 
 def _typed(kind: Type, text: str) -> Name:
+    _check_free(text)
     if len(text) > LIMITS.san_chars:
         raise _bad(text, f"it is longer than {LIMITS.san_chars} characters")
     if kind == "dns":
@@ -164,6 +168,11 @@ def _uri(text: str) -> str:
     if rest.startswith("//") and not re.split(r"[/?#]", rest[2:], maxsplit=1)[0]:
         raise _bad(text, "it is a URI without a host")
     return text
+
+
+def _check_free(text: str) -> None:
+    if is_reserved(text):
+        raise _bad(text, "it is one that hauberk gives away itself")
 
 
 def _ascii(text: str) -> str:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,15 +21,19 @@ from plugins.tls.tests.maker import CLIENT, DAY, NOW, SERVER, Ca, Issued, new_ke
 from plugins.tls.tests.shaking import End, shake
 from plugins.tls.tests.test_resuming import both
 
+from hauberk.config import Config
 from hauberk.connection import Role
+from hauberk.guard import Guard
+from hauberk.policy import GuardView
 from hauberk.refusals import ConfigError, Refused
-from hauberk_tls import _trust
+from hauberk_tls import Tls, _trust
 from hauberk_tls._facts import facts
 from hauberk_tls._lists import Lists
 from hauberk_tls._options import Options
 from hauberk_tls._peer import Check
 from hauberk_tls._spki import spki_of
 
+ROOT = Path(__file__).parents[3]
 HOUR = dt.timedelta(hours=1)
 
 
@@ -314,3 +321,95 @@ async def test_another_connection_of_a_session_needs_the_files(yard: Yard, opene
 
 def _answering(yard: Yard) -> End:
     return End(yard.plain("server", yard.server, alpn="http/1.1"), server=True)
+
+
+# --- a reload, and the environment ---
+
+
+def made(yard: Yard, profile: str) -> Tls:
+    """Return a plugin of a policy that is not open yet."""
+    config = Config.from_toml(f'profile = "{profile}"\n{CALLED}', base=yard.folder)
+    view = GuardView(Guard(Config.default()), config)
+    return Tls(view.options_for(Tls), view)
+
+
+def expire(yard: Yard) -> None:
+    yard.ca.issue("files.example", since=NOW - 9 * DAY, until=NOW - DAY).write(yard.folder, "server")
+
+
+def loosen(yard: Yard) -> None:
+    (yard.folder / "server.key").chmod(0o666)
+
+
+def unlink(yard: Yard) -> None:
+    (yard.folder / "ca.pem").unlink()
+
+
+@pytest.mark.parametrize("profile", ["development", "production"])
+@pytest.mark.parametrize("harm", [loosen, unlink])
+def test_a_reload_looks_at_the_files_as_a_start_does(profile: str, harm: Callable[[Yard], None], yard: Yard) -> None:
+    """S0.18, X.9: what was taken over from the policy before is read and judged anew; that one goes on as it was."""
+    old = made(yard, profile)
+    old.open()
+    [kept] = old.store._kept.values()
+    before = kept.generation
+    harm(yard)
+    new = made(yard, profile)
+    new.adopt(old)
+    with pytest.raises(ConfigError):
+        new.open()
+    assert kept.generation is before
+
+
+def test_a_reload_into_production_is_judged_by_its_rules(yard: Yard) -> None:
+    """S0.13, S0.18: an expired certificate of ours that development let pass stops the reload into production."""
+    expire(yard)
+    old = made(yard, "development")
+    old.open()
+    new = made(yard, "production")
+    new.adopt(old)
+    with pytest.raises(ConfigError, match="expired"):
+        new.open()
+    back = made(yard, "development")
+    back.adopt(old)
+    back.open()
+    assert list(back.store._kept.values()) == list(old.store._kept.values())
+
+
+@pytest.mark.parametrize("name", ["OPENSSL_CONF", "OPENSSL_CONF_INCLUDE", "OPENSSL_MODULES", "OPENSSL_ENGINES"])
+def test_production_refuses_what_openssl_reads_by_itself(
+    name: str, yard: Yard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A81, X.5: a variable by which OpenSSL changes each context, or loads code, stops a start in production."""
+    monkeypatch.setenv(name, "/nowhere")
+    made(yard, "development").open()
+    with pytest.raises(ConfigError, match=name):
+        made(yard, "production").open()
+
+
+OPTIONS = """
+from pathlib import Path
+from hauberk_tls import _contexts
+from hauberk_tls._options import Options
+from hauberk_tls._own import Own
+from plugins.tls.tests.test_layers import CA, TRUST
+print(int(_contexts.for_client(Options(ca=Path("ca.pem")), Own(()), TRUST, "x").options))
+one = CA.issue("a.example")
+print(int(_contexts.for_server(Options(ca=Path("ca.pem")), Own((), one.chain, one.key_pem()), TRUST, "x").options))
+"""
+
+
+def test_options_are_those_that_are_set_here(tmp_path: Path) -> None:
+    """A81, X.5: in development too, OPENSSL_CONF adds no option, as that of resuming without a new exchange of keys."""
+    path = tmp_path / "openssl.cnf"
+    path.write_text(
+        "openssl_conf = c\n[c]\nssl_conf = s\n[s]\nsystem_default = d\n[d]\n"
+        "Options = AllowNoDHEKEX,UnsafeLegacyRenegotiation,PrioritizeChaCha\n"
+    )
+    said = [
+        subprocess.run(
+            [sys.executable, "-c", OPTIONS], capture_output=True, text=True, timeout=30, env=env, cwd=ROOT, check=True
+        ).stdout
+        for env in (dict(os.environ), {**os.environ, "OPENSSL_CONF": str(path)})
+    ]
+    assert said[0] == said[1]

@@ -9,7 +9,8 @@ The rules:
    was named is trusted, whether or not it signed itself; without it, an intermediate in ``ca`` would mean its root.
 4. With ``crl``, each certificate of a chain needs a list of its authority.
 5. No variable of the environment has a say (A81): the contexts are made from nothing, the system's trust store is where
-   the library was built to have it, the security level is set here.
+   the library was built to have it, the security level and every option are set here. What a file that ``OPENSSL_CONF``
+   names says of groups and signatures cannot be undone, so that is refused in production (`hauberk_tls._store`).
 6. Keys and lists are given to OpenSSL as the bytes that were checked, never by the name of a file that can be another
    by then.
 """
@@ -37,6 +38,15 @@ _FLAGS: Final = (
     | ssl.VERIFY_X509_STRICT
     | getattr(ssl, "VERIFY_X509_PARTIAL_CHAIN", ssl.VerifyFlags(0x80000))
 )
+_OPTIONS: Final = (
+    ssl.OP_NO_COMPRESSION
+    | ssl.OP_NO_RENEGOTIATION
+    | ssl.OP_NO_SSLv2
+    | ssl.OP_NO_SSLv3
+    | ssl.OP_ENABLE_MIDDLEBOX_COMPAT
+    | getattr(ssl, "OP_IGNORE_UNEXPECTED_EOF", ssl.Options(0x80))
+)
+"""Every option of a context, and no other: what a configuration of OpenSSL added is gone."""
 _CLIENTS: Final[dict[Clients, ssl.VerifyMode]] = {
     "none": ssl.CERT_NONE,
     "optional": ssl.CERT_OPTIONAL,
@@ -82,7 +92,7 @@ def for_server(options: Options, own: Own, trust: Trust, alpn: str) -> ServerCon
 def _harden(context: ssl.SSLContext, options: Options, alpn: str) -> None:
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     context.maximum_version = ssl.TLSVersion.TLSv1_3
-    context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION
+    context.options = _OPTIONS  # whatever stood there
     if not options.session_tickets:
         context.options |= ssl.OP_NO_TICKET
     context.set_ciphers(_LEVEL)

@@ -113,6 +113,18 @@ class Kept:
         self.generation = Generation(options, own, trust, now())
         self.generation.prove()
 
+    def again(self) -> None:
+        """Read and judge all once more, as at a start; contexts and tickets stay where nothing changed.
+
+        Raises:
+            ConfigError: It cannot be used; what was read before is as it was.
+        """
+        trust, own = _trust.read(self.options), self._read_own()
+        if (seen := (trust.stamps, own.stamps)) != self._seen or self._fault is not None:
+            self._renew(own, trust)
+            self._seen, self._fault = seen, None
+            self._warned = -LIMITS.warning_seconds
+
     def begin(self, who: str) -> Generation:
         """Return what a connection that begins now is made with.
 

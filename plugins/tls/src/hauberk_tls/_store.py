@@ -10,6 +10,9 @@ from hauberk_tls import _secure
 from hauberk_tls._options import Options
 from hauberk_tls._rotation import Kept
 
+_OPENSSL: Final = ("OPENSSL_CONF", "OPENSSL_CONF_INCLUDE", "OPENSSL_MODULES", "OPENSSL_ENGINES")
+"""What OpenSSL looks for in the environment when it is loaded, before anything of ours runs."""
+
 
 class Store:
     """What the files of a configuration hold."""
@@ -18,13 +21,22 @@ class Store:
         self._plugin: Final = plugin
         self._guard: Final = guard
         self._kept: Final[dict[Options, Kept]] = {}
+        self._taken: Final[dict[Options, Kept]] = {}
+        """What a policy before this one has read, for options that are as they were."""
+
+    @property
+    def production(self) -> bool:
+        """Return whether the rules of production hold."""
+        found: bool = self._guard.config.production
+        return found
 
     def open(self) -> None:
         """Read every file that is named.
 
         Raises:
-            ConfigError: One cannot be used, or a server that listens lacks one.
+            ConfigError: One cannot be used, or a server that listens lacks one; or the environment has a say.
         """
+        self._check_environment()
         self.all()
         for server in self._guard.config.servers:
             self._check_listener(server)
@@ -35,9 +47,9 @@ class Store:
         return {"[tls]" if one is None else f"[server.{one}.tls]": self.kept(self.options(one)) for one in servers}
 
     def take(self, old: Store) -> None:
-        """Take over what was read for options that are as they were."""
-        for options, kept in old._kept.items():
-            self._kept.setdefault(options, kept)
+        """Take over what was read for options that are as they were, if it was by the same rules."""
+        if old.production == self.production:
+            self._taken.update(old._kept)
 
     def options(self, server: str | None) -> Options:
         """Return the options that hold for a server."""
@@ -51,12 +63,15 @@ class Store:
             ConfigError: It cannot be used.
         """
         found = self._kept.get(options)
+        if found is None and (taken := self._taken.get(options)) is not None:
+            taken.again()
+            found = self._kept[options] = taken
         if found is None:
             config, name = self._guard.config, options.passphrase_env
             found = self._kept[options] = Kept(
                 options,
                 environment=lambda: config.child_env(None, names=[name] if name else []),
-                production=config.production,
+                production=self.production,
                 now=self._guard.now,
                 emit=self._guard.emit,
             )
@@ -69,6 +84,17 @@ class Store:
             Refused: There is nothing to secure it with.
         """
         _secure.secure(connection, self.kept(self.options(connection.server)), self._guard.now)
+
+    def _check_environment(self) -> None:
+        """Refuse, in production, what OpenSSL reads by itself: it may change each context, and load code."""
+        if not self.production:
+            return
+        for name in _OPENSSL:
+            if name in self._guard.config.child_env(None, names=[name]):
+                raise ConfigError(
+                    f"the environment has {name}, by which OpenSSL changes what is agreed on",
+                    hint="unset it; in production nothing but the configuration has a say",
+                )
 
     def _check_listener(self, server: str) -> None:
         listen = getattr(self._guard.config.server(server), "listen", None)

@@ -15,8 +15,10 @@ from plugins.tls.tests.maker import put
 from hauberk import doctor
 from hauberk.config import Config
 from hauberk.guard import Guard
+from hauberk.principal import Principal
 from hauberk.testing._loading import unnamed
-from hauberk_tls import _contexts, _peer
+from hauberk_tls import _contexts, _identity, _peer
+from hauberk_tls._facts import Facts
 from hauberk_tls._peer import Check
 from hauberk_tls._trials import TRIALS
 
@@ -118,6 +120,13 @@ def without_server_check(patch: Patch) -> None:
     patch.setattr(_peer, "matches", lambda *args: True)
 
 
+def anybody_by_name(patch: Patch) -> None:
+    def client(found: Facts, who: str, *, common_name: bool) -> Principal:
+        return Principal(id=(*found.common_names, "root")[0], method="mtls")
+
+    patch.setattr(_identity, "client", client)
+
+
 CLIENT_OFF = weaker(anybody, "for_client")
 SERVER_OFF = weaker(anybody, "for_server")
 GONE: dict[str, Callable[[Patch], None]] = {
@@ -131,6 +140,10 @@ GONE: dict[str, Callable[[Patch], None]] = {
     "refuses_not_yet_valid": both(CLIENT_OFF, no_check("certificate"), no_check("chain")),
     "refuses_wrong_purpose": both(CLIENT_OFF, no_check("certificate"), no_check("chain")),
     "refuses_no_purpose": no_check("certificate"),
+    "refuses_long_chain": lambda patch: patch.setattr(_peer, "length", lambda chain: 0),
+    "refuses_irregular": lambda patch: patch.setattr(_contexts, "_FLAGS", _contexts._FLAGS & ~ssl.VERIFY_X509_STRICT),
+    "refuses_weak_key": lambda patch: patch.setattr(_contexts, "_LEVEL", "DEFAULT:@SECLEVEL=0"),
+    "refuses_excluded_name": lambda patch: patch.setattr(_peer, "excluded", lambda chain, name: False),
     "refuses_revoked": both(CLIENT_OFF, no_check("revocation"), no_check("chain")),
     "refuses_revoked_key": no_check("keys"),
     "refuses_other_key": no_check("keys"),
@@ -138,6 +151,9 @@ GONE: dict[str, Callable[[Patch], None]] = {
     "refuses_unknown_client": SERVER_OFF,
     "refuses_no_client_certificate": both(weaker(optional, "for_server"), lambda patch: patch.setattr(
         Check, "__call__", lambda self, peer: None)),
+    "refuses_nameless_client": anybody_by_name,
+    "refuses_reserved_client": lambda patch: patch.setattr(_identity, "is_reserved", lambda name: False),
+    "refuses_common_name_of_client": anybody_by_name,
     "refuses_purpose_of_client": both(SERVER_OFF, no_check("certificate"), no_check("chain")),
 }  # fmt: skip
 """What takes each control away, every layer of it."""
@@ -157,6 +173,12 @@ async def test_a_guard_that_refuses_everybody_is_found(yard: Yard, monkeypatch: 
     assert (await found(yard.folder, everything(yard)))["accepts_good_server"] == "faulty"
 
 
+async def test_a_guard_that_refuses_every_client_is_found(yard: Yard, monkeypatch: Patch) -> None:
+    """X.1: a good client has to get through, or what refuses the bad ones shows nothing."""
+    monkeypatch.setattr(_identity, "is_reserved", lambda name: True)
+    assert (await found(yard.folder, everything(yard)))["accepts_good_client"] == "faulty"
+
+
 def test_every_trial_can_fail() -> None:
     """X.1: there is a way to break each control, and it is tried."""
-    assert {trial.name for trial in TRIALS} == {*GONE, "accepts_good_server"}
+    assert {trial.name for trial in TRIALS} == {*GONE, "accepts_good_server", "accepts_good_client"}

@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
@@ -19,7 +19,9 @@ from hauberk_tls._own import Own
 from hauberk_tls._peer import ALPN
 from hauberk_tls._trust import Trust
 
-NAME: Final = "hauberk-doctor.example"
+NAME: Final = "doctor.hauberk.example"
+WILDCARD: Final = "*.hauberk.example"
+"""A pattern that the name is covered by."""
 SINCE: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 UNTIL: Final = dt.datetime(9999, 12, 31, tzinfo=dt.UTC)
 PAST: Final = dt.datetime(1970, 1, 2, tzinfo=dt.UTC)
@@ -39,11 +41,14 @@ SERVER: Final = ExtendedKeyUsageOID.SERVER_AUTH
 CLIENT: Final = ExtendedKeyUsageOID.CLIENT_AUTH
 
 
+Key = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
+
+
 class Shown(NamedTuple):
     """A certificate that a peer shows, and its key."""
 
     certificate: x509.Certificate
-    key: ec.EllipticCurvePrivateKey
+    key: Key
 
     @property
     def own(self) -> Own:
@@ -61,10 +66,16 @@ class Shown(NamedTuple):
 class Authority:
     """An authority whose certificates are good for ever, unless it is said otherwise: no clock has a say."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, excluded: str | None = None) -> None:
+        """Make one.
+
+        Args:
+            excluded: A DNS name that it may not sign.
+        """
+        self._excluded: Final = excluded
         self.key: Final = ec.generate_private_key(ec.SECP256R1())
         self.name: Final = _name("hauberk-doctor")
-        self.certificate: Final = self._signed(self.name, self.key, ca=True)
+        self.certificate: Final = self._self_signed()
         self.good: Final = self.issue()
         self.trust: Final = Trust(
             (), self.certificate.public_bytes(Encoding.PEM).decode(), b"", (), (self.certificate,)
@@ -82,31 +93,45 @@ class Authority:
 
     def issue(
         self,
-        name: str = NAME,
+        name: x509.GeneralName | None = x509.DNSName(NAME),  # noqa: B008 - it never changes
         *,
         common: str = NAME,
         purpose: x509.ObjectIdentifier | None = SERVER,
         since: dt.datetime = SINCE,
         until: dt.datetime = UNTIL,
+        key: Key | None = None,
+        irregular: bool = False,
     ) -> Shown:
-        """Return a certificate that is right but for what is said."""
-        key = ec.generate_private_key(ec.SECP256R1())
-        return Shown(self._signed(_name(common), key, san=name, purpose=purpose, dates=(since, until)), key)
+        """Return a certificate that is right but for what is said; an irregular one does not say who signed it."""
+        key = key or ec.generate_private_key(ec.SECP256R1())
+        builder = self._builder(_name(common), key, purpose=purpose, dates=(since, until))
+        if name is not None:
+            builder = builder.add_extension(x509.SubjectAlternativeName([name]), critical=False)
+        if not irregular:
+            builder = builder.add_extension(self._issuer, critical=False)
+        return Shown(builder.sign(self.key, hashes.SHA256()), key)
 
     @property
     def _issuer(self) -> x509.AuthorityKeyIdentifier:
         return x509.AuthorityKeyIdentifier.from_issuer_public_key(self.key.public_key())
 
-    def _signed(
+    def _self_signed(self) -> x509.Certificate:
+        builder = self._builder(self.name, self.key, ca=True).add_extension(self._issuer, critical=False)
+        if self._excluded is not None:
+            trees = [x509.DNSName(self._excluded)]
+            constraints = x509.NameConstraints(permitted_subtrees=None, excluded_subtrees=trees)
+            builder = builder.add_extension(constraints, critical=True)
+        return builder.sign(self.key, hashes.SHA256())
+
+    def _builder(
         self,
         subject: x509.Name,
-        key: ec.EllipticCurvePrivateKey,
+        key: Key,
         *,
         ca: bool = False,
-        san: str = "",
         purpose: x509.ObjectIdentifier | None = None,
         dates: tuple[dt.datetime, dt.datetime] = (SINCE, UNTIL),
-    ) -> x509.Certificate:
+    ) -> x509.CertificateBuilder:
         usage = x509.KeyUsage(digital_signature=not ca, key_cert_sign=ca, crl_sign=ca, **_USAGE)
         builder = (
             x509.CertificateBuilder(subject_name=subject, issuer_name=self.name, public_key=key.public_key())
@@ -116,13 +141,8 @@ class Authority:
             .add_extension(x509.BasicConstraints(ca=ca, path_length=None), critical=True)
             .add_extension(usage, critical=True)
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
-            .add_extension(self._issuer, critical=False)
         )
-        if san:
-            builder = builder.add_extension(x509.SubjectAlternativeName([x509.DNSName(san)]), critical=False)
-        if purpose is not None:
-            builder = builder.add_extension(x509.ExtendedKeyUsage([purpose]), critical=False)
-        return builder.sign(self.key, hashes.SHA256())
+        return builder if purpose is None else builder.add_extension(x509.ExtendedKeyUsage([purpose]), critical=False)
 
 
 def _name(common: str) -> x509.Name:
@@ -166,5 +186,6 @@ def other(mine: Role, shown: Shown | None) -> ssl.SSLContext:
     context.verify_mode = ssl.CERT_NONE
     context.set_alpn_protocols([ALPN["tls"]])
     if shown is not None:
+        context.set_ciphers("DEFAULT:@SECLEVEL=0")  # it shows weak keys too
         _contexts.show(context, shown.own)
     return context

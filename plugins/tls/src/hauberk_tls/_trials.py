@@ -12,6 +12,8 @@ from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
 import msgspec
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import rsa
 
 from hauberk.connection import Peer, Role
 from hauberk.refusals import Refused
@@ -23,7 +25,7 @@ from hauberk_tls._options import Options
 from hauberk_tls._own import Own
 from hauberk_tls._peer import ALPN, Check
 from hauberk_tls._rotation import Kept
-from hauberk_tls._stage import CLIENT, FUTURE, NAME, PAST, UNTIL, Authority, End, Shown, other, shake
+from hauberk_tls._stage import CLIENT, FUTURE, NAME, PAST, UNTIL, WILDCARD, Authority, End, Shown, other, shake
 from hauberk_tls._trust import Trust
 
 WHO: Final = "the doctor"
@@ -145,6 +147,22 @@ def _expired(kept: Kept, authority: Authority) -> str:
     return ""
 
 
+def _weak_key(kept: Kept, authority: Authority) -> str:
+    key = rsa.generate_private_key(public_exponent=65537, key_size=1024)  # noqa: S505 - that is what must be refused
+    return _staged(kept, authority, authority.issue(key=key))
+
+
+def _excluded_name(kept: Kept, _: Authority) -> str:
+    """Try a wildcard that covers a name which its authority may not sign."""
+    authority = Authority(excluded=NAME)
+    return _staged(kept, authority, authority.issue(x509.DNSName(WILDCARD)))
+
+
+def _client(kept: Kept, authority: Authority, name: x509.GeneralName | None, **changed: Any) -> str:
+    """Try a client of this name."""
+    return _staged(kept, authority, authority.issue(name, purpose=CLIENT, **changed), role="server")
+
+
 def _calls(kept: Kept) -> bool:
     return kept.options.clients != "none" and kept.generation.trust.authorities is not None and _called(kept)
 
@@ -162,7 +180,7 @@ TRIALS: Final = (
     Trial("refuses_weak_suite", "a suite that is not one of two is refused", "tls.weak_cipher", _weak_suite),
     Trial("refuses_other_protocol", "a server that does not agree on the protocol is refused", "tls.no_alpn", _no_alpn),
     Trial("refuses_wrong_name", "a server of another name is refused", "tls.name_mismatch",
-          lambda k, a: _staged(k, a, a.issue("other.example"))),
+          lambda k, a: _staged(k, a, a.issue(x509.DNSName("other.example")))),
     Trial("refuses_wrong_common_name", "a server of another common name is refused", "tls.cn_mismatch",
           lambda k, a: _staged(k, a, a.issue(common="other.example")), lambda k: k.options.common_name),
     Trial("refuses_expired", "a certificate that has expired is refused", "tls.expired", _expired),
@@ -172,6 +190,13 @@ TRIALS: Final = (
           lambda k, a: _staged(k, a, a.issue(purpose=CLIENT))),
     Trial("refuses_no_purpose", "a certificate that is for nothing is refused", "tls.wrong_purpose",
           lambda k, a: _staged(k, a, a.issue(purpose=None)), lambda k: k.options.require_purpose),
+    Trial("refuses_long_chain", "a chain that is longer than it may be is refused", "tls.chain_too_long",
+          lambda k, a: _staged(k, a, a.good, max_chain=1)),
+    Trial("refuses_irregular", "a certificate that RFC 5280 does not allow is refused", "tls.bad_certificate",
+          lambda k, a: _staged(k, a, a.issue(irregular=True))),
+    Trial("refuses_weak_key", "a key of less than 112 bits of security is refused", "tls.bad_certificate", _weak_key),
+    Trial("refuses_excluded_name", "a wildcard reaches no name that its authority may not sign", "tls.name_constraint",
+          _excluded_name),
     Trial("refuses_revoked", "a certificate that is on a list is refused", "tls.revoked",
           lambda k, a: _staged(k, a, a.good, trust=a.lists(a.good)), lambda k: k.options.crl is not None),
     Trial("refuses_revoked_key", "a key that was revoked is refused", "tls.revoked",
@@ -184,6 +209,15 @@ TRIALS: Final = (
     Trial("refuses_no_client_certificate", "a client without a certificate is refused", "tls.no_client_certificate",
           lambda k, _: _in_use(k, "server", other("server", None)),
           lambda k: _calls(k) and k.options.clients == "required"),
+    Trial("accepts_good_client", "a client that is as it must be is let in", "",
+          lambda k, a: _client(k, a, x509.DNSName(NAME)), _calls),
+    Trial("refuses_nameless_client", "a client whose certificate names nobody is refused", "tls.bad_certificate",
+          lambda k, a: _client(k, a, None), _calls),
+    Trial("refuses_reserved_client", "a client with a name that hauberk gives away is refused", "tls.bad_certificate",
+          lambda k, a: _client(k, a, x509.UniformResourceIdentifier("uid:0")), _calls),
+    Trial("refuses_common_name_of_client", "a client of another common name is refused", "tls.cn_mismatch",
+          lambda k, a: _client(k, a, x509.DNSName(NAME), common="other.example"),
+          lambda k: _calls(k) and k.options.common_name),
     Trial("refuses_purpose_of_client", "a certificate of a server is none of a client", "tls.wrong_purpose",
           lambda k, a: _staged(k, a, a.good, role="server"), _calls),
 )  # fmt: skip

@@ -1,6 +1,8 @@
 """What ``[tls]`` may hold.
 
-A server can have a table of its own, ``[server.NAME.tls]``; what protects gives way to no such table.
+A server can have a table of its own, ``[server.NAME.tls]``; what protects gives way to no such table. ``ca`` and
+``crl`` say who is trusted for it, and each takes the place of the general one: another authority has another list. The
+``revoked_keys`` of both tables are refused.
 """
 
 from __future__ import annotations
@@ -53,7 +55,7 @@ class Options(config.Options, frozen=True, kw_only=True):
     require_purpose: Annotated[bool, Narrow.OR] = True
     """Whether a peer's certificate must say what it is for; without, one that says nothing is for everything."""
     crl: Path | None = None
-    """Who is trusted no longer: a PEM file with a revocation list of each authority."""
+    """Who is trusted no longer: a PEM file with a list of each authority; of a server, in place of the general one."""
     revoked_keys: Annotated[tuple[Pin, ...], Narrow.UNION] = ()
     """Public keys that are trusted no longer, anywhere in a chain: ``sha256:`` of the SubjectPublicKeyInfo."""
     pinned_keys: Annotated[tuple[Pin, ...], Narrow.by(_common)] = ()

@@ -50,6 +50,7 @@ class Stub:
     bytes_only = True
     flooded = False
     why = "ended by itself"
+    impatient = False
 
     def __init__(self, stubs: Stubs) -> None:
         self._stubs = stubs

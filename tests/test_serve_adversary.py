@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import fcntl
 import json
+import os
 import signal
 import socket
+import subprocess
+import sys
 import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +22,12 @@ from tests.core.harness import ring
 from tests.running import ANSWERING, configure, server
 from tests.serving import Offered, Stubs, offered, serving, until, until_true
 
-from hauberk.carriers import ping
+from hauberk.carriers import child as child_module
+from hauberk.carriers import ping, unix
+from hauberk.connection import Program
 from hauberk.hosts import _served
+from hauberk.hosts._shared import SharedChild
+from hauberk.refusals import ConfigError
 
 LIST = {"jsonrpc": "2.0", "id": 1, "method": "tools/list"}
 LARGE = 3_000_000
@@ -195,3 +206,230 @@ async def test_one_that_cannot_be_looked_at_is_no_matter_of_others(
         assert "has begun a message" in event.details["reason"]
         assert "could not be looked at" in caplog.text
         assert (await client.ask())["result"] == {}
+
+
+# --- one process for all ---
+
+REVISION = "2025-11-25"
+INITIALIZE: dict[str, Any] = {
+    "jsonrpc": "2.0",
+    "id": 0,
+    "method": "initialize",
+    "params": {"protocolVersion": REVISION, "capabilities": {}, "clientInfo": {"name": "a client", "version": "1"}},
+}
+INITIALIZED = {"jsonrpc": "2.0", "method": "notifications/initialized"}
+
+
+class Later:
+    """The target of a guard that is not made yet."""
+
+    inner: SharedChild
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.inner, name)
+
+    async def close(self) -> None:
+        await self.inner.close()
+        self.closed = True
+
+
+@asynccontextmanager
+async def shared(folder: Path, text: str) -> AsyncIterator[Offered]:
+    """Offer one child to all."""
+    command, *args = server(folder, text)
+    target = Later()
+    async with offered(folder, target=target) as made:
+        target.inner = SharedChild(made.guard, Program(command, tuple(args), {}, None))
+        yield made
+
+
+STRICT = f"""
+import json, sys
+asked = ready = False
+for line in sys.stdin:
+    message = json.loads(line)
+    method = message.get("method")
+    if method == "initialize":
+        asked = True
+        info = {{"name": "s", "version": "1"}}
+        answer = {{"result": {{"protocolVersion": "{REVISION}", "capabilities": {{}}, "serverInfo": info}}}}
+    elif method == "notifications/initialized":
+        ready = asked
+    elif ready or method == "ping":
+        answer = {{"result": {{"tools": []}}}}
+    else:
+        answer = {{"error": {{"code": -32602, "message": "Received request before initialization was complete"}}}}
+    if "id" in message:
+        print(json.dumps({{"jsonrpc": "2.0", "id": message["id"], **answer}}), flush=True)
+"""
+
+
+async def test_client_cannot_spoil_the_handshake_of_others(tmp_path: Path) -> None:
+    """A client that says ``initialized`` too soon, or never does, changes nothing for the next one."""
+    async with shared(tmp_path, STRICT) as made:
+        bad = await made.session()
+        bad.send(INITIALIZED)
+        await bad.ask({"jsonrpc": "2.0", "id": 1, "method": "ping"})
+        good = await made.session()
+        assert "result" in await good.ask(INITIALIZE)
+        assert "result" in await good.ask(LIST)
+        good.send(INITIALIZED)
+        assert "result" in await good.ask({**LIST, "id": 2})
+
+
+HELLO = """
+import json, sys
+for line in sys.stdin:
+    message = json.loads(line)
+    if "id" in message and "method" in message:
+        result = json.loads(%r) if message["method"] == "initialize" else {"tools": []}
+        print(json.dumps({"jsonrpc": "2.0", "id": message["id"], "result": result}), flush=True)
+"""
+
+
+@pytest.mark.parametrize("hello", [{"protocolVersion": []}, {"protocolVersion": {}}, {}, [1], "text", 7, None])
+async def test_strange_answer_to_initialize_is_an_error_for_all(tmp_path: Path, hello: Any) -> None:
+    """Whatever a shared server answers to ``initialize``, each client that asked gets an answer, and nothing raises."""
+    failed: list[Any] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: failed.append(context))
+    async with shared(tmp_path, HELLO % json.dumps(hello)) as made:
+        clients = [await made.session() for _ in range(2)]
+        for client in clients:
+            client.send(INITIALIZE)
+        for client in (*clients, await made.session()):
+            if client not in clients:
+                client.send(INITIALIZE)
+            assert (await asyncio.wait_for(client.receive(), 5))["error"]["code"] == -32603
+        assert not failed, failed
+
+
+ASKS = """
+import sys, time
+line = b'{"jsonrpc":"2.0","id":"%s","method":"ping"}\\n' % (b"x" * 200)
+sys.stdin.buffer.readline()
+while True:
+    sys.stdout.buffer.write(line * 300)
+"""
+
+
+async def test_shared_server_that_asks_and_does_not_read(tmp_path: Path) -> None:
+    """What waits for a shared server is bounded, however much it asks (A65)."""
+    async with shared(tmp_path, ASKS) as made:
+        client = await made.session()
+        client.send(LIST)
+        await until(lambda: made.target.inner._hub is not None)
+        hub = made.target.inner._hub
+        await until(lambda: hub.outlet.flooded)
+        await asyncio.sleep(0.5)
+        assert hub.outlet.held <= 3 * made.guard.bounds.buffer_bytes
+
+
+LEAVES = """
+import json, os, subprocess, sys
+message = json.loads(sys.stdin.readline())
+child = subprocess.Popen([sys.executable, "-I", "-S", "-c", "import time; time.sleep(60)"])
+open(%r, "w").write(str(child.pid))
+print(json.dumps({"jsonrpc": "2.0", "id": message["id"], "result": {}}), flush=True)
+os._exit(0)
+"""
+
+
+def _runs(pid: int) -> bool:
+    shown = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True, check=False)
+    return shown.stdout.strip()[:1] not in {"", "Z"}
+
+
+async def test_what_a_shared_server_started_ends_with_it(tmp_path: Path) -> None:
+    """A shared server that has gone is cleaned up at once, and not when somebody connects next (A86)."""
+    path = tmp_path / "pid"
+    async with shared(tmp_path, LEAVES % str(path)) as made:
+        client = await made.session()
+        client.send(LIST)
+        while await client.receive() is not None:
+            pass
+        await until(lambda: not _runs(int(path.read_text())), 5)
+        inner = made.target.inner
+        await until(lambda: inner._hub is None and not inner._ending, 5)
+
+
+@pytest.mark.parametrize("known", [True, False])
+async def test_nothing_is_killed_once_the_exit_is_collected(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, known: bool
+) -> None:
+    """A number that may be somebody else's by now gets no signal, with descriptors of processes or without (A86)."""
+    if not known:
+        monkeypatch.setattr(child_module, "_pidfd", lambda _: None)
+    sent: list[tuple[int, bool]] = []
+    real = os.killpg
+
+    def killpg(pid: int, number: int) -> None:
+        sent.append((number, Path(f"/proc/{pid}").exists()))
+        real(pid, number)
+
+    monkeypatch.setattr(os, "killpg", killpg)
+    child = child_module.Child(sys.executable, ["-I", "-S", "-c", "pass"], env={})
+    assert await child.wait() == 0
+    assert await child.end() == 0
+    child.signal(signal.SIGKILL)
+    child.close()
+    assert sent == [(signal.SIGKILL, True)]
+
+
+# --- a lock that somebody else holds, and descriptors that are used up ---
+
+
+@contextmanager
+def _held(directory: Path) -> Iterator[None]:
+    fd = os.open(directory, os.O_RDONLY)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(fd)
+
+
+@contextmanager
+def _without_descriptors(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    def none(_: Path) -> bool:
+        raise OSError(errno.EMFILE, "x")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(unix, "_clear", none)
+        yield
+
+
+def test_lock_that_another_process_holds_up_no_end(tmp_path: Path) -> None:
+    """SIGTERM ends it in order, and removes the socket, though somebody holds a lock on its directory (A80)."""
+    with serving(tmp_path, server(tmp_path, ANSWERING)) as made, made.client() as client:
+        assert client.ask()["result"] == {}
+        with _held(made.path.parent):
+            made.process.send_signal(signal.SIGTERM)
+            assert made.status(10) == 0
+        assert not made.path.exists()
+
+
+def test_lock_holds_up_a_start_for_a_second(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A start waits for the lock of a directory for a moment, and then says who is in the way (A80)."""
+    monkeypatch.setattr(unix, "_PATIENCE", 0.1)
+    tmp_path.chmod(0o700)
+    with _held(tmp_path), pytest.raises(ConfigError, match="another process holds a lock"):
+        unix.UnixListener(tmp_path / "x.sock")
+    unix.UnixListener(tmp_path / "x.sock").close()
+
+
+@pytest.mark.parametrize("why", ["a lock", "no descriptors"])
+async def test_socket_is_bound_anew_once_it_can_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, why: str) -> None:
+    """A path that is gone is bound anew, if not at once then later; meanwhile nothing stands still (A85)."""
+
+    async with offered(tmp_path, stalled_seconds=0.2) as made:
+        client = await made.session()
+        path = made.address.path
+        with _held(path.parent) if why == "a lock" else _without_descriptors(monkeypatch):
+            path.unlink()
+            await made.recorded("core.socket_lost")
+            assert (await client.ask())["result"] == {}
+            await asyncio.sleep(0.1)
+            assert not path.exists()
+        await until(path.exists, 5)
+        await made.session()
+        assert made.codes.count("core.socket_lost") == 1

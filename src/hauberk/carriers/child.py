@@ -1,6 +1,7 @@
 """A server as a child process.
 
-It gets a session of its own, so that the whole of it can be ended: TERM, and KILL after a grace.
+It gets a session of its own, so that the whole of it can be ended: TERM, and KILL after a grace. When it exits, what it
+has started is killed in that moment and never later: its number is its own only until the exit is collected.
 """
 
 from __future__ import annotations
@@ -78,7 +79,7 @@ class Child:
         def exited() -> None:
             loop.remove_reader(pidfd)
             os.close(pidfd)
-            self._note_exit(self._process.wait())
+            self._collect()
 
         loop.add_reader(pidfd, exited)
 
@@ -86,13 +87,16 @@ class Child:
         import threading
 
         def wait() -> None:
-            code = self._process.wait()
+            os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT)
             with contextlib.suppress(RuntimeError):
-                loop.call_soon_threadsafe(self._note_exit, code)
+                loop.call_soon_threadsafe(self._collect)
 
         threading.Thread(target=wait, daemon=True, name="hauberk-child").start()
 
-    def _note_exit(self, code: int) -> None:
+    def _collect(self) -> None:
+        """Collect its exit, once what it has started is killed: until then nobody else can get its number."""
+        self.signal(signal.SIGKILL)
+        code = self._process.wait()
         if not self._exited.done():
             self._exited.set_result(code)
 
@@ -115,7 +119,9 @@ class Child:
         return self._exited.done()
 
     def signal(self, number: signal.Signals) -> None:
-        """Send a signal to it and all that it started."""
+        """Send a signal to it and all that it started; once its exit is collected, to nobody."""
+        if not self.running:
+            return
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, number)
 
@@ -125,9 +131,7 @@ class Child:
             self.signal(signal.SIGTERM)
             if not await self.waited(grace):
                 self.signal(signal.SIGKILL)
-        code = await self.wait()
-        self.signal(signal.SIGKILL)
-        return code
+        return await self.wait()
 
     def close_input(self) -> None:
         """Close its standard input."""

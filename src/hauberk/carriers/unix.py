@@ -7,7 +7,8 @@ The rules:
 2. The socket is bound under umask 0177: it has mode 0600 from its first moment, not from a ``chmod`` after it.
 3. What is there already is removed only if it is a socket, is ours, and a connection to it is refused, so that nobody
    listens there. A link, a file, another user's socket, and one that somebody listens on stay, and we do not start.
-   A lock on the directory makes looking and binding one step, for two servers that start at once.
+   A lock on the directory makes looking and binding one step, for two servers that start at once. Whoever else holds it
+   holds up a start for a second at most, and an end not at all.
 4. The path fits ``sockaddr_un``; there are no abstract names, which have no owner and no mode.
 5. At the end the socket is removed if it is still the one that we bound.
 """
@@ -20,18 +21,28 @@ import fcntl
 import os
 import socket
 import stat
+import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final, Literal, final
 
 from hauberk import files
 from hauberk.carriers import address as addresses
-from hauberk.refusals import ConfigError
+from hauberk.refusals import ConfigError, HauberkError
 
 BACKLOG: Final = 1024
 """Connections that the kernel may hold until they are accepted; it may allow fewer."""
 _UMASK: Final = 0o177
 _TRIES: Final = 3
+_PATIENCE: Final = 1.0
+"""What a start waits for the lock of the directory (seconds)."""
+_APART: Final = 0.02
+_SHORT: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+
+
+@final
+class NotNow(HauberkError):
+    """It cannot be done at the moment."""
 
 
 class UnixListener:
@@ -45,21 +56,28 @@ class UnixListener:
         """
         addresses.check_length(path)
         self.path: Final = path
-        self._bind()
+        try:
+            self._bind(_PATIENCE)
+        except NotNow as error:
+            raise ConfigError(error.message, hint=error.hint) from error
 
-    def _bind(self) -> None:
+    def _bind(self, patience: float) -> None:
         files.private_dir(self.path.parent)
         files.check_directory_of(self.path.parent)
-        with _locked(self.path.parent):
-            _clear(self.path)
-            self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        with _locked(self.path.parent, patience):
             try:
-                _bound(self.sock, self.path)
+                _clear(self.path)
+                sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+            except OSError as error:
+                raise _cannot(self.path, error) from error
+            try:
+                _bound(sock, self.path)
                 self._is = _identity(self.path)
-                self.sock.listen(BACKLOG)
+                sock.listen(BACKLOG)
             except BaseException:
-                self.sock.close()
+                sock.close()
                 raise
+        self.sock = sock
         self.sock.setblocking(False)
 
     @property
@@ -76,32 +94,56 @@ class UnixListener:
         """Bind anew, where the path was removed; who is connected stays so.
 
         Raises:
+            NotNow: It may be done later; nothing has changed.
             ConfigError: It cannot be done.
         """
         before = self.sock
-        self._bind()
+        self._bind(0)
         before.close()
 
     def close(self) -> None:
-        """Listen no more; remove the path, if it is still ours."""
-        with contextlib.suppress(OSError, ConfigError), _locked(self.path.parent):
+        """Listen no more; remove the path, if it is still ours.
+
+        That takes no lock: for as long as we listen, nobody else takes the path for one that may be bound.
+        """
+        with contextlib.suppress(OSError):
             if self.found == "there":
                 self.path.unlink()
         self.sock.close()
 
 
 @contextlib.contextmanager
-def _locked(directory: Path) -> Iterator[None]:
-    """Let no other server look or bind in this directory meanwhile."""
+def _locked(directory: Path, patience: float) -> Iterator[None]:
+    """Let no other server look or bind in this directory meanwhile.
+
+    Raises:
+        NotNow: Another one does, for longer than so many seconds.
+        ConfigError: There is no such directory.
+    """
     try:
         fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except OSError as error:
         raise _cannot(directory, error) from error
     try:
-        fcntl.flock(fd, fcntl.LOCK_EX)
+        _lock(fd, directory, time.monotonic() + patience)
         yield
     finally:
         os.close(fd)
+
+
+def _lock(fd: int, directory: Path, until: float) -> None:
+    while True:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() >= until:
+                raise NotNow(
+                    f"cannot listen in {str(directory)!r}: another process holds a lock on it",
+                    hint="look at who holds it (lslocks), or take another directory",
+                ) from None
+            time.sleep(_APART)
+        else:
+            return
 
 
 def _clear(path: Path) -> None:
@@ -156,6 +198,7 @@ def _identity(path: Path) -> tuple[int, int]:
     return there.st_dev, there.st_ino
 
 
-def _cannot(path: Path, error: OSError) -> ConfigError:
+def _cannot(path: Path, error: OSError) -> HauberkError:
     reason = os.strerror(error.errno or 0).lower()
-    return ConfigError(f"cannot listen at {str(path)!r}: {reason}")
+    kind = NotNow if error.errno in _SHORT else ConfigError
+    return kind(f"cannot listen at {str(path)!r}: {reason}")

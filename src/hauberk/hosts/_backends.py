@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import signal
 from collections.abc import Callable
@@ -36,6 +35,8 @@ class Backend(Protocol):
 
     why: str
     """Why it has gone, once it has."""
+    impatient: bool
+    """Whether it has gone because the client does not read; then nobody waits for the client to read the rest."""
 
     @property
     def outlet(self) -> Held:
@@ -85,6 +86,7 @@ class ChildBackend:
     """A server as a child of its own for one connection."""
 
     why = "ended by itself"
+    impatient = False
 
     def __init__(self, child: Child, bounds: Bounds) -> None:
         self._child: Final = child
@@ -141,7 +143,7 @@ class Children:
     def __init__(self, program: Program, bounds: Bounds) -> None:
         self._program: Final = program
         self._bounds: Final = bounds
-        self._running: Final[set[int]] = set()
+        self._running: Final[set[Child]] = set()
 
     async def open(self, connection: Connection) -> ChildBackend:
         """Start a child.
@@ -150,8 +152,8 @@ class Children:
             Refused: ``core.not_started``.
         """
         child = started(self._program, connection)
-        self._running.add(child.pid)
-        child.on_exit(lambda: self._running.discard(child.pid))
+        self._running.add(child)
+        child.on_exit(lambda: self._running.discard(child))
         return ChildBackend(child, self._bounds)
 
     async def close(self) -> None:
@@ -159,14 +161,8 @@ class Children:
 
     def kill(self) -> None:
         """Kill every child, with all that it started."""
-        for pid in tuple(self._running):
-            kill(pid)
-
-
-def kill(pid: int) -> None:
-    """Kill a child, with all that it started."""
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(pid, signal.SIGKILL)
+        for child in tuple(self._running):
+            child.signal(signal.SIGKILL)
 
 
 def started(program: Program, connection: Connection) -> Child:

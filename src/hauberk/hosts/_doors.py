@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Final
 from hauberk.carriers import tcp
 from hauberk.carriers.address import Address
 from hauberk.carriers.tcp import TcpListener
-from hauberk.carriers.unix import UnixListener
+from hauberk.carriers.unix import NotNow, UnixListener
 from hauberk.event import Event, Severity
 from hauberk.refusals import ConfigError
 
@@ -51,6 +51,8 @@ class Door:
         self._on_accept: Final = on_accept
         self._loop: Final = asyncio.get_running_loop()
         self._pause = _PAUSE
+        self._lost = False
+        """Whether the path is known to be gone, and is to be bound anew."""
         self._timer: asyncio.TimerHandle | None = None
 
     @property
@@ -80,19 +82,28 @@ class Door:
         listener = self._listener
         if not isinstance(listener, UnixListener) or not self.open or (found := listener.found) == "there":
             return
-        self._record("core.socket_lost", "critical", reason=f"the path was {found}")
-        logger.error("the socket of %s was %s", self.address, found)
+        if not self._lost:
+            self._lost = True
+            self._record("core.socket_lost", "critical", reason=f"the path was {found}")
+            logger.error("the socket of %s was %s", self.address, found)
         if found == "removed":
-            self._loop.remove_reader(listener.sock)
-            try:
-                listener.again()
-            except ConfigError as error:
-                self._record("core.socket_lost", "critical", reason=error.message)
-                listener.sock.close()
-            else:
-                self._loop.add_reader(listener.sock, self._accept)
+            self._bind_again(listener)
         else:
             self.close()
+
+    def _bind_again(self, listener: UnixListener) -> None:
+        self._loop.remove_reader(listener.sock)
+        try:
+            listener.again()
+        except NotNow as error:
+            logger.warning("%s; it is tried again", error.message)
+            self._loop.add_reader(listener.sock, self._accept)
+        except ConfigError as error:
+            self._record("core.socket_lost", "critical", reason=error.message)
+            self.close()
+        else:
+            self._lost = False
+            self._loop.add_reader(listener.sock, self._accept)
 
     def _accept(self) -> None:
         for _ in range(_AT_ONCE):

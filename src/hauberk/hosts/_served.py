@@ -226,7 +226,8 @@ class Served:
             abandon(session, session.inn, self._turned_away)
             self._stream.reader.stop()
             # Whoever does not go on reading is ended by `look`, here as ever.
-            await first(self._stream.flushed(), self._client_gone.wait(), self._given_up.wait())
+            if not backend.impatient:
+                await first(self._stream.flushed(), self._client_gone.wait(), self._given_up.wait())
             self._cut(await self._stream.closed(_FAREWELL))
 
     def _cut(self, lost: int) -> None:

@@ -8,6 +8,7 @@ the others: what waits for it is bounded in size, and in how long there may be m
 from __future__ import annotations
 
 import asyncio
+import signal
 from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
@@ -16,7 +17,7 @@ from hauberk import edge
 from hauberk.carriers.child import GRACE, Child
 from hauberk.carriers.stdio import Reader, Writer
 from hauberk.event import Event
-from hauberk.hosts._backends import OnBurst, kill, started
+from hauberk.hosts._backends import OnBurst, started
 from hauberk.hosts._sharing import Message, Routes
 from hauberk.message import encode
 from hauberk.refusals import Refused
@@ -38,6 +39,7 @@ class Place:
 
     bytes_only = True
     why = "ended by itself"
+    impatient = False
 
     def __init__(self, hub: Hub, bounds: Bounds) -> None:
         self._hub: Final = hub
@@ -126,7 +128,7 @@ class Place:
             self._timer = None
 
     def _give_up(self) -> None:
-        self.why = SLOW
+        self.why, self.impatient = SLOW, True
         self.leave()
         self._on_gone()
 
@@ -161,13 +163,14 @@ class Place:
 class Hub:
     """One child, and everybody's place in front of it."""
 
-    def __init__(self, guard: Guard, server: str, child: Child) -> None:
+    def __init__(self, guard: Guard, server: str, child: Child, on_over: Callable[[Hub], object]) -> None:
         self._guard: Final = guard
+        self._on_over: Final = on_over
         self._server: Final = server
         self.child: Final = child
         self._routes: Final = Routes()
         self._places: Final[set[Place]] = set()
-        self._full = False
+        self._full = self._held = False
         self.over = False
         self.outlet: Final = Writer(
             child.stdin,
@@ -205,9 +208,12 @@ class Hub:
         """Take one frame of a client, which the guard has let pass."""
         self._write(self._routes.from_client(place, edge.read(frame, bounds=self._guard.bounds)[0]))
 
+    def stop(self) -> None:
+        """Have nobody ask any more."""
+        self._gone()
+
     async def end(self) -> None:
         """End the child: end of input, TERM, KILL."""
-        self._gone()
         self.outlet.close(close_fd=False)
         self.child.close_input()
         try:
@@ -227,6 +233,9 @@ class Hub:
             self._unreadable(refused.code, edge.salvage_id(frame))
             return
         self._write(self._routes.from_server(message))
+        if self.outlet.flooded and not self._held:  # what goes back to it has become too much
+            self._held = True
+            self._inlet.pause()
 
     def _unreadable(self, code: str, id: str | int | None) -> None:
         event = Event(code, category="refusal", severity="warning", action="blocked", server=self._server)
@@ -245,6 +254,9 @@ class Hub:
 
     def _fast(self) -> None:
         self._full = False
+        if self._held:
+            self._held = False
+            self._inlet.resume()
         for place in tuple(self._places):
             place.side.drained()
 
@@ -262,6 +274,7 @@ class Hub:
         self._places.clear()
         for place in places:
             place.gone()
+        self._on_over(self)
 
 
 class SharedChild:
@@ -271,7 +284,7 @@ class SharedChild:
         self._guard: Final = guard
         self._program: Final = program
         self._hub: Hub | None = None
-        self._ending: Final[set[asyncio.Task[None]]] = set()
+        self._ending: Final[dict[asyncio.Task[None], Hub]] = {}
 
     async def open(self, connection: Connection) -> Place:
         """Give a place in front of the server, which is started if it is not there.
@@ -279,26 +292,26 @@ class SharedChild:
         Raises:
             Refused: ``core.not_started``.
         """
-        if self._hub is not None and self._hub.over:
-            self._end(self._hub)
-            self._hub = None
         if self._hub is None:
-            self._hub = Hub(self._guard, connection.server, started(self._program, connection))
+            self._hub = Hub(self._guard, connection.server, started(self._program, connection), self._end)
         return Place(self._hub, self._guard.bounds)
 
     def _end(self, hub: Hub) -> None:
+        """Clean up after one that nobody can ask any more."""
+        self._hub = None
         task = asyncio.get_running_loop().create_task(hub.end())
-        self._ending.add(task)
-        task.add_done_callback(self._ending.discard)
+        self._ending[task] = hub
+        task.add_done_callback(self._ending.pop)
 
     async def close(self) -> None:
         """End the server."""
         if self._hub is not None:
-            self._end(self._hub)
+            self._hub.stop()
         while self._ending:
             await asyncio.wait(self._ending)
 
     def kill(self) -> None:
         """Kill the server, with all that it started."""
-        if self._hub is not None and self._hub.child.running:
-            kill(self._hub.child.pid)
+        for hub in (self._hub, *self._ending.values()):
+            if hub is not None:
+                hub.child.signal(signal.SIGKILL)

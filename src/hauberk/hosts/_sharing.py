@@ -8,6 +8,7 @@ another, or change what another one sees:
    nobody.
 2. ``initialize`` reaches the server once, as from hauberk and with no capability of any client; everybody gets that
    answer. A client that wants another revision is refused. What the answer promises and rule 3 refuses is taken out.
+   ``initialized`` follows that answer, as from hauberk too: what a client says of it reaches nobody.
 3. What a server keeps for a client has no place here: log levels, subscriptions, tasks. These requests are refused.
 4. Of what a server says by itself, news that a list has changed goes to everybody. All else has no addressee, may be
    about one client, and goes to nobody. A request of the server, but for ``ping``, is refused: there is nobody to ask.
@@ -60,7 +61,6 @@ class Routes:
         """Others that wait for its answer."""
         self._hello: Message | None = None
         """The answer."""
-        self._greeted = False
 
     # --- from a client; what is returned goes to the server ---
 
@@ -100,7 +100,7 @@ class Routes:
         }
 
     def _initialized(self, member: Member, message: Message) -> Message | None:
-        wanted = message["params"].get("protocolVersion")
+        wanted: Any = (message.get("params") or {}).get("protocolVersion")
         if self._hello is not None and self._initialize is not None:
             self._greet(Asked(member, message["id"], wanted, None))
             return None
@@ -116,16 +116,13 @@ class Routes:
         """Answer an ``initialize`` that does not reach the server."""
         hello, (_, first) = self._hello or {}, self._initialize or (0, "")
         agreed = (hello.get("result") or {}).get("protocolVersion")
-        if asked.method in {first, agreed} or "error" in hello:
+        if asked.method == first or asked.method == agreed or "error" in hello:  # noqa: PLR1714 - any JSON value
             asked.member.hear({**hello, "id": asked.id})
             return
         data = {"supported": [agreed], "requested": asked.method}
         asked.member.hear(_error(asked.id, INVALID_PARAMS, "Unsupported protocol version", data))
 
     def _notification(self, member: Member, message: Message, method: str) -> Message | None:
-        if method == "notifications/initialized" and not self._greeted:
-            self._greeted = True
-            return {"jsonrpc": "2.0", "method": method}
         if method == "notifications/cancelled":
             id = (message.get("params") or {}).get("requestId")
             for number, asked in self.flight.items():
@@ -147,12 +144,12 @@ class Routes:
         """Take a message of the server, and give it to whom it is for; return what the server gets back."""
         method = message.get("method")
         if method is None:
-            self._answered(message)
-        elif "id" in message:
+            return self._answered(message)
+        if "id" in message:
             if method == "ping":
                 return {"jsonrpc": "2.0", "id": message["id"], "result": {}}
             return _error(message["id"], NO_METHOD, "this server is shared: there is no one client to ask")
-        elif method in NEWS:
+        if method in NEWS:
             for member in tuple(self.members):
                 member.hear(message)
         elif method == "notifications/progress":
@@ -164,26 +161,29 @@ class Routes:
         if type(id) is int and id in self.flight:
             self._answered(_error(id, INTERNAL, "the server's answer cannot be read"))
 
-    def _answered(self, message: Message) -> None:
+    def _answered(self, message: Message) -> Message | None:
         number = message.get("id")
         asked = self.flight.pop(number, None) if type(number) is int else None
         if asked is None:
-            return
+            return None
+        if asked.method == "initialize" and "error" not in message and not _is_hello(message.get("result")):
+            message = _error(number, INTERNAL, "the server's answer to initialize cannot be used")
         if asked.method in _HELLOS and "result" in message:
             message = {**message, "result": promised(message["result"])}
-        if asked.method == "initialize":
-            self._met(message)
         if asked.member in self.members:
             asked.member.hear({**message, "id": asked.id})
+        return self._met(message) if asked.method == "initialize" else None
 
-    def _met(self, message: Message) -> None:
-        """Answer everybody who waits for the answer to ``initialize``."""
+    def _met(self, message: Message) -> Message | None:
+        """Answer everybody who waits for the answer to ``initialize``; return what ends the handshake."""
         self._hello = message
         waiting, self._waiting = self._waiting, []
         for asked in waiting:
             self._greet(asked)
         if "error" in message:  # the next one may ask anew
             self._hello = self._initialize = None
+            return None
+        return {"jsonrpc": "2.0", "method": "notifications/initialized"}
 
     def _progress(self, message: Message) -> None:
         params = message.get("params") or {}
@@ -202,6 +202,11 @@ def promised(result: Any) -> Any:
     if type(resources) is dict:
         kept["resources"] = {name: value for name, value in resources.items() if name != "subscribe"}
     return {**result, "capabilities": kept}
+
+
+def _is_hello(result: Any) -> bool:
+    """Whether this answers ``initialize``."""
+    return type(result) is dict and type(result.get("protocolVersion")) is str
 
 
 def _refused(method: str, params: Message) -> str:

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final
 
@@ -33,6 +33,7 @@ from msgspec.structs import replace
 from hauberk.carriers.address import authority
 from hauberk.connection import Connection, Peer, Tls
 from hauberk.event import Event
+from hauberk.hosts._causes import cause
 from hauberk.principal import ANONYMOUS
 from hauberk.refusals import IDENTITY, Refused
 
@@ -323,7 +324,7 @@ class _Plain(_Stream):
                 try:
                     secured = await self._inner.start_tls(tls.context, tls.server_name or server_hostname, most)
                 except (OSError, httpcore2.NetworkError, httpcore2.TimeoutException, EOFError) as error:
-                    return await self._without(tls, tls.refusal(_cause(error)))
+                    return await self._without(tls, tls.refusal(cause(error)))
             self._link.proved(secured, secured.get_extra_info("ssl_object"))
         return secured if tls is None else _Secured(secured, self._link, tls)
 
@@ -374,7 +375,7 @@ class _Secured(_Stream):
         try:
             data = await self._inner.read(max_bytes, timeout)
         except (OSError, httpcore2.ReadError) as error:
-            raise self._link.refuse(self._tls.refusal(_cause(error))) from None
+            raise self._link.refuse(self._tls.refusal(cause(error))) from None
         if not data:
             raise self._link.refuse(self._tls.refusal(EOFError("the peer closed the connection"))) from None
         self._answered = True
@@ -391,23 +392,3 @@ async def _closing(stream: httpcore2.AsyncNetworkStream) -> AsyncIterator[None]:
         with anyio.CancelScope(shield=True):
             await stream.aclose()
         raise
-
-
-def _cause(error: Exception) -> Exception:
-    """Return what a library's error stands for."""
-    for one in _chain(error):
-        if isinstance(one, ssl.SSLError):
-            return one
-    for one in _chain(error):
-        if isinstance(one, httpcore2.ConnectTimeout | TimeoutError):
-            return TimeoutError()
-        if isinstance(one, anyio.EndOfStream):
-            return EOFError()
-    return ConnectionError(type(error).__name__)
-
-
-def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    seen = 0
-    while error is not None and seen < 16:  # noqa: PLR2004 - no chain is that long
-        yield error
-        error, seen = error.__cause__ or error.__context__, seen + 1

@@ -22,9 +22,10 @@ from tests.core.harness import ring
 from tests.running import ANSWERING, configure, server
 from tests.serving import Offered, Stubs, offered, serving, until, until_true
 
+from hauberk.carriers import _source, ping, unix
 from hauberk.carriers import child as child_module
-from hauberk.carriers import ping, unix
 from hauberk.connection import Program
+from hauberk.edge import Framer
 from hauberk.hosts import _served
 from hauberk.hosts._shared import SharedChild
 from hauberk.refusals import ConfigError
@@ -153,6 +154,61 @@ async def test_connection_that_is_recorded_as_made_is_recorded_as_ended(tmp_path
         await asyncio.wait_for(made.running, 10)
         await made.recorded("core.disconnected")
         assert made.codes.count("core.connected") == made.codes.count("core.disconnected") == 1
+
+
+# --- what a peer costs ---
+
+
+@pytest.fixture
+def framers(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Each framer that is made from now on."""
+    found: list[Any] = []
+
+    def made(bounds: Any) -> Any:
+        found.append(Framer(bounds))
+        return found[-1]
+
+    monkeypatch.setattr(_source, "Framer", made)
+    return found
+
+
+async def _most(framers: list[Any]) -> int:
+    """Return how much was held at once, within a moment."""
+    most = 0
+    for _ in range(60):
+        await asyncio.sleep(0.01)
+        most = max(most, sum(one.held for one in framers))
+    return most
+
+
+@pytest.mark.parametrize("carrier", ["unix", "tls"])
+async def test_peer_without_a_place_costs_little(tmp_path: Path, framers: list[Any], carrier: str) -> None:
+    """Of a peer that has no place, a few kilobytes of its first word are held, however long that is (A65, S4.16)."""
+    async with offered(tmp_path, carrier=carrier, connections=1, first_seconds=30.0) as made:
+        good = await made.session()
+        for one in [await made.dial() for _ in range(8)]:
+            one.send(b"x" * (1024 * 1024))
+        assert await _most(framers) <= 8 * 64 * 1024
+        await made.recorded("core.too_many_connections", 8)
+        assert (await good.ask())["result"] == {}
+
+
+async def test_peer_that_is_refused_costs_next_to_nothing(tmp_path: Path, framers: list[Any]) -> None:
+    """Of a user who may not connect nothing is read that could fill the memory (A65)."""
+    async with offered(tmp_path, uids=(4711,)) as made:
+        for one in [await made.dial() for _ in range(8)]:
+            one.send(b"x" * (1024 * 1024))
+        assert await _most(framers) <= 8 * 8192
+        await made.recorded("core.peer_user", 8)
+
+
+@pytest.mark.parametrize("carrier", ["unix", "tls"])
+async def test_long_first_word(tmp_path: Path, carrier: str) -> None:
+    """Who may connect and has a place may say a first word of any length that the bounds allow (S4.16)."""
+    async with offered(tmp_path, carrier=carrier) as made:
+        client = await made.dial()
+        client.send({**LIST, "params": {"_meta": {"x": "y" * LARGE}}}, {**LIST, "id": 2})
+        assert [(await client.receive())["id"] for _ in range(2)] == [1, 2]
 
 
 # --- the end ---
@@ -420,7 +476,6 @@ def test_lock_holds_up_a_start_for_a_second(tmp_path: Path, monkeypatch: pytest.
 @pytest.mark.parametrize("why", ["a lock", "no descriptors"])
 async def test_socket_is_bound_anew_once_it_can_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, why: str) -> None:
     """A path that is gone is bound anew, if not at once then later; meanwhile nothing stands still (A85)."""
-
     async with offered(tmp_path, stalled_seconds=0.2) as made:
         client = await made.session()
         path = made.address.path

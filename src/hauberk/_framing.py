@@ -60,6 +60,11 @@ class Framer:
         return bytes(self._held)
 
     @property
+    def held(self) -> int:
+        """Return how much is held of a line that has not ended (bytes)."""
+        return len(self._held)
+
+    @property
     def partial(self) -> bool:
         """Whether a line has begun and not ended."""
         return bool(self._held or self._dropped)

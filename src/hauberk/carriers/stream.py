@@ -18,8 +18,9 @@ from weakref import WeakKeyDictionary
 
 from hauberk.bounds import Bounds
 from hauberk.carriers._alerts import Speaking
+from hauberk.carriers._incoming import StreamReader
 from hauberk.carriers._kernel import BUFFER, credentials, tune
-from hauberk.carriers._source import OnFrame, Source
+from hauberk.carriers._source import OnFrame
 from hauberk.carriers.address import Address, authority
 from hauberk.connection import Peer, Tls
 from hauberk.edge import Overlong
@@ -28,6 +29,8 @@ _LARGE: Final = 64 * 1024
 _SHUTDOWN: Final = 2.0
 """Seconds that the other end has for its part of ending TLS."""
 _LOOK: Final = 0.01
+SHORT: Final = 32 * 1024
+"""What is held of a peer that was accepted and has no place yet (bytes)."""
 
 
 _BUFFERS: Final[WeakKeyDictionary[asyncio.AbstractEventLoop, tuple[bytearray, memoryview]]] = WeakKeyDictionary()
@@ -62,7 +65,7 @@ class Stream(asyncio.BufferedProtocol):
         self._on_drained: Callable[[], object] = nothing
         self._on_broken: Callable[[], object] = nothing
         self._corked: list[bytes] | None = None
-        self.reader: Final = _StreamReader(self._took_first, self._ended_first, bounds=bounds)
+        self.reader: Final = StreamReader(self._took_first, self._ended_first, bounds=bounds)
         self.transport: asyncio.Transport
         """There once it is made; under TLS something may come before that is told."""
         self._inner: asyncio.Transport | None = None
@@ -89,7 +92,8 @@ class Stream(asyncio.BufferedProtocol):
 
         A view, because asyncio's TLS slices it: a slice of an array would be a copy, and what is read into it lost.
         """
-        return self._view
+        room = self.reader.room
+        return self._view if room is None else self._view[:room]
 
     def buffer_updated(self, nbytes: int) -> None:
         """Take bytes."""
@@ -128,16 +132,31 @@ class Stream(asyncio.BufferedProtocol):
             self._early.append(frame)
             return
         self.reader.pause()
+        self.reader.most = None
         self._first.set_result(frame)
 
     def _ended_first(self) -> None:
         if not self._first.done():
             self._first.set_result(None)
 
-    async def first(self) -> bytes | Overlong | None:
-        """Return the first frame, or None at the end of input. Nothing more is read until `attach`."""
+    async def first(self, most: int | None = None, on_long: Callable[[], object] = nothing) -> bytes | Overlong | None:
+        """Return the first frame, or None at the end of input. Nothing more is read until `attach`.
+
+        Args:
+            most: So much of it is read at first (bytes); None for as much as the bounds allow.
+            on_long: Called if it is longer, before more is read. What this raises is raised here.
+        """
+        if not self._first.done():
+            self.reader.bound(most, lambda: self._ask(on_long))
         self.reader.start()
         return await asyncio.shield(self._first)
+
+    def _ask(self, on_long: Callable[[], object]) -> None:
+        try:
+            on_long()
+        except Exception as error:  # noqa: BLE001 - it is raised where the frame is waited for
+            self.reader.pause()
+            self._first.set_exception(error)
 
     def attach(
         self,
@@ -260,49 +279,6 @@ class Stream(asyncio.BufferedProtocol):
         return lost
 
 
-class _StreamReader(Source):
-    """Frames from a transport of the event loop, which does the reading."""
-
-    _transport: asyncio.Transport | None = None
-    _started = False
-
-    def made(self, transport: asyncio.Transport) -> None:
-        """Take the transport."""
-        self._transport = transport
-        if self._reasons or not self._started:
-            transport.pause_reading()
-
-    def start(self) -> None:
-        """Begin to read: not before that, so that a peer which nobody has looked at has nothing read."""
-        self._started = True
-        super().start()
-
-    def took(self, buffer: bytearray, view: memoryview, size: int) -> None:
-        """Take what the transport read."""
-        self._frames(self._framer.take(buffer, view, size))
-
-    def over(self) -> None:
-        """Take the end of input."""
-        if not self.ended:
-            self._take(b"")
-
-    def lost(self) -> None:
-        """Let go of the transport: one of TLS that has ended cannot be held up any more."""
-        self._transport = None
-
-    def hand_to(self, on_frame: OnFrame, on_end: Callable[[], object]) -> None:
-        """Hand frames to somebody else from now on."""
-        self._on_frame, self._on_end = on_frame, on_end
-
-    def _watch(self) -> None:
-        if self._transport is not None and not (self.ended or self._reasons):
-            self._transport.resume_reading()
-
-    def _unwatch(self) -> None:
-        if self._transport is not None:
-            self._transport.pause_reading()
-
-
 # --- made ---
 
 
@@ -314,6 +290,7 @@ async def accepted(sock: socket.socket, bounds: Bounds, tls: Tls | None) -> Stre
         OSError: It failed; `ssl.SSLError` is one.
     """
     stream, loop = Stream(bounds), asyncio.get_running_loop()
+    stream.reader.most = SHORT
     tune(sock)
     try:
         if tls is None:

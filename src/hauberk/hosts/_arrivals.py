@@ -5,7 +5,8 @@ The rules:
 1. ``on_connect`` first, then the handshake, then the checks of the peer. Nothing that a peer says is read before that.
 2. Who is at the other end of a Unix socket is what the kernel says (S4.7, A80): a user that is named, else our own.
    What a peer says of itself, its address or the environment make nobody local.
-3. A connection counts once it has said its first word, in time; one that says none costs a socket and a task (A65). If
+3. A connection counts once it has said its first word, in time; one that says none costs a socket and a task (A65). Of
+   a long word only the beginning is held before it counts, and of one that is refused next to nothing. If
    there are too many by then, it is told so. Those that have not spoken are bounded too: the oldest of them goes.
 4. It is recorded before its first word is answered. Each refusal is recorded under its own code, and the peer is told
    the code where it is one that a stranger may know.
@@ -41,6 +42,9 @@ logger = logging.getLogger("hauberk")
 SILENT: Final = "core.silent"
 _FAREWELL: Final = 2.0
 """What a peer that is refused has to say its first word, and then to read the answer to it (seconds)."""
+
+_DENIED: Final = 4096
+"""What is read of the first word of a peer that is refused (bytes): its id is to be found there, or nowhere."""
 
 
 class Arrival(NamedTuple):
@@ -196,15 +200,22 @@ async def _spoken(
     Raises:
         Refused: It does not come, there are too many, or the connection cannot be recorded.
     """
+    places: list[object] = []
+
+    def placed() -> None:
+        """Take a place, for a word that is long before it has ended."""
+        if not places:
+            places.append(take())
+
     try:
-        frame = await asyncio.wait_for(made.first(), seconds)
+        frame = await asyncio.wait_for(made.first(stream.SHORT, placed), seconds)
     except TimeoutError:
         raise _silent(connection, f"has said nothing for {seconds:g} s") from None
     if frame is None:
         if tls is not None and made.error is not None:
             raise tls.refusal(made.error)
         raise _silent(connection, "has gone before it said anything")
-    take()
+    placed()
     try:
         await guard.connected(connection)
     except asyncio.CancelledError:  # it may have been recorded by then: what was made ends
@@ -226,8 +237,8 @@ async def _deny(made: Stream, refused: Refused, seconds: float) -> None:
     """Tell a peer why it is refused, as far as it may know, in answer to its first word; then end."""
     try:
         frame: bytes | Overlong | None = None
-        with contextlib.suppress(TimeoutError):
-            frame = await asyncio.wait_for(made.first(), seconds)
+        with contextlib.suppress(TimeoutError, Refused):
+            frame = await asyncio.wait_for(made.first(_DENIED, _enough), seconds)
         id = None
         if frame is not None:
             id = loose_id(frame.head, frame.tail) if isinstance(frame, Overlong) else salvage_id(frame)
@@ -235,6 +246,10 @@ async def _deny(made: Stream, refused: Refused, seconds: float) -> None:
         await made.closed(_FAREWELL)
     finally:
         made.abort()
+
+
+def _enough() -> None:
+    raise TimeoutError
 
 
 def tell(sock: socket.socket, address: Address, refused: Refused) -> None:

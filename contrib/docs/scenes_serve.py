@@ -17,6 +17,7 @@ UNPLAYED_EVENTS: Final = {
     "core.listening": ("connection", "info", "logged", _WHERE),
     "core.stalled": ("connection", "warning", "logged", f"{_WHERE}, `peer`, `reason`"),
     "core.socket_lost": ("connection", "critical", "logged", f"{_WHERE}, `reason`"),
+    "core.restart_needed": ("policy", "warning", "logged", "`changed`"),
     "core.no_descriptors": ("connection", "critical", "logged", f"{_WHERE}, `reason`"),
 }
 """Category, severity, action and details of those that need one that is slow, lost or full."""

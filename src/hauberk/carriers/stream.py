@@ -174,6 +174,7 @@ class Stream(asyncio.BufferedProtocol):
         """
         self._on_full, self._on_drained, self._on_broken = on_full, on_drained, on_broken
         self.reader.hand_to(on_frame, on_end)
+        self.reader.most = None  # whoever takes its frames has let it in
         early, self._early = self._early, []
         for frame in early:
             on_frame(frame)

@@ -135,13 +135,13 @@ def test_server_is_greeted_once(routes: Routes, one: Member, other: Member) -> N
     assert sent["params"]["clientInfo"]["name"] == "hauberk"
     assert other.ask("b", "initialize", **HELLO) is None
     assert other.heard == []
-    routes.from_server(answer(sent["id"], protocolVersion="2025-11-25", capabilities={"tools": {}}))
+    said = routes.from_server(answer(sent["id"], protocolVersion="2025-11-25", capabilities={"tools": {}}))
+    assert said == {"jsonrpc": "2.0", "method": "notifications/initialized"}
     late = Member(routes)
     assert late.ask("c", "initialize", **HELLO) is None
     for member, id in ((one, "a"), (other, "b"), (late, "c")):
         assert member.heard == [answer(id, protocolVersion="2025-11-25", capabilities={"tools": {}})]
-    assert one.tell("notifications/initialized") is not None
-    assert other.tell("notifications/initialized") is None
+    assert [member.tell("notifications/initialized") for member in (one, other)] == [None, None]
 
 
 def test_other_revision_is_refused(routes: Routes, one: Member, other: Member) -> None:

@@ -346,21 +346,24 @@ def test_collector_that_never_answers_is_given_up(
     """A collector that sends a byte now and then does not keep the thread for ever."""
     from hauberk_audit.checkpoints import _https
 
-    hung_up = threading.Event()
+    asked, hung_up = threading.Event(), threading.Event()
     hang_up = _https._hang_up
 
     def soon(seconds: float, function: Callable[..., None], args: tuple[Any, ...]) -> threading.Timer:
         assert seconds == BOUNDS.patience
-        return real(0.01, function, args)
+        return real(0, lambda: asked.wait(30) and function(*args))
 
     def seen(connection: Any) -> None:
         hang_up(connection)
-        if connection.sock is not None:
-            hung_up.set()
+        hung_up.set()
+
+    def never(_: Any) -> None:
+        asked.set()
+        hung_up.wait(30)
 
     real = threading.Timer
     monkeypatch.setattr(_https, "_hang_up", seen)
-    monkeypatch.setattr(_Handler, "do_POST", lambda self: hung_up.wait(30))
+    monkeypatch.setattr(_Handler, "do_POST", never)
     with serving(certificates) as server:
         monkeypatch.setattr(threading, "Timer", soon)
         with pytest.raises(SinkError, match="cannot be reached"):

@@ -351,7 +351,12 @@ def test_collector_that_never_answers_is_given_up(
 
     def soon(seconds: float, function: Callable[..., None], args: tuple[Any, ...]) -> threading.Timer:
         assert seconds == BOUNDS.patience
-        return real(0, lambda: asked.wait(30) and function(*args))
+
+        def once_asked() -> None:
+            asked.wait(30)
+            function(*args)
+
+        return real(0, once_asked)
 
     def seen(connection: Any) -> None:
         hang_up(connection)

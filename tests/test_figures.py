@@ -26,7 +26,7 @@ ROW = "| `make bench` |"
 
 
 def test_published_tables_are_what_a_run_left() -> None:
-    """The page of the benchmarks shows the tables of two recorded runs, figure by figure, and no other (X.15)."""
+    """The page of the benchmarks shows the tables of three recorded runs, figure by figure, and no other (X.15)."""
     assert published.TABLE.findall(published.PAGE.read_text("utf-8")) == [published.shown(n) for n in published.NAMES]
 
 

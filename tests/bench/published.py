@@ -1,6 +1,8 @@
-"""What docs/benchmarks.md shows of two runs: the tables that the benchmarks print, made from the records they left.
+"""What docs/benchmarks.md shows of three runs: the tables that the benchmarks print, made from the records they left.
 
-usage: python -m tests.bench.published      publishes build/bench.json and build/bench-peers.json, where they are
+usage: python -m tests.bench.published      publishes those of build/bench.json, build/bench-carriers.json (of
+                                            python tests/bench/run.py carriers --json build/bench-carriers.json)
+                                            and build/bench-peers.json that are there
 
 A record is committed beside this file, so that no figure stands on the page that no run gave.
 """
@@ -21,7 +23,7 @@ from tests.bench.peers import run as peers
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "benchmarks.md"
 RECORDS = Path(__file__).with_name("published")
-NAMES: Final = ("bench", "bench-peers")
+NAMES: Final = ("bench", "bench-carriers", "bench-peers")
 """The records, in the order in which their tables stand on the page."""
 TABLE: Final = re.compile(r"(?s)(?<=```text\n).*?(?=```\n)")
 
@@ -40,7 +42,7 @@ def lines(name: str) -> Iterator[str]:
     """Yield what the benchmark printed, from its record."""
     data = record(name)
     rows = rows_of(data)
-    if name == "bench":
+    if name != "bench-peers":
         yield from table(rows, run.LAYOUT)
         last = run.total(rows)
     else:

@@ -17,8 +17,8 @@ _BEFORE: Final = 5
 def spki_of(tbs: bytes) -> bytes:
     """Return it, of a TBSCertificate that was parsed before (RFC 5280 section 4.1)."""
     _, place, _ = _header(tbs, 0)
-    tag, _, end = _header(tbs, place)
-    if tag == _VERSION:
+    kind, _, end = _header(tbs, place)
+    if kind == _VERSION:
         place = end
     for _ in range(_BEFORE):
         place = _header(tbs, place)[2]
@@ -26,9 +26,9 @@ def spki_of(tbs: bytes) -> bytes:
 
 
 def _header(data: bytes, place: int) -> tuple[int, int, int]:
-    """Return the tag of what is at a place, where its content begins, and where it ends (DER)."""
-    tag, length, begin = data[place], data[place + 1], place + 2
+    """Return the kind of what is at a place, where its content begins, and where it ends (DER)."""
+    kind, length, begin = data[place], data[place + 1], place + 2
     if length >= _LONG:
         count = length - _LONG
         length, begin = int.from_bytes(data[begin : begin + count]), begin + count
-    return tag, begin, begin + length
+    return kind, begin, begin + length

@@ -44,7 +44,7 @@ APART: dict[str, list[str]] = {
     "asks.md": ["toml"],
     "access.md": ["toml"],
     "attacks.md": ["toml", "sh"],
-    "benchmarks.md": ["sh", "text", "sh", "text", "sh", "sh", "sh"],
+    "benchmarks.md": ["sh", "text", "sh", "text", "sh", "text", "sh", "sh", "sh"],
     "certs.md": ["console", "console", "console"],
     "checkpoints.md": ["toml", "console", "console", "text"],
     "configuration.md": ["toml"],

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 from hauberk.event import Event
 from hauberk.principal import ANONYMOUS, Principal
+from hauberk.refusals import FAILED_HOOK, HookError, Refused
 
 if TYPE_CHECKING:
     import ssl
 
-    from hauberk.refusals import Refused
-
+logger = logging.getLogger("hauberk")
 Role = Literal["client", "server"]
 Carrier = Literal["pipe", "memory", "unix", "tls", "http", "https"]
 """How the bytes travel: to a child, within the process, by a Unix socket, by TLS, by HTTP."""
@@ -155,11 +156,25 @@ class Connection:
         self.notes.append(event)
 
     def proved(self, peer: Peer | None) -> None:
-        """Run the checks that plugins left, and take the last identity that one of them proved."""
+        """Run the checks that plugins left, and take the last identity that one of them proved.
+
+        Raises:
+            Refused: One said no, failed, or answered something that is no identity.
+        """
         for check in self.verify:
-            principal = check(peer)
-            if principal is not None:
-                self.principal = principal
+            try:
+                answer: object = check(peer)
+            except (Refused, HookError):
+                raise
+            except (Exception, SystemExit) as error:
+                logger.exception("a check of a peer failed")
+                why = f"a check of the peer failed ({type(error).__name__})"
+                raise Refused("core.hook_failed", why, jsonrpc=FAILED_HOOK) from None
+            if isinstance(answer, Principal):
+                self.principal = answer
+            elif answer is not None:
+                why = f"a check of the peer answered {type(answer).__name__}, which is no identity"
+                raise Refused("core.hook_answer", why, jsonrpc=FAILED_HOOK)
 
     @property
     def described(self) -> dict[str, Any]:

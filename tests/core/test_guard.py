@@ -531,6 +531,23 @@ async def test_on_connect_prepares_the_connection() -> None:
         assert r.recorder.codes.count("core.connected") == 1
 
 
+@pytest.mark.parametrize(
+    ("check", "code"),
+    [
+        (lambda _: 1 / 0, "core.hook_failed"),
+        (lambda _: sys.exit(0), "core.hook_failed"),
+        (lambda _: "alice", "core.hook_answer"),
+    ],
+)
+async def test_check_of_a_peer_that_cannot_tell_refuses(check: Any, code: str) -> None:
+    """A check that raises, or answers what is no identity, refuses the connection, on whatever carrier (X.3)."""
+    async with rig(ring("p", on_connect=lambda connection: connection.verify.append(check)), role="server") as r:
+        with pytest.raises(Refused) as refused:
+            r.connection.proved(Peer("unix", "/run/x.sock"))
+        assert refused.value.code == code
+        assert r.connection.principal == ANONYMOUS
+
+
 async def test_refused_connection_is_recorded() -> None:
     """A connection that a plugin refuses is not made; the refusal names it and is recorded."""
 

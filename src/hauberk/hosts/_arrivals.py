@@ -30,7 +30,7 @@ from hauberk.edge import Overlong, loose_id, salvage_id
 from hauberk.event import Event
 from hauberk.hosts._dial import check_owner, secured
 from hauberk.principal import ANONYMOUS, Principal
-from hauberk.refusals import FAILED_HOOK, IDENTITY, LIMITS, HookError, Refused
+from hauberk.refusals import IDENTITY, LIMITS, HookError, Refused
 from hauberk.reports import Reports
 
 if TYPE_CHECKING:
@@ -174,15 +174,7 @@ def _prove(connection: Connection, peer: Peer, listen: Listen) -> None:
     """
     connection.credentials = peer.credentials
     check_owner(peer, frozenset(listen.uids) or frozenset({os.geteuid()}))
-    try:
-        connection.proved(peer)
-    except (Refused, HookError):
-        raise
-    except Exception as error:
-        logger.exception("a check of a peer failed")
-        raise Refused(
-            "core.hook_failed", f"a check of the peer failed ({type(error).__name__})", jsonrpc=FAILED_HOOK
-        ) from None
+    connection.proved(peer)
     if connection.principal is ANONYMOUS and peer.credentials is not None:
         connection.principal = Principal(id=f"uid:{peer.credentials.uid}", kind="user", method="peercred")
 

@@ -486,27 +486,15 @@ OTHER = st.text(st.characters(exclude_characters="\0"), max_size=3)
 """An argument of a process holds no NUL."""
 
 
-@given(st.lists(st.sampled_from(WORDS) | OTHER, max_size=8))
-def test_plain_command_line_is_read_as_click_reads_it(words: list[str]) -> None:
+@pytest.mark.parametrize(("module", "seen_by_click"), [(_run, run_command), (_connect, connect_command)])
+@given(words=st.lists(st.sampled_from(WORDS) | OTHER, max_size=8))
+def test_plain_command_line_is_read_as_click_reads_it(module: Any, seen_by_click: Any, words: list[str]) -> None:
     """What is read without click is read as click reads it; the rest is left to click."""
-    read = _run.plain(words)
+    read = module.plain(words)
     seen: list[_run.Request] = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_run, "run", seen.append)
-        result = CliRunner().invoke(run_command, words)
-    if read is not None:
-        assert result.exit_code == 0
-        assert seen == [read]
-
-
-@given(st.lists(st.sampled_from(WORDS) | OTHER, max_size=8))
-def test_plain_line_of_connect_is_read_as_click_reads_it(words: list[str]) -> None:
-    """The same of ``hauberk connect``, which takes its options after the word, too."""
-    read = _connect.plain(words)
-    seen: list[_run.Request] = []
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_connect, "run", seen.append)
-        result = CliRunner().invoke(connect_command, words)
+        patch.setattr(module, "run", seen.append)
+        result = CliRunner().invoke(seen_by_click, words)
     if read is not None:
         assert result.exit_code == 0
         assert seen == [read]

@@ -9,7 +9,7 @@ import click
 
 from hauberk.cli import _connect
 from hauberk.cli._run import Request
-from hauberk.cli.options import HELP, configured, servers
+from hauberk.cli.options import HELP, configured, servers, without
 
 _EPILOG: Final = """\b
 Examples:
@@ -32,7 +32,7 @@ class _Connect(click.Command):
 @click.command("connect", cls=_Connect, epilog=_EPILOG, context_settings=HELP)
 @configured
 @click.option("--server", metavar="NAME", help="The server's name in rules and events [default: from the address].")
-@click.option("-p", "plugins", multiple=True, metavar="no:NAME", help="Leave a plugin out (never in production).")
+@without
 @click.argument("words", nargs=-1, metavar="NAME|ADDRESS", shell_complete=servers)
 def command(
     *, config: Path | None, host: str, server: str | None, plugins: tuple[str, ...], words: tuple[str, ...]

@@ -33,6 +33,28 @@ def configured(function: F) -> F:
     return file(host(function))
 
 
+def started(function: F) -> F:
+    """Give a command that starts a server ``--server``, ``--env`` and ``-p``, and the words that say which."""
+    server = click.option(
+        "--server",
+        metavar="NAME",
+        shell_complete=servers,
+        help="The server's name in rules and events [default: the command's name].",
+    )
+    env = click.option(
+        "--env", multiple=True, metavar="NAME", help="Pass a variable of the environment on to the server."
+    )
+    words = click.argument("words", nargs=-1, metavar="NAME", shell_complete=servers)
+    return server(env(without(words(function))))
+
+
+def without(function: F) -> F:
+    """Give a command ``-p``."""
+    return click.option(
+        "-p", "plugins", multiple=True, metavar="no:NAME", help="Leave a plugin out (never in production)."
+    )(function)
+
+
 def servers(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """Return the servers of the configuration whose names begin so."""
     from click.shell_completion import CompletionItem

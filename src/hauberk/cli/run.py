@@ -8,7 +8,7 @@ from typing import Final
 import click
 
 from hauberk.cli import _run
-from hauberk.cli.options import HELP, configured, servers
+from hauberk.cli.options import HELP, configured, started
 
 _EPILOG: Final = """\b
 Examples:
@@ -39,15 +39,7 @@ class Separated(click.Command):
 
 @click.command("run", cls=Separated, epilog=_EPILOG, context_settings=HELP | {"allow_interspersed_args": False})
 @configured
-@click.option(
-    "--server",
-    metavar="NAME",
-    shell_complete=servers,
-    help="The server's name in rules and events [default: the command's name].",
-)
-@click.option("--env", multiple=True, metavar="NAME", help="Pass a variable of the environment on to the server.")
-@click.option("-p", "plugins", multiple=True, metavar="no:NAME", help="Leave a plugin out (never in production).")
-@click.argument("words", nargs=-1, metavar="NAME", shell_complete=servers)
+@started
 @click.pass_context
 def command(
     ctx: click.Context,

@@ -8,7 +8,7 @@ from typing import Final
 import click
 
 from hauberk.cli import _run, _serve
-from hauberk.cli.options import HELP, configured, servers
+from hauberk.cli.options import HELP, configured, started
 from hauberk.cli.run import Separated
 
 _EPILOG: Final = """\b
@@ -36,15 +36,7 @@ signal's number where something in flight was lost.
     help="unix:///PATH or tls://HOST:PORT; 'unix' is NAME.sock in the user's own directory for sockets. May be given"
     " more than once [default: address in [server.NAME.listen], else 'unix'].",
 )
-@click.option(
-    "--server",
-    metavar="NAME",
-    shell_complete=servers,
-    help="The server's name in rules and events [default: the command's name].",
-)
-@click.option("--env", multiple=True, metavar="NAME", help="Pass a variable of the environment on to the server.")
-@click.option("-p", "plugins", multiple=True, metavar="no:NAME", help="Leave a plugin out (never in production).")
-@click.argument("words", nargs=-1, metavar="NAME", shell_complete=servers)
+@started
 @click.pass_context
 def command(
     ctx: click.Context,

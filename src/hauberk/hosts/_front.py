@@ -8,19 +8,20 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
-from collections.abc import Awaitable, Iterator
+from collections.abc import Awaitable
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Final
 
 from hauberk.carriers.child import GRACE
 from hauberk.carriers.stdio import Reader, Writer
 from hauberk.hosts._relay import Inlet, Outlet, Side, sides
+from hauberk.hosts._signals import told
 
 if TYPE_CHECKING:
     from hauberk import edge
     from hauberk.guard import Guard
     from hauberk.session import Session
 
-_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 _LOOK: Final = 0.1
 ENDLESS: Final = "subscriptions/listen"
 """The request that nobody waits for at the end of input."""
@@ -46,17 +47,9 @@ class Front:
         self.here, self.there = sides()
         """The client, and the server."""
 
-    @contextlib.contextmanager
-    def signals(self) -> Iterator[None]:
+    def signals(self) -> AbstractContextManager[None]:
         """Let signals end it in order; enter this before there is a server."""
-        loop = asyncio.get_running_loop()
-        for number in _SIGNALS:
-            loop.add_signal_handler(number, self._stopped, number)
-        try:
-            yield
-        finally:
-            for number in _SIGNALS:
-                loop.remove_signal_handler(number)
+        return told(self._stopped)
 
     def open(self) -> None:
         """Take the descriptors; nothing is read before `start`."""
@@ -122,7 +115,7 @@ class Front:
         self.over.set()
 
     def _stopped(self, number: signal.Signals) -> None:
-        self.signal = signal.Signals(number)
+        self.signal = number
         self.give_up()
 
 

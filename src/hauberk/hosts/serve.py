@@ -20,7 +20,6 @@ import os
 import shutil
 import signal
 import socket
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, cast
@@ -37,6 +36,7 @@ from hauberk.hosts._doors import Door, doors
 from hauberk.hosts._front import first
 from hauberk.hosts._lobby import Guest, Lobby
 from hauberk.hosts._served import Served
+from hauberk.hosts._signals import told
 from hauberk.hosts._terms import Terms
 from hauberk.hosts.proxy import not_started
 from hauberk.layers import Layer
@@ -51,7 +51,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger("hauberk")
 LOST: Final = 125
 """Exit status where nobody can reach us any more, and nobody told us to end."""
-_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 _LOOKS: Final = 8
 _LOOK: Final = 1.0
 
@@ -109,22 +108,14 @@ class Server:
             self._now.set()
         self._stop.set()
 
-    @contextlib.contextmanager
-    def signals(self) -> Iterator[None]:
+    def signals(self) -> contextlib.AbstractContextManager[None]:
         """Let signals stop it."""
-        loop = asyncio.get_running_loop()
 
         def stopped(number: signal.Signals) -> None:
-            self.signal = signal.Signals(number)
+            self.signal = number
             self.stop()
 
-        for number in _SIGNALS:
-            loop.add_signal_handler(number, stopped, number)
-        try:
-            yield
-        finally:
-            for number in _SIGNALS:
-                loop.remove_signal_handler(number)
+        return told(stopped)
 
     @property
     def reachable(self) -> bool:
@@ -343,9 +334,3 @@ def notify(path: str | None, state: str) -> None:
     with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
         sock.connect("\0" + path[1:] if path.startswith("@") else path)
         sock.send(state.encode())
-
-
-def say(text: str) -> None:
-    """Tell the operator on standard error."""
-    sys.stderr.write(f"hauberk: {text}\n")
-    sys.stderr.flush()

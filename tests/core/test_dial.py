@@ -647,12 +647,16 @@ async def test_fallback_is_tls(place: Path, profile: str, allowed: dict[str, Any
 
 
 async def test_production_does_not_fall_back(place: Path) -> None:
-    """In production the fallback has to be allowed (S4.9, X.16)."""
+    """In production the fallback has to be allowed, and whoever asked for one and gets none is told (S4.9, X.16)."""
     server = Server()
     async with server.on_port(context(place, "server")) as address:
         toml = PRODUCTION + fallback(place, address)
         async with rig(securing(Secured(context(place, "client"))), toml=toml) as r:
-            assert (await r.refused()).code == "core.unreachable"
+            refused = await r.refused()
+            assert (refused.code, refused.hint) == (
+                "core.unreachable",
+                "in production the fallback needs allow_tcp_fallback = true in [server.files]",
+            )
             assert "core.fallback" not in r.codes
             assert server.met == 0
 

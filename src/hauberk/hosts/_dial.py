@@ -99,6 +99,8 @@ async def dial(guard: Guard, server: str, target: str | None = None) -> Dialled:
             return await _dialled(guard, server, one, uids)
         except Refused as error:
             if error.code != UNREACHABLE or next_one is None:
+                if error.code == UNREACHABLE and options is not None and _wants_more(options, several):
+                    error.hint = f"in production the fallback needs allow_tcp_fallback = true in [server.{server}]"
                 raise
             details = {"from": str(one), "to": str(next_one), "why": error.message}
             guard.note(
@@ -111,6 +113,11 @@ async def dial(guard: Guard, server: str, target: str | None = None) -> Dialled:
                 )
             )
     raise AssertionError("there is always one")
+
+
+def _wants_more(options: ServerOptions, several: Sequence[Address]) -> bool:
+    """Whether the configuration speaks of a fallback that it does not allow."""
+    return options.transport == "unix-with-tcp-fallback" and [one.carrier for one in several] == ["unix"]
 
 
 async def _dialled(guard: Guard, server: str, address: Address, uids: frozenset[int] | set[int]) -> Dialled:
@@ -207,19 +214,24 @@ async def _opened(guard: Guard, connection: Connection, address: Address, tls: T
         refusal = tls.refusal(error)
         if refusal.code != "tls.not_tls" or not tls.insecure_fallback or guard.config.production:
             raise refusal from None
-    connection.note(
-        Event(
-            code="tls.fallback",
-            category="connection",
-            severity="warning",
-            plugin="tls",
-            details={"target": str(address), "why": "the peer offers no TLS"},
-        )
-    )
+    connection.note(without_tls(connection))
     try:
         return await stream.dialled(address, guard.bounds, None, seconds=REMOTE_SECONDS)
     except stream.Unreachable as error:
         raise _unreachable(address, error) from None
+
+
+def without_tls(connection: Connection) -> Event:
+    """Return what is recorded where a peer that offers no TLS is spoken to without (S0.4, X.16)."""
+    return Event(
+        code="tls.fallback",
+        category="connection",
+        severity="warning",
+        plugin="tls",
+        server=connection.server,
+        exchange=connection.id,
+        details={"target": connection.target, "why": "the peer offers no TLS"},
+    )
 
 
 def _check_socket(address: Address) -> None:

@@ -32,8 +32,8 @@ from msgspec.structs import replace
 
 from hauberk.carriers.address import authority
 from hauberk.connection import Connection, Peer, Tls
-from hauberk.event import Event
 from hauberk.hosts._causes import cause
+from hauberk.hosts._dial import without_tls
 from hauberk.principal import ANONYMOUS
 from hauberk.refusals import IDENTITY, Refused
 
@@ -338,18 +338,7 @@ class _Plain(_Stream):
         never = link.secured or link.guard.config.production or not tls.insecure_fallback
         if never or refusal.code != "tls.not_tls":
             raise link.refuse(refusal) from None
-        details = {"target": link.connection.target, "why": "the peer offers no TLS"}
-        link.guard.note(
-            Event(
-                code="tls.fallback",
-                category="connection",
-                severity="warning",
-                plugin="tls",
-                server=link.connection.server,
-                exchange=link.connection.id,
-                details=details,
-            )
-        )
+        link.guard.note(without_tls(link.connection))
         plain: httpcore2.AsyncNetworkStream = await self._again()
         async with _closing(plain):
             link.proved(plain, None)

@@ -772,3 +772,35 @@ def test_stopped_and_continued_is_not_stuck(tmp_path: Path) -> None:
         assert not readable(guarded.process.stdout.fileno(), 1.5)
         assert guarded.ask() == ANSWER
         assert guarded.end() == 0
+
+
+def test_check_of_the_child_that_refuses_is_recorded(tmp_path: Path) -> None:
+    """A check that refuses the child once it is started ends it with 125, and is in the record (X.3)."""
+    policy = """
+import pathlib
+from hauberk import Options, Refused, hookimpl
+
+class Policy:
+    name = "policy"
+    Options = Options
+
+    def __init__(self, options, guard):
+        pass
+
+    def check(self, peer):
+        raise Refused("policy.no", "not this one")
+
+    @hookimpl
+    def on_connect(self, connection):
+        connection.verify.append(self.check)
+
+    @hookimpl
+    def on_audit(self, event):
+        with pathlib.Path({path!r}).open("a") as file:
+            file.write(event.code + "\\n")
+"""
+    options = configure(tmp_path, policy=policy)
+    with running(tmp_path, server(tmp_path, ANSWERING), options=options) as guarded:
+        assert guarded.status() == 125
+        assert "not this one" in guarded.stderr()
+    assert (tmp_path / "events").read_text().split().count("policy.no") == 1

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from hauberk import pipeline
-from hauberk.connection import Carrier, Connection, Program, Role
+from hauberk.connection import Carrier, Connection, Peer, Program, Role
 from hauberk.event import Action, Event, Severity
 from hauberk.principal import ANONYMOUS, DOCTOR
 from hauberk.refusals import ConfigError, HookError, Refused
@@ -68,6 +68,19 @@ async def admit(
                 raise KeyboardInterrupt from None
             raise (error.refusal() if isinstance(error, HookError) else error) from None
     return connection
+
+
+def proved(guard: Guard, connection: Connection, peer: Peer | None = None) -> None:
+    """Run the checks that plugins left for the peer; a refusal is recorded.
+
+    Raises:
+        Refused: As `hauberk.connection.Connection.proved`.
+    """
+    try:
+        connection.proved(peer)
+    except (Refused, HookError) as error:
+        refused(guard, connection, error)
+        raise (error.refusal() if isinstance(error, HookError) else error) from None
 
 
 async def connected(guard: Guard, connection: Connection) -> None:

@@ -9,6 +9,8 @@ from typing import Any, Final
 
 import pytest
 from mcp import StdioServerParameters
+from mcp.server import Server
+from tests.core.harness import Recorder
 from tests.sdk.kit import guard, within
 
 from hauberk import Options, hookimpl
@@ -78,10 +80,22 @@ async def test_child_that_is_refused_once_it_is_there_is_ended(monkeypatch: pyte
         made.append(child)
 
     monkeypatch.setattr(Child, "__init__", beginning)
-    async with guard(Gate(refuses="gate.no")) as one:
+    recorder = Recorder()
+    async with guard(Gate(refuses="gate.no"), recorder) as one:
         with pytest.raises(Refused, match="no"):
             async with one.wrap(params(), server="files"):
                 pytest.fail("connected")
+    assert recorder.codes.count("gate.no") == 1
     assert len(made) == 1
     assert not made[0].running
     _ = await within(made[0].wait())
+
+
+async def test_check_of_a_server_in_the_process_is_recorded() -> None:
+    """A check that refuses a server of this process refuses the connection, and the record says so (X.3)."""
+    recorder = Recorder()
+    async with guard(Gate(refuses="gate.no"), recorder) as one:
+        with pytest.raises(Refused, match="no"):
+            async with one.wrap(Server("files"), server="files"):
+                pytest.fail("connected")
+    assert recorder.codes.count("gate.no") == 1

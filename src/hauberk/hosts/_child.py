@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import anyio
 from mcp.client.stdio import StdioServerParameters
 
+from hauberk import admission
 from hauberk.carriers.child import GRACE, Child
 from hauberk.carriers.stdio import Reader, Writer
 from hauberk.connection import Program
@@ -31,10 +32,10 @@ def program(guard: Guard, server: str, params: StdioServerParameters) -> Program
     return Program(params.command, tuple(params.args), env, None if params.cwd is None else str(params.cwd))
 
 
-async def _started(connection: Connection, what: Program) -> Child:
+async def _started(guard: Guard, connection: Connection, what: Program) -> Child:
     child = Child(what.command, what.args, env=what.env, cwd=what.cwd, executable=connection.executable)
     try:
-        connection.proved(None)
+        admission.proved(guard, connection)
     except BaseException:
         await to_the_end(child.end())
         child.close()
@@ -52,7 +53,7 @@ async def run_child(guard: Guard, connection: Connection, params: StdioServerPar
     """
     if params.encoding.lower().replace("-", "") != "utf8":
         raise ConfigError(f"server {connection.server!r} has encoding {params.encoding!r}", hint="MCP is UTF-8")
-    child = await _started(connection, connection.program or program(guard, connection.server, params))
+    child = await _started(guard, connection, connection.program or program(guard, connection.server, params))
     inbox, room = _tap.Tap(), _tap.Room()
     loop = asyncio.get_running_loop()
     ending: list[asyncio.Task[None] | asyncio.TimerHandle] = []

@@ -19,6 +19,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
+from hauberk import admission
 from hauberk.carriers.child import GRACE, Child
 from hauberk.carriers.stdio import Reader, Writer
 from hauberk.connection import Program
@@ -151,7 +152,7 @@ async def run(
                 except (OSError, ValueError) as error:
                     return not_started(error, command, cwd)
                 try:
-                    connection.proved(None)
+                    admission.proved(guard, connection)
                     return await proxy.run(child)
                 finally:
                     await child.end()

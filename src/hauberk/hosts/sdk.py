@@ -21,6 +21,7 @@ from mcp.shared.exceptions import MCPError
 from mcp.shared.message import ClientMessageMetadata, ServerMessageMetadata, SessionMessage
 from mcp_types import JSONRPCRequest
 
+from hauberk import admission
 from hauberk.hosts._ending import to_the_end
 from hauberk.hosts._inbox import Inbox
 from hauberk.hosts._targets import Remote, Web, opened, settled, shown
@@ -298,7 +299,7 @@ class GuardedTransport:
             connection, read, write = await stack.enter_async_context(way)
         else:
             connection = await guard.connect(server, "client", target=shown(target))
-            connection.proved(None)
+            admission.proved(guard, connection)
             read, write = await stack.enter_async_context(opened(target))
         return await stack.enter_async_context(around(guard, connection, read, write))
 
@@ -360,6 +361,6 @@ async def serve(guard: Guard, read: Any, write: Any, server: str) -> AsyncIterat
     role: Role = "server"
     async with _open(guard):
         connection = await guard.connect(server, role)
-        connection.proved(None)
+        admission.proved(guard, connection)
         async with around(guard, connection, read, write) as streams:
             yield streams

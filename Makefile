@@ -9,7 +9,7 @@ UV := .venvs/uv/bin/uv
 UVPYTHON := .venvs/uv/bin/python
 MIRROR = $(UVPYTHON) -m pip config list | sed -n "s/^[a-z:]*\.index-url='\(.*\)'$$/\1/p" | head -n 1
 BIN := .venv/bin
-PYTEST := -m pytest -n logical --dist loadgroup
+PYTEST := -m pytest -n logical --dist loadfile
 
 # uv installs into the environment that each rule names, never into one that happens to be active.
 unexport VIRTUAL_ENV

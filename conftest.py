@@ -15,13 +15,6 @@ settings.register_profile("hauberk", parent=settings(), deadline=None)
 settings.load_profile("hauberk")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep the tests of one file, and those that install published servers, with one of several workers."""
-    for item in items:
-        shared = "registry" if item.get_closest_marker("registry") else str(item.path)
-        item.add_marker(pytest.mark.xdist_group(shared))
-
-
 @pytest.fixture(scope="session", autouse=True)
 def _own_state(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Keep what guards of tests write out of the user's own state directory."""

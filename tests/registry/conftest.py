@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final
 
 import pytest
+from tests.alone import alone
 from tests.registry.servers import ALL, Published, Registry
 
 _TIME: Final = "mcp-server-time"
@@ -73,23 +74,25 @@ def _python() -> str:
 
 def _from_pypi(folder: Path, *specs: str) -> Path:
     """Install packages into an environment of their own, unless they are; return where their programs are."""
-    if not _is_complete(folder, specs):
-        pip = [str(folder / "bin" / "python"), "-m", "pip", "--quiet", "--disable-pip-version-check"]
-        subprocess.run([sys.executable, "-m", "venv", "--clear", folder], check=True)
-        subprocess.run([*pip, "install", *specs], check=True)
-        (folder / "complete").write_text("\n".join(specs), encoding="utf-8")
+    with alone(folder):
+        if not _is_complete(folder, specs):
+            pip = [str(folder / "bin" / "python"), "-m", "pip", "--quiet", "--disable-pip-version-check"]
+            subprocess.run([sys.executable, "-m", "venv", "--clear", folder], check=True)
+            subprocess.run([*pip, "install", *specs], check=True)
+            (folder / "complete").write_text("\n".join(specs), encoding="utf-8")
     return folder / "bin"
 
 
 def _from_npm(folder: Path, *specs: str) -> Path:
     """Install packages into a folder of their own, unless they are; return where their programs are."""
     npm = _of_npm("npm")
-    if not _is_complete(folder, specs):
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir()
-        quiet = ["--silent", "--no-fund", "--no-audit", "--ignore-scripts"]
-        subprocess.run([npm, "install", *quiet, "--prefix", folder, *specs], check=True)
-        (folder / "complete").write_text("\n".join(specs), encoding="utf-8")
+    with alone(folder):
+        if not _is_complete(folder, specs):
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir()
+            quiet = ["--silent", "--no-fund", "--no-audit", "--ignore-scripts"]
+            subprocess.run([npm, "install", *quiet, "--prefix", folder, *specs], check=True)
+            (folder / "complete").write_text("\n".join(specs), encoding="utf-8")
     return folder / "node_modules" / ".bin"
 
 

@@ -93,14 +93,17 @@ def test_append_writes_as_much_to_any_log(tmp_path: Path) -> None:
 def test_verify_takes_as_much_memory_for_any_log(tmp_path: Path, name: str, pack: Callable[[bytes], bytes]) -> None:
     """Verifying many entries takes as much memory as few, compressed or not (A27)."""
 
-    def peak(count: int) -> int:
-        path = written(tmp_path / str(count) / name, count, pack).with_name("audit.jsonl")
+    def once(path: Path, count: int) -> int:
         tracemalloc.start()
         try:
             assert sum(log.entries for log in verify([path], KEY).logs) == count
             return tracemalloc.get_traced_memory()[1]
         finally:
             tracemalloc.stop()
+
+    def peak(count: int) -> int:
+        path = written(tmp_path / str(count) / name, count, pack).with_name("audit.jsonl")
+        return min(once(path, count) for _ in range(3))  # other threads allocate, too
 
     peak(10)
     assert peak(8000) < peak(2000) + 64 * 1024

@@ -1,0 +1,29 @@
+"""The hooks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hauberk.config import Options as Base
+from hauberk.hookspecs import hookimpl
+from hauberk.layers import Layer
+
+
+class Options(Base, frozen=True, kw_only=True):
+    """``[bulkhead]``."""
+
+
+class Bulkhead:
+    """Caps, queues, memory and circuit breakers: what one server or caller does stays its own trouble."""
+
+    name = "bulkhead"
+    layer = Layer.ADMIT
+    Options = Options
+
+    def __init__(self, options: Options, guard: Any) -> None:
+        self.options = options
+        self.guard = guard
+
+    @hookimpl
+    def on_tool_call(self, call: object) -> None:
+        """Take a slot."""

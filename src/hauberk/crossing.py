@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import orjson
 
-from hauberk import answers, edge, embedded, notices, overdue, pipeline, refusing
+from hauberk import agreement, answers, edge, embedded, notices, overdue, pipeline, refusing
 from hauberk._twins import check_result
 from hauberk.contents import KEPT, Content
 from hauberk.event import Event
@@ -89,7 +89,9 @@ class Crossing(msgspec.Struct, eq=False):
                 message = yield from self._unframe(raw, data)
             else:
                 message = self._enter(raw, data)
-            if self.kind == "request":
+            if message.method in self.policy.answers:
+                yield from agreement.cross(self, message)
+            elif self.kind == "request":
                 yield from self._request(message)
             elif self.kind == "notification":
                 yield from notices.cross(self, message)

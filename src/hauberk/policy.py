@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from hauberk import loading, pipeline, plugins, signatures
+from hauberk import agreement, loading, pipeline, plugins, signatures
 from hauberk.bounds import Bounds
 from hauberk.chains import Chains
 from hauberk.config import Config
@@ -110,7 +110,11 @@ class Policy(msgspec.Struct, frozen=True, eq=False, weakref=True):
     chains: Chains
     recorder: Recorder
     methods: Mapping[str, Method]
-    """Methods outside every revision that may cross."""
+    """Methods outside every revision that may come in: those that the configuration declares, and those of plugins."""
+    answers: Mapping[str, tuple[str, agreement.Answer]]
+    """Which plugin answers which of them (`hauberk.agreement`)."""
+    agreeing: tuple[tuple[str, Any], ...]
+    """The plugins that have something to agree on with a peer."""
     decides: bool
     """Whether a call that meets no hook is still to be judged or recorded."""
     production: bool
@@ -245,11 +249,14 @@ def _frozen(guard: Guard, view: GuardView, registry: Registry, roster: tuple[loa
             "a plugin in REPLAY runs without one in SEAL: there is no proof to check",
             hint="turn on the plugin that seals (envelope), or turn replay off",
         )
+    answers = agreement.answers_of(loaded)
     recorder = Recorder(sinks_of(loaded), core.bounds, guard.complete, guard.clock)
     return Policy(
         chains=chains,
         recorder=recorder,
-        methods=loading.declared(config),
+        methods={**loading.declared(config), **agreement.methods(answers)},
+        answers=answers,
+        agreeing=agreement.agreeing(loaded),
         decides=bool(recorder) or config.production,
         production=config.production,
         deadline=core.bounds.deadline,

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
-from hauberk import pipeline, refusing
+from hauberk import agreement, pipeline, refusing
 from hauberk.asking import Asker, message_of
 from hauberk.crossing import Crossing
 from hauberk.embedded import Rounds, Tasks
@@ -223,6 +223,19 @@ class Session:
     async def request(self, method: str, params: dict[str, Any] | None = None, *, seconds: float = 30.0) -> Any:
         """Ask the peer something, as `hauberk.asking.Asker.request`."""
         return await self._asker.request(method, params, seconds)
+
+    async def agree(self) -> None:
+        """Let plugins agree with the peer; call it before any message of the host is taken (`hauberk.agreement`).
+
+        Raises:
+            Refused: They do not, and the connection is not to be used.
+        """
+        await agreement.agree(self)
+
+    @property
+    def agrees(self) -> bool:
+        """Whether anything is to be agreed on."""
+        return self.connection.role == "client" and bool(self.guard.policy.agreeing)
 
     async def notify(self, method: str, params: dict[str, Any] | None = None) -> None:
         """Tell the peer something."""

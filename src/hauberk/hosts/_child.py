@@ -99,6 +99,7 @@ async def run_child(guard: Guard, connection: Connection, params: StdioServerPar
             raise anyio.BrokenResourceError
 
     try:
+        await session.agree()
         yield GuardedRead(session, inbox), GuardedWrite(session, inbox, close_input, has_room)
     finally:
         try:

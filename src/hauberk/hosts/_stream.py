@@ -75,6 +75,7 @@ async def run_stream(guard: Guard, server: str, target: str | None) -> AsyncIter
         on_broken=ended,
     )
     try:
+        await session.agree()
         yield GuardedRead(session, inbox), GuardedWrite(session, inbox, close, has_room)
     finally:
         closing = True

@@ -112,7 +112,9 @@ class Connect(Front):
 
     async def _work(self) -> None:
         self._stand(await _dial.dial(self.guard, self._server, self._target))
-        self._let_go()
+        await first(self.session.agree(), self._lost.wait())
+        if not self._lost.is_set():
+            self._let_go()
         self.start()
         while True:
             await first(self.input_ended.wait(), self._lost.wait())
@@ -261,8 +263,10 @@ class Connect(Front):
                 continue
             self._stand(made, self._before)
             changed: list[str] = []
+            await first(self.session.agree(), self._lost.wait())
             try:
-                await first(self._restore(changed), self._lost.wait())
+                if not self._lost.is_set():
+                    await first(self._restore(changed), self._lost.wait())
             except Refused as error:
                 self.guard.refused(made.connection, error)
                 raise

@@ -55,6 +55,8 @@ class Proxy(Front):
         exited = asyncio.get_running_loop().create_task(child.wait())
         exited.add_done_callback(lambda _: self.over.set())
         try:
+            await first(self.session.agree(), self.over.wait())
+            self.start()
             await first(self.input_ended.wait(), self.over.wait())
             if not self.over.is_set():
                 await first(self._finish(child), self.over.wait())
@@ -80,7 +82,6 @@ class Proxy(Front):
         self.open()
         self.stand(self.guard.session(self._connection, self.near, self._far), self._far, self._replies)
         self._far.watch_reader()
-        self.start()
         self._replies.start()
 
     async def _finish(self, child: Child) -> None:

@@ -333,6 +333,9 @@ async def around(guard: Guard, connection: Connection, read: Any, write: Any) ->
 
     session.on_close = over
     try:
+        if session.agrees:
+            reader.start_pump()
+            await session.agree()
         yield reader, GuardedWrite(session, inbox, write.aclose)
     finally:
         await to_the_end(_close(reader, session))

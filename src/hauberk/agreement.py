@@ -117,7 +117,7 @@ def _answer(crossing: Crossing, message: Message) -> Walk:
         check(method, "request", way.sender, message.params, loading.declared(crossing.policy.config), session.bounds)
     name, function = crossing.policy.answers[method]
     try:
-        result = function(method, message.params, session.connection)
+        result: object = function(method, message.params, session.connection)
     except Refused as refused:
         refused.plugin = refused.plugin or name
         raise

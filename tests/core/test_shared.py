@@ -1,0 +1,292 @@
+"""The shared store: addresses, one connection, deadlines, and what happens when it is lost."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from tests.redis_server import RedisServer, redis_server
+from tests.serving import until
+
+from hauberk import shared
+from hauberk.refusals import ConfigError, PluginError
+from hauberk.shared import Line, Script, SharedStore, StoreDown, StoreRefused, check_uri
+
+__all__ = ["redis_server"]
+
+COUNT = Script("return redis.call('INCRBY', KEYS[1], ARGV[1])")
+
+
+@asynccontextmanager
+async def opened(uri: str, **more: Any) -> AsyncIterator[SharedStore]:
+    """Open a store, and close it."""
+    store = SharedStore(uri, **more)
+    await store.open()
+    try:
+        yield store
+    finally:
+        await store.close()
+
+
+# --- addresses ---
+
+
+@pytest.mark.parametrize(
+    ("uri", "shown"),
+    [
+        ("redis://localhost", "redis://localhost:6379/0"),
+        ("valkey://10.0.0.1:7000/3", "redis://10.0.0.1:7000/3"),
+        ("rediss://u:p@redis.example/1?ca=/etc/ca.pem", "rediss://redis.example:6379/1"),
+        ("redis://[::1]:6380", "redis://[::1]:6380/0"),
+        ("unix:///run/redis/redis.sock", "unix:///run/redis/redis.sock"),
+        ("unix://:secret@/run/redis.sock?db=2", "unix:///run/redis.sock?db=2"),
+    ],
+)
+def test_an_address_is_shown_without_its_password(uri: str, shown: str) -> None:
+    """Each kind of address is read, and what is shown of it names no user and no password."""
+    check_uri(uri)
+    assert shared.is_uri(uri)
+    assert SharedStore(uri).where == shown
+    assert shown in repr(SharedStore(uri))
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "",
+        "localhost:6379",
+        "http://:canary@localhost",
+        "redis://:canary@",
+        "redis://:canary@localhost/x",
+        "redis://:canary@localhost:99999",
+        "redis://:canary@localhost/0?ssl_cert_reqs=none",
+        "redis://:canary@localhost/0?ca=/etc/ca.pem",
+        "redis://:canary@localhost/0?password_file=/etc/p",
+        "rediss://:canary@localhost?ca=/a&ca=/b",
+        "rediss://:canary@localhost?cert=/a",
+        "redis://:canary@localhost/0#f",
+        "redis://:canary@local\nhost",
+        "unix://:canary@",
+        "unix://canary/run/redis.sock",
+        "unix:///",
+        "redis://[::canary",
+        "redis://:canary@localhost/99999999999999999999",
+    ],
+)
+def test_what_is_no_address_is_refused_without_showing_it(uri: str) -> None:
+    """A URI that names no store, or would weaken its TLS, is an error of the configuration that shows no password."""
+    with pytest.raises(ConfigError) as caught:
+        check_uri(uri)
+    assert "canary" not in str(caught.value)
+
+
+def test_the_client_is_imported_when_a_store_is_opened() -> None:
+    """Neither the module nor an address imports the client (S0.42)."""
+    code = (
+        "import sys; from hauberk.shared import SharedStore; SharedStore('redis://localhost'); "
+        "assert 'redis' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+# --- calls ---
+
+
+@pytest.mark.parametrize("way", ["uri", "tcp_uri"])
+async def test_calls_on_one_connection_get_their_own_answers(redis_server: RedisServer, way: str) -> None:
+    """A thousand calls in flight share one connection, and each gets the answer to itself."""
+    async with opened(getattr(redis_server, way)) as store:
+        answers = await asyncio.gather(*(store.command("ECHO", str(number)) for number in range(1000)))
+        assert answers == [str(number).encode() for number in range(1000)]
+        clients = await store.command("CLIENT", "LIST")
+        assert clients.count(b"name=hauberk") == 1
+
+
+async def test_a_script_is_loaded_where_the_store_does_not_know_it(redis_server: RedisServer) -> None:
+    """A script runs by its hash, is loaded when the store has never seen it, and again when the store forgot it."""
+    async with opened(redis_server.uri) as store:
+        assert await store.run(COUNT, ("k",), (2,)) == 2
+        assert await store.run(COUNT, ("k",), (2,)) == 4
+        redis_server.ask("SCRIPT", "FLUSH")
+        assert await store.run(COUNT, ("k",), (2,)) == 6
+
+
+async def test_an_answer_that_is_an_error_is_its_callers_own(redis_server: RedisServer) -> None:
+    """An error of one call is raised there, with its code, and the others go on."""
+    async with opened(redis_server.uri) as store:
+        answers: Any = await asyncio.gather(
+            store.command("SET", "k", "v"),
+            store.command("INCR", "k"),
+            store.command("GET", "k"),
+            return_exceptions=True,
+        )
+        assert answers[::2] == [b"OK", b"v"]
+        assert isinstance(answers[1], StoreRefused)
+        assert answers[1].code == "value"
+        with pytest.raises(StoreRefused):
+            await store.command("NOSUCH")
+        assert store.up
+
+
+async def test_a_cancelled_caller_leaves_the_others_their_answers(redis_server: RedisServer) -> None:
+    """Who is cancelled in flight takes nobody's answer with it, and does not lose the connection."""
+    async with opened(redis_server.uri) as store:
+        tasks = [asyncio.create_task(store.command("ECHO", str(number))) for number in range(100)]
+        await asyncio.sleep(0)
+        for task in tasks[::2]:
+            task.cancel()
+        answers = await asyncio.gather(*tasks, return_exceptions=True)
+        assert answers[1::2] == [str(number).encode() for number in range(1, 100, 2)]
+        assert all(isinstance(answer, asyncio.CancelledError) for answer in answers[::2])
+        assert store.up
+
+
+async def test_a_burst_beyond_what_may_wait_is_refused(
+    redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What may be in flight is bounded; a call beyond it fails at once (design §9.8)."""
+    monkeypatch.setattr("hauberk._store_line.IN_FLIGHT_MAX", 10)
+    async with opened(redis_server.uri) as store:
+        answers = await asyncio.gather(*(store.command("PING") for _ in range(15)), return_exceptions=True)
+        assert [isinstance(answer, StoreDown) for answer in answers] == [False] * 10 + [True] * 5
+
+
+# --- lost and found ---
+
+
+async def test_a_store_that_cannot_be_reached_stops_the_start(tmp_path: Any) -> None:
+    """Opening fails where nothing listens; the error tells the address, a hint, and no password."""
+    with pytest.raises(PluginError, match="is down") as caught:
+        await SharedStore(f"unix://:canary@{tmp_path}/none").open()
+    assert "canary" not in str(caught.value)
+    with pytest.raises(PluginError, match=r"127\.0\.0\.1:1/0"):
+        await SharedStore("redis://127.0.0.1:1").open()
+
+
+async def test_a_wrong_password_stops_the_start_and_the_right_one_opens(tmp_path: Any) -> None:
+    """A store that does not let us in is no store; a password is taken from the URI, or from a file."""
+    with RedisServer("requirepass canary-right") as server:
+        for wrong in ("", ":canary-wrong@"):
+            with pytest.raises(PluginError) as caught:
+                await SharedStore(f"unix://{wrong}{server.path}").open()
+            assert "canary" not in str(caught.value)
+        async with opened(f"redis://:canary-right@127.0.0.1:{server.port}") as store:
+            assert await store.command("PING") == b"PONG"
+        (tmp_path / "password").write_text("canary-right\n")
+        async with opened(f"unix://{server.path}?password_file={tmp_path}/password") as store:
+            assert await store.command("PING") == b"PONG"
+        with pytest.raises(ConfigError, match="cannot read the password"):
+            await SharedStore(f"unix://{server.path}?password_file={tmp_path}/none").open()
+
+
+async def test_a_killed_store_fails_calls_at_once_and_is_found_again(redis_server: RedisServer) -> None:
+    """A63: what is in flight fails, calls fail at once while it is down, it is told once, and found by itself."""
+    told: list[tuple[bool, str]] = []
+    async with opened(redis_server.uri, on_change=lambda found, why: told.append((found, why))) as store:
+        redis_server.kill()
+        started = time.monotonic()
+        answers = await asyncio.gather(*(store.command("PING") for _ in range(1000)), return_exceptions=True)
+        assert all(isinstance(answer, StoreDown) for answer in answers)
+        assert time.monotonic() - started < 2
+        assert [found for found, _ in told] == [False]
+        redis_server.start()
+        await until(lambda: store.up)
+        assert [found for found, _ in told] == [False, True]
+        assert await store.command("PING") == b"PONG"
+
+
+async def test_a_store_that_hangs_is_overdue_and_its_late_answers_reach_nobody(redis_server: RedisServer) -> None:
+    """A16: a store that is stopped in mid-call fails each call by its deadline; no answer goes to a later call."""
+    async with opened(redis_server.uri, timeout=0.1) as store:
+        assert await store.command("SET", "k", "1") == b"OK"
+        redis_server.pause()
+        try:
+            started = time.monotonic()
+            answers = await asyncio.gather(*(store.command("INCR", "k") for _ in range(50)), return_exceptions=True)
+            assert all(isinstance(answer, StoreDown) for answer in answers)
+            assert 0.09 < time.monotonic() - started < 5
+            with pytest.raises(StoreDown, match="no answer within"):
+                await store.command("PING")
+        finally:
+            redis_server.resume()
+        await until(lambda: store.up)
+        assert await store.command("ECHO", "mine") == b"mine"
+
+
+async def test_one_task_looks_for_a_lost_store_and_waits_longer_each_time(
+    redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many call, one task alone dials a store that is down, after waits that double up to a bound."""
+    waits: list[float] = []
+    dials: list[float] = []
+
+    async def slept(seconds: float) -> None:
+        waits.append(seconds)
+        if len(waits) > 9:
+            await asyncio.Event().wait()
+
+    async with opened(redis_server.uri, chance=lambda: 1.0) as store:
+        redis_server.kill()
+
+        async def refused(*_: object) -> Line:
+            dials.append(1)
+            raise StoreDown("no")
+
+        monkeypatch.setattr(shared, "reach", refused)
+        monkeypatch.setattr(asyncio, "sleep", slept)
+        await asyncio.gather(*(store.command("PING") for _ in range(100)), return_exceptions=True)
+        ticks = asyncio.Event()
+        asyncio.get_running_loop().call_later(0.1, ticks.set)
+        await ticks.wait()
+    assert waits[:8] == pytest.approx([0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 5.0, 5.0])
+    assert len(dials) == 9
+
+
+async def test_what_must_be_so_on_a_connection_is_seen_before_any_call(redis_server: RedisServer) -> None:
+    """`on_reached` runs first on each connection; a store that it finds unfit is not opened, and stays down."""
+    fit = True
+
+    async def seen(line: Line) -> None:
+        await line.command("INCR", "seen")
+        if not fit:
+            raise StoreDown("unfit")
+
+    async with opened(redis_server.uri, on_reached=seen) as store:
+        assert await store.command("GET", "seen") == b"1"
+        fit = False
+        redis_server.restart()
+        await until(lambda: not store.up and store.why == "unfit")
+        with pytest.raises(PluginError, match="unfit"):
+            await SharedStore(redis_server.uri, on_reached=seen).open()
+        fit = True
+        await until(lambda: store.up)
+
+
+async def test_a_replica_serves_nobody(redis_server: RedisServer) -> None:
+    """A store that became a replica refuses the write, and is looked for anew: another may be the primary now."""
+    async with opened(redis_server.uri) as store:
+        redis_server.ask("REPLICAOF", "127.0.0.1", "1")
+        with pytest.raises(StoreRefused) as caught:
+            await store.command("SET", "k", "v")
+        assert caught.value.code == "READONLY"
+        assert not store.up
+
+
+async def test_a_closed_store_fails_calls_and_looks_for_nothing(redis_server: RedisServer) -> None:
+    """Closing ends the search, and the calls."""
+    store = SharedStore(redis_server.uri)
+    await store.open()
+    redis_server.kill()
+    with pytest.raises(StoreDown):
+        await store.command("PING")
+    await store.close()
+    await store.close()
+    with pytest.raises(StoreDown, match="closed"):
+        await store.command("PING")
+    assert not [task for task in asyncio.all_tasks() if task.get_name().startswith("hauberk-shared")]

@@ -231,5 +231,6 @@ def denied(plugin: str, deny: Deny) -> Refused:
         hint=deny.hint,
         retry_after=deny.retry_after,
         public=deny.public,
+        data=deny.data,
         jsonrpc=FAILED_HOOK if deny.code == "core.hook_failed" else number,
     )

@@ -371,4 +371,5 @@ def _denied(step: Step, refused: Refused) -> tuple[str, Deny]:
         hint=refused.hint,
         retry_after=refused.retry_after,
         public=refused.public,
+        data=refused.data,
     )

@@ -45,7 +45,8 @@ class Refused(HauberkError):
     """A policy said no.
 
     ``code`` is stable, ``<word>.<reason>``. ``jsonrpc`` is the number on the wire. ``public`` tells whether a remote
-    peer may learn the code (load and admission only); everything else is ``core.refused`` to it.
+    peer may learn the code (load and admission only); everything else is ``core.refused`` to it. ``data`` are further
+    members of the error's ``data``, for whoever may learn the code.
     """
 
     def __init__(
@@ -60,6 +61,7 @@ class Refused(HauberkError):
         jsonrpc: int = POLICY,
         public: bool = False,
         details: dict[str, Any] | None = None,
+        data: dict[str, Any] | None = None,
     ) -> None:
         super().__init__(message, hint=hint)
         self.code = code
@@ -69,12 +71,13 @@ class Refused(HauberkError):
         self.jsonrpc = jsonrpc
         self.public = public
         self.details = details or {}
+        self.data = data or {}
 
     def error_object(self, *, trusted: bool) -> dict[str, Any]:
         """Return the JSON-RPC ``error`` member for the host (``trusted``) or for a remote peer."""
         if not trusted and not self.public:
             return {"code": self.jsonrpc, "message": "refused", "data": {"code": "core.refused"}}
-        data: dict[str, Any] = {"code": self.code}
+        data: dict[str, Any] = {**self.data, "code": self.code}
         if trusted:
             data |= {k: v for k in ("plugin", "rule", "hint") if (v := getattr(self, k)) is not None}
         if self.retry_after is not None:

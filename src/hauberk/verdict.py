@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 
 
@@ -13,7 +15,7 @@ class Deny(Verdict, frozen=True):
     """Refuse the call, whatever anybody else says.
 
     ``code`` is stable and begins with the plugin's word (``"sieve.denied"``). ``public`` codes, those of load and
-    admission, may be told to a remote peer.
+    admission, may be told to a remote peer; ``data``, further members of the error's ``data``, with them.
     """
 
     code: str
@@ -22,6 +24,7 @@ class Deny(Verdict, frozen=True):
     hint: str | None = None
     retry_after: float | None = None
     public: bool = False
+    data: dict[str, Any] = {}
 
 
 class Ask(Verdict, frozen=True):

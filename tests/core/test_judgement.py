@@ -1017,3 +1017,25 @@ async def test_call_that_is_asked_about_anew_is_not_sent_unasked() -> None:
         await r.session.quiet()
         assert r.reached == []
     assert r.recorder.of("core.unapproved") != []
+
+
+@pytest.mark.parametrize("raises", [False, True])
+async def test_a_refusal_carries_data_of_its_own(raises: bool) -> None:
+    """What a refusal says further is told with its code, hides no member, and nobody else may read it (S1.23)."""
+    told = {"limit": 5, "code": "of another"}
+
+    def hook(*_: Any) -> Deny:
+        if raises:
+            raise Refused("limit.exceeded", "slow down", retry_after=2.5, public=True, data=told)
+        return Deny("limit.exceeded", "slow down", retry_after=2.5, public=True, data=told)
+
+    own = {"limit": 5, "code": "limit.exceeded", "retryAfter": 2.5, "httpStatus": 429}
+    async with rig(ring("limit", Layer.ADMIT, on_tool_call=hook), role="server") as r:
+        await r.call()
+        assert r.error()["data"] == own
+    async with rig(ring("limit", Layer.ADMIT, on_tool_call=hook)) as r:
+        await r.call()
+        assert r.error()["data"] == {**own, "plugin": "limit"}
+    async with rig(ring("no", on_tool_call=Deny("no.way", "secret", data=told)), role="server") as r:
+        await r.call()
+        assert r.error()["data"] == {"code": "core.refused"}

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 def cross(crossing: Crossing, message: Message) -> Walk:
     """Take an answer that was matched to its request to the asker."""
     exchange, policy = crossing.asked, crossing.policy
+    _tell(exchange, message.data)
     inward = crossing.route.inward
     try:
         if crossing.way.outward:
@@ -51,6 +52,14 @@ def cross(crossing: Crossing, message: Message) -> Walk:
     if left is not None:
         yield left
     exchange.end(outcome)
+
+
+def _tell(exchange: Exchange, data: dict[str, Any]) -> None:
+    """Leave on the exchange how its peer answered, whatever hooks make of it; for who looks when it ends."""
+    if (error := data.get("error")) is not None:
+        exchange.error = error["code"]
+    elif exchange.tool:
+        exchange.failed = data["result"].get("isError") is True
 
 
 def _record(crossing: Crossing, exchange: Exchange, message: Message, outcome: Outcome) -> Awaitable[None] | None:

@@ -51,6 +51,10 @@ class Exchange(msgspec.Struct, eq=False):
     sent: bool = False
     """Set by the step that writes the request; a charge is given back where it is false at the end."""
     outcome: Outcome | None = None
+    error: int = 0
+    """The number of the error that it was answered with, as it came in; 0 where it was none."""
+    failed: bool = False
+    """Whether a call was answered with a result that says ``isError``."""
     secrets: tuple[str, ...] = ()
     """The values that were put in for references, for whoever redacts the answer."""
     ticket: Any = None

@@ -231,5 +231,13 @@ def standing(source: Source, why: str, loaded: Loaded | None = None) -> Standing
         active=loaded is not None,
         why=why,
         mode=loaded.mode if loaded else "",
-        layers={step.hook: step.layer.name for step in loaded.steps} if loaded else {},
+        layers=_layers(loaded) if loaded else {},
     )
+
+
+def _layers(loaded: Loaded) -> dict[str, str]:
+    """Return the layers of each hook, as they are shown: of a hook in two, the outer one first."""
+    found: dict[str, str] = {}
+    for step in loaded.steps:
+        found[step.hook] = f"{found[step.hook]} and {step.layer.name}" if step.hook in found else step.layer.name
+    return found

@@ -24,7 +24,7 @@ from hauberk import files, hookspecs
 from hauberk._document import FIRST_PARTY, WORDS
 from hauberk.chains import HookName, Step, Toward
 from hauberk.config import Options
-from hauberk.layers import Layer
+from hauberk.layers import Layer, layers_of
 from hauberk.methods import METHODS
 from hauberk.modes import observed
 from hauberk.refusals import PluginError
@@ -231,7 +231,8 @@ class Registry:
             caller = getattr(self._manager.hook, hook)
             for impl in caller.get_hookimpls():
                 if impl.plugin_name == name:
-                    yield _step(name, plugin, hook, impl.function, mode)
+                    for layer in layers_of(plugin, hook):
+                        yield _step(name, plugin, hook, layer, impl.function, mode)
 
     @property
     def loaded(self) -> Mapping[str, Loaded]:
@@ -239,8 +240,7 @@ class Registry:
         return self._loaded
 
 
-def _step(name: str, plugin: Any, hook: HookName, function: Callable[..., Any], mode: str) -> Step:
-    layer = layer_of(plugin, hook)
+def _step(name: str, plugin: Any, hook: HookName, layer: Layer, function: Callable[..., Any], mode: str) -> Step:
     is_async = inspect.iscoroutinefunction(function)
     if is_async and hook in ("on_send", "on_receive") and _must_be_plain(layer, hook):
         raise PluginError(
@@ -274,7 +274,7 @@ def _toward(plugin: Any) -> dict[Toward, frozenset[str]]:
 def _methods(plugin: Any, hook: HookName, layer: Layer) -> frozenset[str] | None:
     """Return the methods of which a hook sees messages, where the class names them."""
     named = getattr(plugin, "methods", {}).get(hook)
-    if named is None:
+    if named is None or (layer.framed and len(layers_of(plugin, hook)) > 1):
         return None
     if hook not in ("on_send", "on_receive") or layer < Layer.REPLAY:
         raise PluginError(
@@ -297,18 +297,6 @@ def _named(plugin: Any, named: Any, what: str) -> frozenset[str]:
             hint="name them too: the result of a call that became a task comes by these",
         )
     return frozenset(named)
-
-
-def layer_of(plugin: Any, hook: HookName) -> Layer:
-    """Return the layer of one hook of a plugin: ``layers[hook]``, else ``layer``, else POLICY."""
-    value = getattr(plugin, "layers", {}).get(hook, getattr(plugin, "layer", Layer.POLICY))
-    try:
-        return Layer(value)
-    except ValueError:
-        raise PluginError(
-            f"plugin {plugin.name!r} has {hook} in layer {value!r}",
-            hint=f"the layers are {', '.join(Layer.__members__)}",
-        ) from None
 
 
 def _must_be_plain(layer: Layer, hook: HookName) -> bool:

@@ -18,8 +18,9 @@ from tests.core.house import House, empty_house, source
 
 from hauberk.config import Options
 from hauberk.hookspecs import PROJECT, hookimpl
-from hauberk.layers import Layer
-from hauberk.plugins import Registry, installed, layer_of, load_class, policy_source
+from hauberk.layers import Layer, layer_of
+from hauberk.loading import standing
+from hauberk.plugins import Registry, Source, installed, load_class, policy_source
 from hauberk.refusals import ConfigError, PluginError
 from hauberk.verdict import Allow, Deny, Verdict
 
@@ -300,6 +301,43 @@ def test_layer_of_each_hook() -> None:
     assert layer_of(plugin, "on_receive") is Layer.GATE
     assert layer_of(plugin, "on_send") is Layer.ADMIT
     assert layer_of(object(), "on_send") is Layer.POLICY
+
+
+async def test_hook_in_two_layers_meets_a_message_twice() -> None:
+    """It gets the frame before anything in it is read, then the message; ``methods`` are those of messages alone."""
+    seen: list[str] = []
+
+    def see(self: Any, message: Any) -> None:
+        seen.append(type(message).__name__)
+
+    plugin = made(
+        layers={"on_receive": (Layer.GATE, Layer.ADMIT)},
+        methods={"on_receive": ("tools/list",)},
+        on_receive=hookimpl(see),
+    )
+    async with rig(plugin, role="server") as opened:
+        await opened.request("tools/list")
+        await opened.request("ping")
+        loaded = opened.guard.loaded["made"]
+    assert seen == ["Frame", "Message", "Frame"]
+    source = Source("made", "made", "1", lambda: None)
+    assert standing(source, "", loaded).layers == {"on_receive": "GATE and ADMIT"}
+
+
+@pytest.mark.parametrize(
+    ("hook", "layers"),
+    [
+        ("on_receive", (Layer.ADMIT, Layer.GATE)),
+        ("on_receive", (Layer.GATE, Layer.SEAL)),
+        ("on_receive", (Layer.GATE, Layer.ADMIT, Layer.POLICY)),
+        ("on_receive", ()),
+        ("on_tool_call", (Layer.GATE, Layer.ADMIT)),
+    ],
+)
+def test_two_layers_are_one_of_frames_and_one_of_messages(hook: str, layers: Any) -> None:
+    """In any other pair a hook would see one message twice in one form, so it is an error."""
+    members = {"on_receive": signature("self, message"), "on_tool_call": hookimpl(judge())}
+    assert f"has {hook} in layers {layers!r}" in refused(made(layers={hook: layers}, **members)).message
 
 
 @pytest.mark.parametrize("layer", [Layer.WIRE, Layer.GATE, Layer.SEAL, Layer.REPLAY])

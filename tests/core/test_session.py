@@ -701,6 +701,28 @@ async def test_headers_are_part_of_a_message() -> None:
 # --- events ---
 
 
+@pytest.mark.parametrize(
+    ("answer", "error", "failed"),
+    [
+        ({"result": {"content": []}}, 0, False),
+        ({"result": {"content": [], "isError": True}}, 0, True),
+        ({"error": {"code": -32603, "message": "no"}}, -32603, False),
+    ],
+)
+async def test_exchange_tells_how_it_was_answered(answer: dict[str, Any], error: int, failed: bool) -> None:
+    """Who looks when an exchange ends finds the number of the error, or that a call failed, as the server said it."""
+    ended: list[Any] = []
+
+    def watch(call: Any, _: Any) -> None:
+        exchange = call.exchange
+        exchange.defer(lambda outcome: ended.append((outcome, exchange.error, exchange.failed)))
+
+    async with rig(ring(on_tool_call=watch)) as opened:
+        await opened.call("ls", id=1)
+        await opened.send(opened.from_server, {"jsonrpc": "2.0", "id": 1, **answer})
+    assert ended == [("error" if error else "answered", error, failed)]
+
+
 async def test_each_decision_and_outcome_is_recorded() -> None:
     """One event for the decision and one for the outcome of a call, of the same exchange."""
     async with rig(ring("yes", on_tool_call=Allow("rule 1"))) as r:

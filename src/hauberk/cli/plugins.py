@@ -71,9 +71,15 @@ def _idle_hooks(config: Config, roster: tuple[Standing, ...]) -> dict[str, dict[
         one.name: plugins.load_class(sources[one.name]) for one in roster if not one.active and one.name in sources
     }
     return {
-        name: {hook: plugins.layer_of(found, hook).name for hook in plugins.HOOKS if _has(found, hook)}
+        name: {hook: _layers(found, hook) for hook in plugins.HOOKS if _has(found, hook)}
         for name, found in classes.items()
     }
+
+
+def _layers(plugin: type, hook: str) -> str:
+    from hauberk.layers import layers_of
+
+    return " and ".join(layer.name for layer in layers_of(plugin, hook))
 
 
 def _has(plugin: type, hook: str) -> bool:

@@ -16,7 +16,7 @@ import msgspec
 from hauberk import loading, plugins
 from hauberk.config import Config, Options
 from hauberk.hookspecs import hookimpl
-from hauberk.layers import Layer
+from hauberk.layers import Layer, layer_of
 from hauberk.message import Frame
 from hauberk.plugins import HOOKS, Source
 from hauberk.refusals import PluginError
@@ -123,7 +123,7 @@ class Subject:
             ConfigError: Its options are wrong.
             PluginError: It does not load.
         """
-        seal = [Seal()] if any(plugins.layer_of(self.cls, hook) is Layer.REPLAY for hook in self.hooks()) else []
+        seal = [Seal()] if any(layer_of(self.cls, hook) is Layer.REPLAY for hook in self.hooks()) else []
         return load(self.toml, folder, (*seal, *objects), clock, base=self.base, name=NAME)
 
     def hooks(self) -> list[Any]:

@@ -24,12 +24,12 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import orjson
 
-from hauberk import agreement, answers, edge, embedded, notices, overdue, pipeline, refusing
+from hauberk import agreement, answers, edge, embedded, notices, outside, overdue, pipeline, refusing
 from hauberk._twins import check_result
 from hauberk.contents import KEPT, Content
 from hauberk.event import Event
 from hauberk.judgement import Judgement
-from hauberk.message import Frame, Message, Proof, ToolCall, encode, filled, freeze, references
+from hauberk.message import Frame, Message, ToolCall, encode, filled, freeze, references
 from hauberk.methods import ABSENT, check, classify, revision_of
 from hauberk.refusals import HookError, Refused
 from hauberk.reports import internal
@@ -130,12 +130,12 @@ class Crossing(msgspec.Struct, eq=False):
         frame = yield from self.through(self.policy.chains.frames_in, frame)
         if not self.policy.chains.frames_in.plain:
             yield from self.turn()  # what came earlier is matched earlier: an answer ends the progress before it
-        message = self._enter(frame.data, None, frame.proof)
+        message = self._enter(frame.data, None, frame)
         if self.done is not None and self.exchange is not None and self.kind == "request":
             self.session.let_pass(self, self.exchange)
         return message
 
-    def _enter(self, raw: bytes | None, data: dict[str, Any] | None, proof: Proof | None = None) -> Message:
+    def _enter(self, raw: bytes | None, data: dict[str, Any] | None, frame: Frame | None = None) -> Message:
         way, session, chains = self.way, self.session, self.policy.chains
         if raw is None:
             data, encoded = edge.normalise(data or {}, long=way.long, bounds=session.bounds)
@@ -155,6 +155,8 @@ class Crossing(msgspec.Struct, eq=False):
             method = self.method
             if kind == "result":
                 check_result(data["result"])
+        if frame is not None and frame.kind is not None:
+            outside.compare(frame, kind, id, checked)
         self.route = route = chains.route(method, way.toward)
         way.long = len(encoded) > LONG
         if (route.idle_out if way.outward else route.idle_in) and data is checked:
@@ -169,7 +171,7 @@ class Crossing(msgspec.Struct, eq=False):
             speaker,
             self.exchange,
             self.headers,
-            proof,
+            None if frame is None else frame.proof,
             None,
             None,
             self.ticket,

@@ -52,11 +52,13 @@ class Frame(msgspec.Struct, frozen=True, eq=False):
     toward: Toward
     peer: str = ""
     kind: Kind | None = None
-    """Known on the way out; on the way in nothing has been parsed yet."""
+    """Known on the way out; on the way in nothing has been parsed yet, and a seal returns what was shown outside."""
     method: str = ""
     id: RequestId | None = None
     proof: Proof | None = None
     notes: list[Event] = msgspec.field(default_factory=list)
+    meta: Mapping[str, Any] | None = None
+    """What must be visible of a request's ``_meta`` (`hauberk.outside`). A seal returns what was shown outside."""
 
     @property
     def size(self) -> int:

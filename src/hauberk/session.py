@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
-from hauberk import agreement, pipeline, refusing
+from hauberk import agreement, outside, pipeline, refusing
 from hauberk.asking import Asker, message_of
 from hauberk.crossing import Crossing
 from hauberk.embedded import Rounds, Tasks
@@ -277,9 +277,13 @@ class Session:
 
     def _framed(self, policy: Policy, data: dict[str, Any], encoded: bytes, method: str) -> bytes:
         kind: Kind = "result" if "result" in data else "error" if "error" in data else "notification"
+        meta = None
         if "method" in data:
-            kind, method = "request" if "id" in data else kind, data["method"]
-        frame = Frame(encoded, self.out.toward, self.connection.peer, kind, method, data.get("id"))
+            method = data["method"]
+            if "id" in data:
+                kind, meta = "request", outside.meta_of(data)
+        id = data.get("id")
+        frame = Frame(encoded, self.out.toward, self.connection.peer, kind, method, id, None, [], meta)
         clock = self.guard.clock
         until = clock() + policy.deadline
         try:

@@ -17,7 +17,11 @@ from hauberk import Config, Guard, HauberkError
 from hauberk.principal import Principal
 
 ROOT = Path(__file__).resolve().parents[1]
-FLAGS = ("mcp_tls_enabled", "agent_security_enabled", "agent_rate_limit_enabled")
+FLAGS = {
+    "mcp_tls_enabled": {"tls"},
+    "agent_security_enabled": {"envelope", "replay"},
+    "agent_rate_limit_enabled": {"ratelimit"},
+}
 
 
 def test_shipped_configuration_guards_the_shipped_host(tmp_path: Path) -> None:
@@ -41,25 +45,32 @@ def test_shipped_configuration_guards_the_shipped_host(tmp_path: Path) -> None:
     assert answers[1]["error"]["data"]["code"] == "sieve.denied"
 
 
-@pytest.mark.parametrize("flag", [flag for flag in FLAGS if flag != "mcp_tls_enabled"])
-def test_no_flag_does_nothing(flag: str) -> None:
-    """A flag that is on and has no plugin behind it stops the start: no dark control (X.1, S4.1)."""
-    with pytest.raises(HauberkError, match=flag):
-        Guard.load(Config.from_toml(f"[features]\n{flag} = true\n"))
-
-
-@pytest.mark.parametrize("table", ["ratelimit", "envelope", "auth"])
+@pytest.mark.parametrize("table", ["approve", "auth"])
 def test_no_table_does_nothing(table: str) -> None:
     """A table of a control that is not installed stops the start: no dark control (X.2, S4.1)."""
     with pytest.raises(HauberkError, match=table):
         Guard.load(Config.from_toml(f"[{table}]\n"))
 
 
-@pytest.mark.parametrize("text", ["[features]\nmcp_tls_enabled = true\n", "[tls]\n"])
-def test_flag_or_table_of_tls_switches_it_on(text: str) -> None:
-    """One of both is enough for the plugin to run, and it switches nothing else on (S0.1, S0.2)."""
-    guard = Guard.load(Config.from_toml(text))
-    assert sorted(guard.loaded) == ["audit", "pins", "sieve", "tls"]
+@pytest.mark.parametrize("flag", FLAGS)
+def test_no_flag_does_nothing(flag: str) -> None:
+    """A flag that is on and has no plugin behind it stops the start: no dark control (X.1, S4.1)."""
+    with pytest.raises(HauberkError, match=flag):
+        Guard.load(Config.from_toml(f"[features]\n{flag} = true\n"), discover=False)
+
+
+@pytest.mark.parametrize(("flag", "plugins"), FLAGS.items())
+def test_flag_switches_its_plugins_on(flag: str, plugins: set[str]) -> None:
+    """A flag is enough for its plugins to run, and it switches nothing else on (S0.1, S0.2)."""
+    guard = Guard.load(Config.from_toml(f"[features]\n{flag} = true\n"))
+    assert guard.loaded.keys() == {"audit", "pins", "sieve"} | plugins
+
+
+@pytest.mark.parametrize("word", ["tls", "ratelimit", "bulkhead"])
+def test_table_switches_its_plugin_on(word: str) -> None:
+    """A table is enough for its plugin to run, and it switches nothing else on (S0.1, S0.2)."""
+    guard = Guard.load(Config.from_toml(f"[{word}]\n"))
+    assert guard.loaded.keys() == {"audit", "pins", "sieve", word}
 
 
 async def test_flags_off_leave_nothing_behind() -> None:

@@ -37,6 +37,9 @@ REASONS: Final[Mapping[str, Reason]] = {
         "{who} is sealed in a way that is not taken here", "bring the older side up to date; no weaker way is spoken"
     ),
     "envelope.wrong_recipient": Reason("{who} is for somebody else", "see who the sender seals for"),
+    "envelope.wrong_sender": Reason(
+        "{who} is not from the agent on the other side", "see who else writes to this channel"
+    ),
     "envelope.forged": Reason(
         "{who} was not sealed by who it names, or was changed since", "see what stands between; tell the sender"
     ),

@@ -92,19 +92,27 @@ class Framer:
             self._add(rest)
         return found
 
-    def take(self, buffer: bytearray, view: memoryview, size: int) -> list[bytes | Overlong]:
-        """Take the next bytes of the stream from the beginning of a buffer, as `feed`; each is copied once.
+    def only(self, buffer: bytearray, view: memoryview, size: int) -> bytes | None:
+        """Take the next bytes from the beginning of a buffer if they are one whole line, as most are, and return it.
 
         Args:
             buffer: Where they are.
             view: The same buffer.
             size: How many they are.
+
+        Returns:
+            The line; None, with nothing taken, where it is for `take` to tell.
         """
+        if buffer.find(b"\n", 0, size) == size - 1 <= self._limit and not (self._held or self._dropped):
+            line = view[: size - 1].tobytes()
+            if line and not line.isspace():
+                return line
+        return None
+
+    def take(self, buffer: bytearray, view: memoryview, size: int) -> list[bytes | Overlong]:
+        """Take the next bytes of the stream from the beginning of a buffer, as `feed`; each is copied once."""
         end = buffer.find(b"\n", 0, size)
         if end == size - 1:
-            if 0 < end <= self._limit and not (self._held or self._dropped):  # one line, as most chunks are
-                whole = view[:end].tobytes()
-                return [] if whole.isspace() else [whole]
             self._add(view[:end])
             line = self.close()
             return [] if line is None else [line]

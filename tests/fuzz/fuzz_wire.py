@@ -58,7 +58,8 @@ def check_frames(rnd: random.Random) -> str:
     while at < len(whole):
         piece = whole[at : at + rnd.choice((1, 2, 7, 64, 1000, 4096))]
         _BUFFER[: len(piece)] = piece
-        got += framer.take(_BUFFER, _VIEW, len(piece))
+        line = framer.only(_BUFFER, _VIEW, len(piece))
+        got += framer.take(_BUFFER, _VIEW, len(piece)) if line is None else [line]
         at += len(piece)
     if (rest := framer.close()) is not None:
         got.append(rest)

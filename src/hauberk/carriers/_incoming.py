@@ -31,8 +31,12 @@ class StreamReader(Source):
 
     def took(self, buffer: bytearray, view: memoryview, size: int) -> None:
         """Take what the transport read."""
-        self._frames(self._framer.take(buffer, view, size))
-        self._ask()
+        if self._pending or self._reasons or (line := self._framer.only(buffer, view, size)) is None:
+            self._frames(self._framer.take(buffer, view, size))
+            self._ask()
+        else:
+            self.taken += 1
+            self._on_frame(line)
 
     def bound(self, most: int | None, on_long: Callable[[], object]) -> None:
         """Hold no more of a frame than so much without asking."""
@@ -41,7 +45,7 @@ class StreamReader(Source):
 
     @property
     def room(self) -> int | None:
-        """How much may be read at once (bytes); None for as much as there is."""
+        """How much may be read at once (bytes), where `most` bounds it; None for as much as there is."""
         return None if self.most is None else max(1, self.most - self._framer.held)
 
     def _ask(self) -> None:

@@ -92,8 +92,8 @@ class Stream(asyncio.BufferedProtocol):
 
         A view, because asyncio's TLS slices it: a slice of an array would be a copy, and what is read into it lost.
         """
-        room = self.reader.room
-        return self._view if room is None else self._view[:room]
+        reader = self.reader
+        return self._view if reader.most is None else self._view[: reader.room]
 
     def buffer_updated(self, nbytes: int) -> None:
         """Take bytes."""

@@ -162,6 +162,27 @@ def read_secret(path: Path) -> Identity:
     return identity
 
 
+def read_own(directory: Path, agent: str | None = None) -> list[Identity]:
+    """Return the identities whose secret files are in a directory, the newest first: of one agent, or of all.
+
+    Raises:
+        ConfigError: It may be changed by others, holds files of another kind, or one does not hold.
+    """
+    listed = names(directory)
+    for suffix in (PUBLIC, REVOKED):
+        if listed[suffix]:
+            raise ConfigError(
+                f"cannot use {str(directory)!r}: it holds {listed[suffix][0]}{suffix}",
+                hint="it is for own keys; hauberk keys trust puts those of others beside it",
+            )
+    found = [(key_id, read_secret(directory / f"{key_id}{SECRET}")) for key_id in listed[SECRET]]
+    for key_id, identity in found:
+        if identity.key_id != key_id:
+            raise ConfigError(f"cannot use {str(directory / (key_id + SECRET))!r}: it is about {identity.key_id}")
+    kept = [identity for _, identity in found if agent in (None, identity.agent)]
+    return sorted(kept, key=lambda identity: (-identity.public.not_before, identity.key_id))
+
+
 def revocation_text(key_id: str, *, now: float, reason: Reason) -> str:
     """Return the file that says that a key counts no longer."""
     return _written("a key that counts no longer", key_id=key_id, revoked=time_text(now), reason=reason)

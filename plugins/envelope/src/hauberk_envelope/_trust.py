@@ -142,7 +142,7 @@ class Trust:
         """Whether ``sender`` may talk to ``recipient``, by their names; None is everybody at once."""
         return self.rules.may(sender, recipient)
 
-    def keys(self) -> tuple[PublicIdentity, ...]:
+    def identities(self) -> tuple[PublicIdentity, ...]:
         """Return every key of the directory, whether it counts or not."""
         return tuple(self._keys.values())
 

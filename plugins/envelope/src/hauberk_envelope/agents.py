@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from hauberk_envelope._channel import Channel, Record, Replay
 from hauberk_envelope._identity import Identity, PublicIdentity
-from hauberk_envelope._keyfiles import read_public, read_secret
+from hauberk_envelope._keyfiles import read_own, read_public, read_secret
 from hauberk_envelope._message import MessageType, Metadata, SecureAgentMessage
 from hauberk_envelope._sealing import Opened, open_archived
 from hauberk_envelope._sealing import open_message as open  # noqa: A004 - the word of the field
@@ -32,6 +32,7 @@ __all__ = [
     "Trust",
     "open",
     "open_archived",
+    "read_own",
     "read_public",
     "read_secret",
     "seal",

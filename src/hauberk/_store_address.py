@@ -10,6 +10,7 @@ A text of an address never holds its password: `StoreAddress` prints as the addr
 
 from __future__ import annotations
 
+import ipaddress
 from pathlib import Path
 from typing import Final, NamedTuple
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
@@ -49,6 +50,16 @@ class StoreAddress(NamedTuple):
 
     def __repr__(self) -> str:
         return f"StoreAddress({str(self)!r})"
+
+    @property
+    def in_clear(self) -> bool:
+        """Whether what is said crosses a network, unencrypted."""
+        if self.path or self.tls:
+            return False
+        try:
+            return not ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return self.host != "localhost"
 
     def secret(self) -> str:
         """Return the password, read from its file if it has one.

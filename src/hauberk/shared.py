@@ -26,7 +26,7 @@ from typing import Any, Final, final
 
 from hauberk import _store_address
 from hauberk._store_line import Line, Script, StoreDown, StoreRefused, Word, reach
-from hauberk.refusals import HauberkError, PluginError
+from hauberk.refusals import ConfigError, HauberkError, PluginError
 
 TIMEOUT: Final = 0.25
 """Seconds that a call may take."""
@@ -37,13 +37,21 @@ RETRY_MOST: Final = 5.0
 __all__ = ["Line", "Script", "SharedStore", "StoreDown", "StoreRefused", "Word", "check_uri", "is_uri"]
 
 
-def check_uri(uri: str) -> None:
+def check_uri(uri: str, *, production: bool = False) -> None:
     """Check that a URI names a shared store: ``redis://``, ``rediss://``, ``valkey://``, ``valkeys://``, ``unix://``.
+
+    Args:
+        uri: What is given.
+        production: Whether nothing may cross a network in clear; this machine's own addresses are none.
 
     Raises:
         ConfigError: It does not; its text holds no password.
     """
-    _store_address.parse(uri)
+    address = _store_address.parse(uri)
+    if production and address.in_clear:
+        raise ConfigError(
+            f"the shared store {address} is reached in clear", hint="use TLS in production: rediss://, or unix://"
+        )
 
 
 def is_uri(text: str) -> bool:

@@ -1,0 +1,101 @@
+"""The counters of sessions: one sliding window each (RFC 4303 §3.4.3, RFC 6479), so memory is by session, not message.
+
+A session's key never outlives the process, so neither does its window, and no store is asked. The rules:
+
+1. A counter above the highest so far is accepted, and moves the window. One within the window is accepted once. One
+   below the window is refused, for nobody can tell.
+2. A session is forgotten once each of its messages is too old. ``since`` is when the latest message of a forgotten one
+   was made; of a session that is not known, no message made by then is accepted.
+3. Where there is no room for one more session, it is refused.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+from typing import Final, final
+
+from hauberk_replay._refusals import refused
+from hauberk_replay._window import Window
+
+WIDTH: Final = 1024
+"""How far behind the highest a counter may come (messages)."""
+SESSIONS: Final = 65536
+"""Sessions whose windows are held."""
+_MASK: Final = (1 << WIDTH) - 1
+
+
+class _Session:
+    """One window."""
+
+    __slots__ = ("bits", "highest", "latest")
+
+    def __init__(self, counter: int, issued: float) -> None:
+        self.highest = counter
+        self.bits = 1
+        """Bit n is for the highest less n."""
+        self.latest = issued
+        """When the latest message was made."""
+
+
+@final
+class Counters:
+    """The windows of all sessions."""
+
+    def __init__(self, *, most: int = SESSIONS) -> None:
+        self._most: Final = most
+        self._sessions: Final[dict[str, _Session]] = {}
+        self._since = -math.inf
+        self._swept = math.inf
+        self._lock: Final = threading.Lock()
+
+    def __len__(self) -> int:
+        return len(self._sessions)
+
+    def see(self, key_id: str, counter: int, issued: float, now: float, window: Window) -> None:
+        """Take a counter that has not come before.
+
+        Args:
+            key_id: The session's.
+            counter: The counter, from 0.
+            issued: When the message was made; within the window.
+            now: The time.
+            window: What messages are accepted by.
+
+        Raises:
+            Refused: ``replay.detected``, ``replay.not_remembered`` or ``replay.full``.
+        """
+        if counter < 0:
+            raise ValueError("a counter is not negative")
+        with self._lock:
+            session = self._sessions.get(key_id)
+            if session is not None:
+                _slide(session, counter, key_id)
+                session.latest = max(session.latest, issued)
+                return
+            if abs(now - self._swept) > window.max_age:
+                self._sweep(now, window)
+            if issued <= self._since:
+                raise refused("replay.not_remembered", f"session {key_id!r}")
+            if len(self._sessions) >= self._most:
+                raise refused("replay.full", f"{self._most} sessions are held", retry_after=window.max_age)
+            self._sessions[key_id] = _Session(counter, issued)
+
+    def _sweep(self, now: float, window: Window) -> None:
+        """Forget the sessions that were silent for too long, before a new one is taken."""
+        self._swept = now
+        for key_id, session in list(self._sessions.items()):
+            if session.latest < now - window.max_age:
+                self._since = max(self._since, session.latest)
+                del self._sessions[key_id]
+
+
+def _slide(session: _Session, counter: int, key_id: str) -> None:
+    ahead = counter - session.highest
+    if ahead > 0:
+        session.highest = counter
+        session.bits = 1 if ahead >= WIDTH else (session.bits << ahead) & _MASK | 1
+        return
+    if -ahead >= WIDTH or session.bits >> -ahead & 1:
+        raise refused("replay.detected", f"counter {counter} of session {key_id!r}, {-ahead} behind the highest")
+    session.bits |= 1 << -ahead

@@ -1,0 +1,158 @@
+"""The memory of several hosts: Redis or Valkey, one key a nonce, one round trip a message."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Final, final
+
+from hauberk.refusals import PluginError
+from hauberk.shared import Line, SharedStore, StoreDown, StoreRefused
+from hauberk_replay._bound import SHARE, span_of
+from hauberk_replay._local import LocalNonces
+from hauberk_replay._nonces import check_nonce
+from hauberk_replay._refusals import refused
+from hauberk_replay._script import REACHED, REMEMBER
+from hauberk_replay._window import Window
+
+TIMEOUT: Final = 0.25
+"""Seconds that the store may take for one message."""
+_ENDS: Final = {1: "replay.detected", 2: "replay.not_remembered", 3: "replay.too_old", 4: "replay.full"}
+Told = Callable[[bool, str, int], None]
+"""Gets whether the store was found, else lost; why; and how many messages were judged by this process alone."""
+
+
+@final
+class SharedNonces:
+    """Nonces in a store that several hosts share."""
+
+    def __init__(
+        self,
+        uri: str,
+        window: Window,
+        most: int,
+        *,
+        group: str = "default",
+        local: LocalNonces | None = None,
+        timeout: float = TIMEOUT,
+        on_change: Told | None = None,
+    ) -> None:
+        """Read the address; nothing is reached.
+
+        Args:
+            uri: Where the store is.
+            window: What messages are accepted by.
+            most: How many nonces may be held, by all hosts.
+            group: Hosts that accept a message once between them; another group accepts it once, too.
+            local: What judges alone while the store is lost; it sees each message before. None: they are refused.
+            timeout: What the store may take for one message (seconds).
+            on_change: Told when the store is lost, and when it is found again.
+
+        Raises:
+            ConfigError: The URI names no store.
+        """
+        self._store: Final = SharedStore(uri, timeout=timeout, on_change=self._changed, on_reached=self._reached)
+        self._window: Final = window
+        self._most: Final = most
+        self._prefix: Final = f"hauberk:replay:{group}:"
+        self._local: Final = local
+        self._told: Final = on_change
+        self._reset = ""
+        """When memory was last begun, as this host knows it."""
+        self._alone = 0
+
+    @property
+    def where(self) -> str:
+        """The address of the store, without its password."""
+        return self._store.where
+
+    async def open(self) -> None:
+        """Reach the store.
+
+        Raises:
+            PluginError: It cannot be reached, or would forget.
+            ConfigError: The files that its address names cannot be read.
+        """
+        await self._store.open()
+
+    async def close(self) -> None:
+        """Let go of the store."""
+        await self._store.close()
+
+    async def remember(self, key_id: str, nonce: bytes, issued: float, now: float) -> None:
+        """Take a nonce that has not come before to any host of the group."""
+        check_nonce(nonce)
+        if self._local is not None:
+            self._local.remember(key_id, nonce, issued, now)
+        keys, args = self._asked(key_id, nonce, issued, now)
+        try:
+            end, reset, figure = await self._store.run(REMEMBER, keys, args)
+        except StoreRefused as error:
+            if error.code == "OOM":
+                raise refused("replay.full", f"{self.where} has no memory left", retry_after=1.0) from None
+            raise refused("replay.store_down", error.message) from None
+        except StoreDown as error:
+            if self._local is None:
+                raise refused("replay.store_down", error.message) from None
+            self._alone += 1
+            return
+        self._reset = str(reset)
+        if end:
+            raise self._refusal(_ENDS[end], key_id, figure)
+
+    def _asked(
+        self, key_id: str, nonce: bytes, issued: float, now: float
+    ) -> tuple[tuple[str, ...], tuple[str | float, ...]]:
+        max_age, skew, span = self._window.max_age, self._window.skew, span_of(self._window)
+        spans = range(int((now - max_age - skew) // span), int((now + skew) // span) + 1)
+        keys = (
+            f"{self._prefix}state",
+            f"{self._prefix}n:{key_id}:{nonce.hex()}",
+            f"{self._prefix}held:{int(issued // span)}",
+            *(f"{self._prefix}held:{number}" for number in spans),
+        )
+        life = math.ceil((max_age + 2 * skew) * 1000)
+        at = repr(issued * 1000)
+        return keys, (self._reset, _ms(skew), "", at, life, self._most, SHARE, f"k:{key_id}", _ms(span))
+
+    @staticmethod
+    def _refusal(code: str, key_id: str, figure: int) -> Exception:
+        if code == "replay.full":
+            return refused(code, f"{figure} are held", retry_after=1.0)
+        if code == "replay.detected":
+            return refused(code, f"key {key_id!r}")
+        return refused(code, f"by {figure / 1000:.3f} s, by the store's clock")
+
+    # --- the store ---
+
+    async def _reached(self, line: Line) -> None:
+        """See that the store forgets nothing by itself, and whether it is the one that we knew.
+
+        Raises:
+            PluginError: It would forget.
+        """
+        memory = _fields(await line.command("INFO", "memory"))
+        policy = memory.get("maxmemory_policy", "noeviction")
+        if memory.get("maxmemory", "0") != "0" and policy != "noeviction":
+            raise PluginError(
+                f"the shared store {self.where} has maxmemory-policy {policy!r}: it forgets what must be remembered",
+                hint="set maxmemory-policy noeviction, or give replay a store of its own",
+            )
+        run = _fields(await line.command("INFO", "server")).get("run_id", "")
+        reset = await line.run(REACHED, (f"{self._prefix}state",), (self._reset, _ms(self._window.skew), run))
+        self._reset = str(reset)
+
+    def _changed(self, found: bool, why: str) -> None:  # noqa: FBT001 - as the store calls it
+        alone, self._alone = self._alone, 0
+        if self._told is not None:
+            self._told(found, why, alone)
+
+
+def _ms(seconds: float) -> int:
+    return math.ceil(seconds * 1000)
+
+
+def _fields(info: bytes) -> dict[str, str]:
+    """Return what ``INFO`` says."""
+    lines = (line.partition(":") for line in info.decode("utf-8", "replace").splitlines())
+    return {name: value for name, _, value in lines}

@@ -30,8 +30,11 @@ def meta_of(data: Mapping[str, Any]) -> dict[str, Any] | None:
     """Return the members of a request's ``_meta`` that are visible, or None where it has none of them."""
     params = data.get("params")
     meta = params.get("_meta") if type(params) is dict else None
-    if not meta or type(meta) is not dict:
-        return None
+    return shown(meta) if meta and type(meta) is dict else None
+
+
+def shown(meta: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return the visible members of a ``_meta``, or None where it has none of them."""
     return {name: meta[name] for name in VISIBLE if name in meta} or None
 
 

@@ -1,29 +1,81 @@
-"""The hooks."""
+"""The hooks: agree on a session with the guard at the other end, then seal what leaves and open what comes in."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any, Final
 
-from hauberk.config import Options as Base
+from hauberk.connection import Connection
 from hauberk.hookspecs import hookimpl
 from hauberk.layers import Layer
+from hauberk.message import Frame
+from hauberk_envelope import _options
 
+if TYPE_CHECKING:
+    import click
 
-class Options(Base, frozen=True, kw_only=True):
-    """``[envelope]``."""
+    from hauberk_envelope.session._desk import Desk
 
 
 class Envelope:
-    """Messages that prove who sent them: sealed messages between agents, and sealed MCP sessions between two guards."""
+    """Sealed sessions between two guards, and ``hauberk keys``."""
 
     name = "envelope"
     layer = Layer.SEAL
-    Options = Options
+    Options = _options.Options
+    answers = ("io.github.hauberk/seal",)
 
-    def __init__(self, options: Options, guard: Any) -> None:
-        self.options = options
-        self.guard = guard
+    def __init__(self, options: _options.Options, guard: Any) -> None:  # noqa: ARG002 - each server has its own
+        self.guard: Final = guard
+        self._desk: Desk | None = None
+
+    @property
+    def desk(self) -> Desk:
+        """The keys and sessions, made when they are first needed."""
+        if self._desk is None:
+            from hauberk_envelope.session._desk import Desk  # a host that seals nothing loads no cryptography
+
+            self._desk = Desk(type(self), self.guard)
+        return self._desk
+
+    def adopt(self, old: Any) -> None:
+        """Go on with the sessions that there are."""
+        self.desk.take(old.desk)
+
+    def open(self) -> None:
+        """Read the keys.
+
+        Raises:
+            ConfigError: A file is missing, loose, or cannot be used.
+        """
+        self.desk.open()
 
     @hookimpl
-    def on_receive(self, message: object) -> None:
-        """Open what is sealed."""
+    def on_connect(self, connection: Connection) -> None:
+        """Refuse a connection whose messages cannot be sealed, where they must be."""
+        self.desk.connect(connection)
+
+    async def agree(self, connection: Connection, ask: Callable[..., Awaitable[Any]]) -> None:
+        """Agree with the guard in front of a server."""
+        await self.desk.agree(connection, ask)
+
+    def answer(self, method: str, params: dict[str, Any], connection: Connection) -> dict[str, Any]:  # noqa: ARG002
+        """Agree with the guard beside a client; there is one method."""
+        return self.desk.answer(params, connection)
+
+    @hookimpl
+    def on_send(self, message: Frame, connection: Connection) -> Frame | None:
+        """Seal a message."""
+        return self.desk.send(message, connection)
+
+    @hookimpl
+    def on_receive(self, message: Frame, connection: Connection) -> Frame | None:
+        """Open a message, and prove who sealed it."""
+        return self.desk.receive(message, connection)
+
+    @staticmethod
+    def commands() -> click.Command:
+        """Return ``hauberk keys``."""
+        from hauberk_envelope.keys import keys  # a host without its commands loads no cryptography
+
+        return keys

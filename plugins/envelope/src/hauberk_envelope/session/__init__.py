@@ -1,0 +1,1 @@
+"""Sealed MCP sessions between two guards."""

@@ -1,0 +1,216 @@
+"""The sessions of one guard: what was read for each server, and the link of each connection."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+from weakref import WeakKeyDictionary
+
+from hauberk.connection import Carrier, Connection
+from hauberk.event import Event
+from hauberk.message import Frame
+from hauberk.principal import DOCTOR, Principal
+from hauberk.refusals import Refused
+from hauberk_envelope._options import Options
+from hauberk_envelope.session import _agreement, _parties
+from hauberk_envelope.session._agreement import Offer
+from hauberk_envelope.session._layout import EXTENSION
+from hauberk_envelope.session._link import Link
+from hauberk_envelope.session._parties import Known
+from hauberk_envelope.session._refusals import refused
+from hauberk_envelope.session._session import Session
+
+METHOD: Final = "envelope"
+"""How a principal was proved."""
+ORDERED: Final[frozenset[Carrier]] = frozenset({"pipe", "memory", "unix", "tls"})
+SECONDS: Final = 5.0
+"""What one answer may take."""
+
+
+class Desk:
+    """What a policy's plugin works with."""
+
+    def __init__(self, plugin: Any, guard: Any) -> None:
+        self._plugin: Final = plugin
+        self._guard: Final = guard
+        self._known: Final[dict[str, Known]] = {}
+        self.links: WeakKeyDictionary[Connection, Link | None] = WeakKeyDictionary()
+        """By the connection; None of one whose messages are not sealed."""
+
+    # --- files ---
+
+    def open(self) -> None:
+        """Read every file that is named, and say which keys are old.
+
+        Raises:
+            ConfigError: One cannot be used.
+        """
+        now = self._guard.now()
+        for known in self.all().values():
+            for event in known.old(now):
+                self._guard.emit(event)
+
+    def all(self) -> dict[str, Known]:
+        """Return what was read, by the table that it is of."""
+        servers = (None, *self._guard.config.servers_of("envelope"))
+        found = {"[envelope]" if one is None else f"[server.{one}.envelope]": self.options(one) for one in servers}
+        return {where: self.known(options) for where, options in found.items() if options.seal == "require"}
+
+    def options(self, server: str | None) -> Options:
+        """Return the options that hold for a server."""
+        found: Options = self._guard.options_for(self._plugin, server)
+        return found
+
+    def known(self, options: Options) -> Known:
+        """Return what was read for a set of options."""
+        key = repr(options)
+        if key not in self._known:
+            self._known[key] = _parties.read(options, self._guard.config)
+        return self._known[key]
+
+    def take(self, old: Desk) -> None:
+        """Go on with the sessions of the policy before; one whose peer is trusted no longer is over."""
+        self.links = old.links
+        now = self._guard.now()
+        for connection, link in list(self.links.items()):
+            session = None if link is None else link.session
+            if session is None:
+                continue
+            try:
+                options = self.options(connection.server)
+                if options.seal == "require":
+                    self.known(options).trust.find(session.peer.key_id, now)
+            except Refused as error:
+                session.end(error.code)
+
+    # --- connections ---
+
+    def connect(self, connection: Connection) -> None:
+        """Say whether the messages of a connection are sealed.
+
+        Raises:
+            Refused: ``envelope.carrier``, or nobody is known who would answer.
+        """
+        options = self.options(connection.server)
+        if options.seal == "off":
+            self.links[connection] = None
+            return
+        if connection.carrier not in ORDERED:
+            raise refused("envelope.carrier", repr(connection.server), connection.carrier)
+        if connection.role == "client" and options.peer is None:
+            raise refused("envelope.no_peer", repr(connection.server), "no peer is named in [server.NAME.envelope]")
+        who = options.peer if connection.role == "client" else connection.peer
+        self.links[connection] = Link(connection.role, who or "a client")
+
+    def link(self, connection: Connection) -> Link | None:
+        """Return the link of a connection, or None where its messages are not sealed.
+
+        Raises:
+            Refused: It was made before this was looked at.
+        """
+        try:
+            return self.links[connection]
+        except KeyError:
+            if connection.server == DOCTOR.id:  # whoever tries other controls does so without this one
+                return None
+            raise refused("envelope.no_session", repr(connection.server), "it is older than the seal") from None
+
+    def send(self, frame: Frame, connection: Connection) -> Frame | None:
+        """Seal what leaves."""
+        link = self.link(connection)
+        return None if link is None else link.send(frame, self._guard.now())
+
+    def receive(self, frame: Frame, connection: Connection) -> Frame | None:
+        """Open what comes in."""
+        link = self.link(connection)
+        if link is None:
+            return None
+        return link.receive(frame, self._guard.now(), self._guard.config.core.bounds)
+
+    # --- agreeing ---
+
+    async def agree(self, connection: Connection, ask: Any) -> None:
+        """Agree with the guard in front of a server that we call.
+
+        Raises:
+            Refused: It does not, or is not who it should be.
+        """
+        link = self.link(connection)
+        if link is None:
+            return
+        options = self.options(connection.server)
+        agent, server = options.peer or "", options.server_name or connection.server
+        failure: Refused | None = None
+        for party, peer in self.known(options).pairs(agent, self._guard.now()):
+            offer = Offer(party, peer, server, self._guard.now())
+            link.begin(offer)
+            try:
+                await ask(EXTENSION, offer.params, seconds=SECONDS)
+                self._agreed(connection, link.settle())
+            except TimeoutError:
+                failure = refused("envelope.no_agreement", agent, "it did not answer in time")
+                break
+            except Refused as error:
+                failure = link.fault or error
+                if error.code != "core.peer_error":
+                    break
+            else:
+                return
+        raise _disagreed(agent, failure)
+
+    def answer(self, params: dict[str, Any], connection: Connection) -> dict[str, Any]:
+        """Answer the guard beside a client that calls us.
+
+        Raises:
+            Refused: There is no session with it.
+        """
+        link = self.link(connection)
+        if link is None:
+            raise refused("envelope.no_session", "a client", "sessions of this server are not sealed")
+        options = self.options(connection.server)
+        party = self.known(options).speaking(str(params.get("to")))
+        result, session = _agreement.answer(party, params, connection.server, self._guard.now())
+        self._match(connection, session, required=options.match_certificates)
+        link.answered(session)
+        self._agreed(connection, session)
+        return result
+
+    def _match(self, connection: Connection, session: Session, *, required: bool) -> None:
+        """Compare the agent with the name that a certificate gave this client (S0.16).
+
+        Raises:
+            Refused: ``envelope.wrong_name``.
+        """
+        proved, agent = connection.principal, session.peer.agent
+        if required and proved.method == "mtls" and proved.id != agent:
+            raise refused("envelope.wrong_name", agent, repr(proved.id))
+
+    def _agreed(self, connection: Connection, session: Session) -> None:
+        """Say who speaks from now on, and record it."""
+        agent, proved = session.peer.agent, connection.principal
+        if not (proved.method in ("mtls", "tls") and (proved.id == agent or connection.role == "client")):
+            kind = "service" if connection.role == "server" else "server"
+            connection.principal = Principal(id=f"agent:{agent}", kind=kind, method=METHOD)
+        self._guard.emit(
+            Event(
+                code="envelope.agreed",
+                category="connection",
+                action="allowed",
+                server=connection.server,
+                principal=connection.principal.id,
+                source=connection.principal.method or "",
+                details={
+                    "agent": agent,
+                    "key_id": session.peer.key_id,
+                    "session": session.id,
+                    "sign": "message" if session.signed else "session",
+                    "connection": connection.id,
+                },
+            )
+        )
+
+
+def _disagreed(agent: str, failure: Refused | None) -> Refused:
+    """Return why there is no session."""
+    if failure is None or failure.code == "core.peer_error":
+        return refused("envelope.no_agreement", agent, "it refused; its own log says why")
+    return failure

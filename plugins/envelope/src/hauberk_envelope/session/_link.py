@@ -1,0 +1,173 @@
+"""One connection: which frames may pass in plain until there is a session, and that none does from then on.
+
+The rules:
+
+1. Beside a client, our request for a session leaves in plain, and the answer to it comes in plain. In front of a
+   server, one request for a session at a time comes in plain, and the answer to it leaves in plain.
+2. Nothing else does. What comes in plain is refused, whether there is a session or not: no seal is no reason to trust
+   (A04). What is to leave without a session is refused.
+3. Whoever waits at the other end for an answer that cannot be sealed gets an error in plain, the same for every reason,
+   with nothing in it but its own id.
+4. A session that is over is not made up for on the same connection, and neither is an agreement that failed too often.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import orjson
+
+from hauberk import edge
+from hauberk.bounds import Bounds
+from hauberk.connection import Role
+from hauberk.message import Frame, Proof
+from hauberk.refusals import IDENTITY, Refused
+from hauberk_envelope.session._agreement import Offer
+from hauberk_envelope.session._layout import EXTENSION
+from hauberk_envelope.session._refusals import REFUSED, refused
+from hauberk_envelope.session._session import Session
+
+ATTEMPTS: Final = 8
+"""Requests for a session that one connection may make."""
+
+
+class Link:
+    """What is known of one connection."""
+
+    __slots__ = ("_asked", "_attempts", "fault", "offer", "role", "session", "who")
+
+    def __init__(self, role: Role, who: str) -> None:
+        """Begin without a session, with whoever it is (for refusals)."""
+        self.role: Final = role
+        self.who: Final = who
+        self.session: Session | None = None
+        self.offer: Offer | None = None
+        self.fault: Refused | None = None
+        """Why the answer to our offer was none."""
+        self._asked: Any = None
+        """The id of the request for a session that waits for its answer."""
+        self._attempts = 0
+
+    # --- agreeing ---
+
+    def begin(self, offer: Offer) -> None:
+        """Ask for a session; the one there was is over."""
+        if self.session is not None:
+            self.session.end("another one was agreed on")
+        self.session, self.offer, self.fault, self._asked = None, offer, None, None
+
+    def settle(self) -> Session:
+        """Return the session that was asked for.
+
+        Raises:
+            Refused: There is none.
+        """
+        self.offer = None
+        if self.session is None:
+            raise self.fault or refused("envelope.no_agreement", self.who, "it did not answer")
+        return self.session
+
+    def answered(self, session: Session) -> None:
+        """Take the session that was asked for; the answer that says so leaves in plain."""
+        self.session = session
+
+    # --- frames ---
+
+    def send(self, frame: Frame, now: float) -> Frame | None:
+        """Return the frame that leaves; None is as it is.
+
+        Raises:
+            Refused: It may not leave.
+        """
+        if self._asked is not None and self._is_answer(frame):
+            self._asked = None
+            return None
+        session = self.session
+        if session is None:
+            if self._is_offer(frame):
+                self._asked = frame.id
+                return None
+            return self._unsealed(frame, refused("envelope.no_session", self.who, "nothing leaves before that"))
+        try:
+            data = session.seal(frame.kind, frame.method, frame.id, frame.meta, frame.data, now)  # type: ignore[arg-type]
+        except Refused as error:
+            if session.over:
+                return self._unsealed(frame, error)
+            raise
+        return frame.with_data(data)
+
+    def receive(self, frame: Frame, now: float, bounds: Bounds) -> Frame | None:
+        """Return the message that came in; None is as it is.
+
+        Raises:
+            Refused: It may not come in.
+        """
+        session = self.session
+        if session is None:
+            self._receive_plain(frame.data, now, bounds)
+            return None
+        opened = session.open(frame.data, now, bounds)
+        return Frame(
+            opened.data,
+            frame.toward,
+            frame.peer,
+            opened.kind,
+            opened.method,
+            opened.id,
+            Proof(key_id=session.receives, nonce=opened.count, issued=opened.time),
+            frame.notes,
+            opened.meta,
+        )
+
+    def _is_offer(self, frame: Frame) -> bool:
+        return (
+            self.role == "client" and self.offer is not None and frame.kind == "request" and frame.method == EXTENSION
+        )
+
+    def _is_answer(self, frame: Frame) -> bool:
+        mine = self.role == "server" and frame.method == EXTENSION and frame.kind == "result"
+        return mine and frame.id == self._asked
+
+    def _unsealed(self, frame: Frame, error: Refused) -> Frame:
+        """Return what tells whoever waits that there is nothing, or refuse."""
+        if frame.kind != "error":
+            raise error
+        if frame.id == self._asked:
+            self._asked = None
+        return frame.with_data(refusal(frame.id))
+
+    def _receive_plain(self, data: bytes, now: float, bounds: Bounds) -> None:
+        """Let pass what a session is agreed on with.
+
+        Raises:
+            Refused: It is something else.
+        """
+        message, _ = edge.read(data, bounds=bounds)
+        if self.role == "client":
+            if self._asked is None or "method" in message or message.get("id") != self._asked:
+                raise refused("envelope.plain", f"a message of {self.who}")
+            self._asked = None
+            self._take_answer(message, now)
+        else:
+            if message.get("method") != EXTENSION or "id" not in message or self._asked is not None:
+                raise refused("envelope.plain", f"a message of {self.who}")
+            self._attempts += 1
+            if self._attempts > ATTEMPTS:
+                raise refused("envelope.no_agreement", self.who, f"{ATTEMPTS} times")
+            self._asked = message["id"]
+
+    def _take_answer(self, message: dict[str, Any], now: float) -> None:
+        """Finish our handshake as soon as the answer is here: what comes next is sealed already."""
+        offer, self.offer = self.offer, None
+        if offer is None or "result" not in message:
+            return
+        try:
+            self.session = offer.accept(message["result"], now)
+        except Refused as error:
+            self.fault = error
+
+
+def refusal(id: Any) -> bytes:
+    """Return all that a peer is told in plain."""
+    error = {"code": IDENTITY, "message": "refused", "data": {"code": REFUSED}}
+    return orjson.dumps({"jsonrpc": "2.0", "id": id, "error": error})

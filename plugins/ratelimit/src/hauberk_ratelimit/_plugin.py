@@ -1,16 +1,21 @@
-"""The hooks."""
+"""The hooks: charge what comes in by its address, what is said by who says it, and each tool call to all its limits."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
-from hauberk.config import Options as Base
+from hauberk.connection import Connection
 from hauberk.hookspecs import hookimpl
 from hauberk.layers import Layer
+from hauberk.message import Frame, Message, ToolCall
+from hauberk.probe import SERVER
+from hauberk.verdict import Deny
+from hauberk_ratelimit import _options
+from hauberk_ratelimit._desk import DOCTOR_TOOL, Desk
 
-
-class Options(Base, frozen=True, kw_only=True):
-    """``[ratelimit]``."""
+if TYPE_CHECKING:
+    from hauberk.probe import Probe
+    from hauberk_ratelimit._rules import Book
 
 
 class RateLimit:
@@ -18,12 +23,85 @@ class RateLimit:
 
     name = "ratelimit"
     layer = Layer.ADMIT
-    Options = Options
+    layers: ClassVar = {"on_connect": Layer.GATE, "on_receive": Layer.GATE}
+    Options = _options.Options
 
-    def __init__(self, options: Options, guard: Any) -> None:
-        self.options = options
-        self.guard = guard
+    def __new__(cls, options: _options.Options, guard: Any) -> RateLimit:  # noqa: PYI034 - see below
+        """Make one with the hooks that its limits need: what is not limited meets no hook."""
+        desk = Desk(cls, options, guard)
+        made: RateLimit = super().__new__(_shaped(cls, desk.book))
+        made.desk = desk
+        return made
+
+    def __init__(self, options: _options.Options, guard: Any) -> None:
+        self.desk: Desk
+        self.guard: Final = guard
+        self.options: Final = options
+
+    def adopt(self, old: Any) -> None:
+        """Go on with what was used."""
+        self.desk.book.inherit(old.desk.book, self.guard.clock())
 
     @hookimpl
-    def on_tool_call(self, call: object) -> None:
-        """Charge a call."""
+    def on_tool_call(self, call: ToolCall, connection: Connection) -> Deny | None:
+        """Charge a call to all its limits, or to none and refuse it; give the charge back if it is not sent."""
+        if call.approved is not None or call.dry:
+            return None  # it was charged before it was asked for; or it is never sent
+        desk = self.desk
+        if connection.server == SERVER:
+            if call.name != DOCTOR_TOOL:
+                return None
+            refs, cost = desk.doctored(connection), 1
+            if desk.short_of(refs, cost) is not None:
+                return None
+        else:
+            refs, cost = desk.wanted(call, connection)
+        if refs:
+            short = desk.short_of(refs, cost)
+            if short is not None:
+                return short.deny()
+            desk.refund_unsent(call.exchange, refs, cost)
+        return None
+
+    def probes(self) -> list[Probe]:
+        """Return what shows that limits are live."""
+        from hauberk_ratelimit._probes import probes  # in development a host starts without them
+
+        return probes(self.desk)
+
+
+class Frames:
+    """The hooks for what is limited before anything of it is checked."""
+
+    desk: Desk
+
+    @hookimpl
+    def on_connect(self, connection: Connection) -> None:
+        """Refuse a connection from an address that has used up its limit."""
+        self.desk.connected(connection)
+
+    @hookimpl
+    def on_receive(self, message: Frame, connection: Connection) -> None:
+        """Refuse a frame toward a server whose sender has used up his limit (S1.25, S1.41)."""
+        self.desk.frame(message, connection)
+
+
+class Messages:
+    """The hook for what a host sends."""
+
+    desk: Desk
+
+    @hookimpl
+    def on_send(self, message: Message, connection: Connection) -> None:
+        """Refuse a message toward a server whose sender has used up his limit (S0.35)."""
+        self.desk.message(message, connection)
+
+
+def _shaped(cls: type[RateLimit], book: Book) -> type[RateLimit]:
+    """Return the class with the hooks that are needed."""
+    more: list[type] = [Messages] if book.messages else []
+    if book.address or book.messages:
+        more.append(Frames)
+    if cls is not RateLimit or not more:
+        return cls
+    return type(cls.__name__, (*more, cls), {"__doc__": cls.__doc__, "__module__": cls.__module__})

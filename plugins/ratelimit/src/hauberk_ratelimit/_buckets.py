@@ -1,0 +1,164 @@
+"""Local buckets: one number for each identity, by the generic cell rate algorithm (GCRA).
+
+The rules (ITU-T I.371, annex A, in its virtual scheduling form):
+
+1. Of each identity the theoretical arrival time is kept: when its bucket will be full again. One that is not later than
+   now says nothing, and need not be kept.
+2. A request of cost n is let pass if ``max(tat, now) + n * interval - now <= burst * interval``; then ``tat`` is
+   ``max(tat, now) + n * interval``. In any time t no more than ``burst + t / interval`` are let pass.
+3. A time further off than a whole burst is cut to one: a limit that was made smaller, or a clock that went back, locks
+   nobody out for longer than an empty bucket does.
+4. The number of buckets is bounded. A newcomer who finds no room takes the place of one whose bucket is full, looked
+   for from the oldest on; where there is none among those looked at, he shares one bucket with all others who found
+   none. So nobody gets a fresh budget by being forgotten, or by making others forgotten (X.6).
+
+Times are of a monotonic clock (seconds). With intervals on the grid of `_rates` each sum is exact for 2^27 s, 4 years.
+Buckets are kept in many small dictionaries: growing a large one would hold everything up for milliseconds.
+"""
+
+from __future__ import annotations
+
+import math
+from hashlib import blake2b
+from typing import Final
+
+from hauberk_ratelimit._limits import LIMITS
+from hauberk_ratelimit._rates import Rate
+
+NEVER: Final = math.inf
+_IDLE: Final = -math.inf
+_REST: Final = ""
+"""The key of the bucket of those who found no room; it stands in a dictionary of its own."""
+Left = tuple[int, int, float]
+"""Limit, what remains of it, and when all of it will be there again (seconds from now)."""
+
+
+def kept(identity: str) -> str:
+    """Return an identity as a key: a long one is its digest, so that keys cost no more than their number says."""
+    if len(identity) <= LIMITS.key:
+        return identity
+    return "blake2b:" + blake2b(identity.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
+
+
+class Buckets:
+    """The buckets of one rate; not for several threads without a lock."""
+
+    __slots__ = ("_deepest", "_mask", "_rest", "_room", "_shards", "_slack", "crowded", "full", "interval", "rate")
+
+    def __init__(self, rate: Rate, cap: int, *, debt: float = 0.0) -> None:
+        """Make them.
+
+        Args:
+            rate: What each lets pass.
+            cap: How many there may be.
+            debt: How much longer than an empty bucket one may take to be full, because others have used it (seconds).
+        """
+        shards = 1 << max(0, math.ceil(math.log2(max(cap, 1) / LIMITS.shard)))
+        self._shards: Final[list[dict[str, float]]] = [{} for _ in range(shards)]
+        self._mask: Final = shards - 1
+        self._room: Final = max(1, cap // shards)
+        self._rest: Final[dict[str, float]] = {}
+        self.rate: Final = rate
+        self.interval: Final = rate.interval
+        self.full: Final = rate.burst * rate.interval
+        """What an empty bucket takes to be full (seconds)."""
+        self._deepest: Final = self.full + debt
+        self._slack: Final = self.full - self.interval
+        self.crowded = 0
+        """How many requests found no room for a bucket."""
+
+    def __len__(self) -> int:
+        return sum(map(len, self._shards)) + len(self._rest)
+
+    def hit(self, key: str, now: float) -> float:
+        """Take one permit; return 0, or how long to wait for one (seconds)."""
+        shard = self._shards[hash(key) & self._mask]
+        tat = shard.get(key)
+        if tat is None:
+            wait = self.wait(key, now)
+            if not wait:
+                self.take(key, now)
+            return wait
+        if tat <= now:
+            shard[key] = now + self.interval
+            return 0.0
+        if tat - now > self._slack:
+            return self.wait(key, now)
+        shard[key] = tat + self.interval
+        return 0.0
+
+    def wait(self, key: str, now: float, cost: int = 1) -> float:
+        """Return 0 if so many permits are there, else how long until they are (seconds); `NEVER` above the burst."""
+        if cost > self.rate.burst:
+            return NEVER
+        shard, key = self._place(key, now)
+        slack = self.full - cost * self.interval
+        tat = shard.get(key, _IDLE)
+        if tat - now <= slack:
+            return 0.0
+        if tat - now > self._deepest:
+            shard[key] = tat = now + self._deepest
+        wait = tat - now - slack
+        while tat - (now + wait) > slack:  # to the last bit: the sum may have been rounded
+            wait = math.nextafter(wait, NEVER)
+        return wait
+
+    def take(self, key: str, now: float, cost: int = 1) -> None:
+        """Take permits, as `wait` said that there are."""
+        shard, key = self._place(key, now)
+        shard[key] = max(shard.get(key, _IDLE), now) + cost * self.interval
+
+    def give(self, key: str, cost: int = 1) -> None:
+        """Give permits back; to one whose bucket was forgotten, or had none, nothing is owed."""
+        shard = self._shards[hash(key) & self._mask]
+        tat = shard.get(key)
+        if tat is not None:
+            shard[key] = tat - cost * self.interval
+
+    def left(self, key: str, now: float) -> Left:
+        """Return how a bucket stands."""
+        shard, key = self._place(key, now)
+        ahead = min(max(shard.get(key, _IDLE) - now, 0.0), self.full)
+        return self.rate.burst, int((self.full - ahead) / self.interval), ahead
+
+    def behind(self, key: str, now: float, seconds: float) -> None:
+        """Let a bucket be full so many seconds from now, and not earlier: others have taken from it."""
+        shard, key = self._place(key, now)
+        shard[key] = now + seconds
+
+    def forget(self, key: str | None = None) -> int:
+        """Let one bucket be full, or all; return how many were there."""
+        if key is not None:
+            return sum(shard.pop(key, None) is not None for shard in self._shards)
+        count = len(self)
+        for shard in (*self._shards, self._rest):
+            shard.clear()
+        return count
+
+    def inherit(self, old: Buckets, now: float) -> None:
+        """Take over what others have used, from the buckets of the policy before."""
+        for shard in old._shards:
+            for key, tat in shard.items():
+                if tat > now:
+                    place, name = self._place(key, now)
+                    place[name] = max(place.get(name, _IDLE), min(tat, now + self.full))
+        if old._rest:
+            self._rest.update(old._rest)
+
+    def _place(self, key: str, now: float) -> tuple[dict[str, float], str]:
+        """Return where a key is kept, which for one that finds no room is the bucket of the rest."""
+        shard = self._shards[hash(key) & self._mask]
+        if key in shard or len(shard) < self._room or self._make_room(shard, now):
+            return shard, key
+        self.crowded += 1
+        return self._rest, _REST
+
+    def _make_room(self, shard: dict[str, float], now: float) -> bool:
+        """Let go of a bucket that is full; what was looked at and is not goes to the end."""
+        for _ in range(min(LIMITS.looked_at, len(shard))):
+            key = next(iter(shard))
+            tat = shard.pop(key)
+            if tat <= now:
+                return True
+            shard[key] = tat
+        return False

@@ -1,0 +1,134 @@
+"""Charging: from all buckets or from none.
+
+The rules:
+
+1. What a request needs is looked for in each of its buckets first, and taken from each only if all have it (S3.44).
+2. A refusal tells the longest wait, since a retry passes once the last bucket has what it needs, and of that bucket
+   what its limit is, what remains, and when all of it will be there again. The wait is exact to the microsecond.
+3. What a limit could never grant has no wait: it lets nothing pass, or one call costs more than its burst.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Callable, Sequence
+from typing import Final, NamedTuple
+
+from hauberk.refusals import LIMITS, POLICY, Refused
+from hauberk.verdict import Deny
+from hauberk_ratelimit._buckets import NEVER, Buckets
+from hauberk_ratelimit._quotas import Quotas
+from hauberk_ratelimit._rules import Bucket, Ref
+
+EXCEEDED: Final = "ratelimit.exceeded"
+_MICRO: Final = 1_000_000
+
+
+class Short(NamedTuple):
+    """Why a request is not let pass."""
+
+    bucket: Bucket
+    cost: int
+    wait: float
+    """Seconds; `NEVER` where no time helps."""
+    limit: int
+    remaining: int
+    reset: float
+    """Seconds until all of the limit is there again."""
+
+    @property
+    def reason(self) -> str:
+        """Say it."""
+        if self.wait != NEVER:
+            return f"the limit {self.bucket.rule} of {self.bucket.part} is used up"
+        if self.limit == 0:
+            return f"the limit {self.bucket.rule} of {self.bucket.part} lets nothing pass"
+        return f"this call costs {self.cost}, and the limit {self.bucket.rule} of {self.bucket.part} never has as much"
+
+    @property
+    def retry_after(self) -> float | None:
+        """Return the wait, rounded up to the microsecond; None where no time helps."""
+        return None if self.wait == NEVER else up(self.wait)
+
+    @property
+    def hint(self) -> str:
+        """Say what to do."""
+        if self.wait == NEVER:
+            return f"change {self.bucket.rule} in [ratelimit], if this is to pass"
+        return "call again after that time, or raise the limit in [ratelimit]"
+
+    @property
+    def data(self) -> dict[str, float]:
+        """Return what the answer tells besides."""
+        return {"limit": self.limit, "remaining": self.remaining, "reset": up(self.reset)}
+
+    def deny(self) -> Deny:
+        """Return the verdict."""
+        return Deny(EXCEEDED, self.reason, self.bucket.rule, self.hint, self.retry_after, public=True, data=self.data)
+
+    def refused(self) -> Refused:
+        """Return the refusal."""
+        return Refused(
+            EXCEEDED,
+            self.reason,
+            rule=self.bucket.rule,
+            hint=self.hint,
+            retry_after=self.retry_after,
+            jsonrpc=POLICY if self.wait == NEVER else LIMITS,
+            public=True,
+            data=self.data,
+        )
+
+
+def up(seconds: float) -> float:
+    """Round up to the microsecond: not earlier, or it would be refused again."""
+    return math.ceil(seconds * _MICRO) / _MICRO
+
+
+class Local:
+    """The buckets of this process; for any thread."""
+
+    def __init__(self, clock: Callable[[], float], now: Callable[[], float]) -> None:
+        """Keep them by these clocks.
+
+        Args:
+            clock: Monotonic seconds.
+            now: Seconds since 1970.
+        """
+        self._clock: Final = clock
+        self._now: Final = now
+        self._lock: Final = threading.Lock()
+
+    def charge(self, refs: Sequence[Ref], cost: int = 1) -> Short | None:
+        """Take from all of the buckets, and return None; or take nothing, and return why."""
+        clock = self._clock()
+        longest, short = 0.0, None
+        with self._lock:
+            for ref in refs:
+                bucket, key = ref
+                wait = bucket.table.wait(key, self._now() if bucket.monthly else clock, cost)
+                if wait > longest:
+                    longest, short = wait, ref
+            if short is None:
+                for bucket, key in refs:
+                    bucket.table.take(key, self._now() if bucket.monthly else clock, cost)
+                return None
+            bucket, key = short
+            left = bucket.table.left(key, self._now() if bucket.monthly else clock)
+        return Short(bucket, cost, longest, *left)
+
+    def refund(self, refs: Sequence[Ref], cost: int, since: float) -> None:
+        """Give back what was taken from each (``since``: when, seconds since 1970)."""
+        with self._lock:
+            for bucket, key in refs:
+                if isinstance(bucket.table, Quotas):
+                    bucket.table.give(key, self._now(), cost, since)
+                else:
+                    bucket.table.give(key, cost)
+
+    def behind(self, bucket: Bucket, key: str, seconds: float) -> None:
+        """Let a bucket be full no earlier than so many seconds from now."""
+        with self._lock:
+            if isinstance(bucket.table, Buckets):
+                bucket.table.behind(key, self._clock(), seconds)

@@ -1,0 +1,51 @@
+"""Who is at the other end, where nobody has proved who he is: the address, as coarse as one party can change it (A62).
+
+The rules:
+
+1. An IPv4 address is itself; an IPv6 address is its network of 64 bits, of which one party has all; one that stands for
+   an IPv4 address (RFC 4291, section 2.5.5.2) is that. The port is nobody.
+2. Of a Unix socket it is the user, as the kernel says.
+3. Those of whom no address is known are one.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import TYPE_CHECKING, Final
+
+from hauberk.principal import ANONYMOUS
+
+if TYPE_CHECKING:
+    from hauberk.connection import Connection
+    from hauberk.principal import Principal
+
+_IPV6_PARTY: Final = 64
+"""Bits of an IPv6 address that tell parties apart (RFC 6177)."""
+
+
+def address_of(connection: Connection) -> str:
+    """Return the key of a peer's address."""
+    if connection.credentials is not None:
+        return f"uid:{connection.credentials.uid}"
+    return party(connection.peer)
+
+
+def party(peer: str) -> str:
+    """Return the party of ``host:port``, ``[host]:port`` or a host."""
+    host = peer.rpartition(":")[0] if peer.count(":") == 1 or "]:" in peer else peer
+    try:
+        address = ipaddress.ip_address(host.strip("[]").partition("%")[0])
+    except ValueError:
+        return host
+    if isinstance(address, ipaddress.IPv4Address):
+        return str(address)
+    if address.ipv4_mapped is not None:
+        return str(address.ipv4_mapped)
+    return str(ipaddress.ip_network((address, _IPV6_PARTY), strict=False))
+
+
+def identity_of(principal: Principal, connection: Connection) -> str:
+    """Return the key of who speaks: who he has proved to be, else his address. Nothing that he says of himself."""
+    if principal.id == ANONYMOUS.id or principal.kind == ANONYMOUS.kind:
+        return f"address:{address_of(connection)}"
+    return principal.id if principal.tenant is None else f"{principal.tenant}\0{principal.id}"

@@ -1,0 +1,320 @@
+"""Which limits a call meets.
+
+The rules:
+
+1. Every table of the configuration, from the general one to that of a server on a host, is a set of limits of its own,
+   and all of them hold. One with ``override = true`` takes the place of those before it.
+2. In one table, of the rules that name the same kind of thing (a tool, a domain, a caller, one combination) the one
+   holds that says most: a whole name before a pattern, a longer pattern before a shorter one. All kinds hold together.
+3. A rule with a pattern is one bucket for all that it matches (S3.45). With ``each``, everyone has his own.
+4. A call that names several hosts is charged for each; one bucket is charged once for one call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final, NamedTuple
+
+import msgspec
+
+from hauberk.principal import Principal
+from hauberk_ratelimit._buckets import Buckets, kept
+from hauberk_ratelimit._domains import normal
+from hauberk_ratelimit._limits import LIMITS
+from hauberk_ratelimit._options import DIMENSIONS, Dimension, RuleTable, merged
+from hauberk_ratelimit._patterns import ANY, Pattern, pattern
+from hauberk_ratelimit._quotas import Quotas
+from hauberk_ratelimit._rates import Quota, Rate, parse
+
+_GROUP: Final = "group:"
+
+
+class Bucket(msgspec.Struct, eq=False):
+    """One rate or quota of one rule, and what is kept of it here."""
+
+    rule: str
+    """The rule's name, as refusals tell it."""
+    id: str
+    """The rule's name and which of its parts this is: what names it in a shared store."""
+    part: Rate | Quota
+    table: Buckets | Quotas
+    shared: bool
+    """Whether it is one bucket, and not one for each."""
+
+    @property
+    def monthly(self) -> bool:
+        """Whether its times are those of the calendar."""
+        return type(self.part) is Quota
+
+
+Ref = tuple[Bucket, str]
+"""A bucket, and under which key: empty for the one that all share."""
+
+
+class Caller(NamedTuple):
+    """Who calls what."""
+
+    server: str
+    tool: str
+    principal: Principal
+    identity: str
+
+
+class Rule(msgspec.Struct, frozen=True, eq=False):
+    """One limit, and what it is for."""
+
+    patterns: tuple[Pattern, Pattern, Pattern, Pattern]
+    """Of server, tool, domain and principal."""
+    each: tuple[bool, bool, bool, bool]
+    buckets: tuple[Bucket, ...]
+
+    def matches(self, values: Sequence[str]) -> bool:
+        """Whether it is for these."""
+        return all(one is ANY or one.matches(value) for one, value in zip(self.patterns, values, strict=True))
+
+    def refs(self, keys: Sequence[str]) -> tuple[Ref, ...]:
+        """Return its buckets for these."""
+        named = [key for key, each in zip(keys, self.each, strict=True) if each]
+        key = kept("\0".join(named))
+        return tuple((bucket, key) for bucket in self.buckets)
+
+    @property
+    def weight(self) -> tuple[int, int]:
+        """Return how much it says."""
+        weights = [one.weight for one in self.patterns]
+        return sum(exact for exact, _ in weights), sum(length for _, length in weights)
+
+
+class Group:
+    """Rules of which the one that says most holds."""
+
+    __slots__ = ("_rules", "by_domain")
+
+    def __init__(self, rules: Iterable[Rule]) -> None:
+        self._rules: Final = tuple(sorted(rules, key=lambda rule: rule.weight, reverse=True))
+        self.by_domain: Final = any(rule.patterns[2] is not ANY or rule.each[2] for rule in self._rules)
+
+    def refs(self, values: Sequence[str], keys: Sequence[str]) -> tuple[Ref, ...]:
+        """Return the buckets of the rule that holds."""
+        return next((rule.refs(keys) for rule in self._rules if rule.matches(values)), ())
+
+    @property
+    def rules(self) -> tuple[Rule, ...]:
+        """The rules, the one that says most first."""
+        return self._rules
+
+
+class Plans:
+    """Which plan who has, and the buckets of each."""
+
+    __slots__ = ("_members", "_rules")
+
+    def __init__(self, rules: Mapping[str, Rule], members: Mapping[str, str]) -> None:
+        self._rules: Final = rules
+        found = [(pattern(name), name, plan) for name, plan in members.items()]
+        self._members: Final = sorted(
+            found, key=lambda one: (one[0].exact and not one[1].startswith(_GROUP), *one[0].weight), reverse=True
+        )
+
+    def refs(self, caller: Caller) -> tuple[Ref, ...]:
+        """Return the buckets of who calls."""
+        for one, name, plan in self._members:
+            if name.startswith(_GROUP):
+                found = name.removeprefix(_GROUP) in caller.principal.groups
+            else:
+                found = one.matches(caller.principal.id)
+            if found:
+                return self._rules[plan].refs(("", "", "", caller.identity))
+        return ()
+
+    @property
+    def rules(self) -> tuple[Rule, ...]:
+        """The plans."""
+        return tuple(self._rules.values())
+
+
+class Book:
+    """All limits on tool calls of one policy."""
+
+    def __init__(self, cap: int, debt: float = 0.0) -> None:
+        self._cap: Final = cap
+        self._debt: Final = debt
+        self._fixed: list[Group] = []
+        self._by_domain: list[Group] = []
+        self._plans: list[Plans] = []
+        self._costs: list[tuple[Pattern, Pattern, int | str]] = []
+        self._known: dict[Any, tuple[Ref, ...]] = {}
+        self.address: tuple[Ref, ...] = ()
+        """What frames are charged to by the address that they come from; under no key yet."""
+        self.messages: tuple[Ref, ...] = ()
+        """What messages are charged to by who sends them; under no key yet."""
+
+    def add(self, prefix: str, server: str | None, table: Mapping[str, Any]) -> None:
+        """Take in one table.
+
+        Args:
+            prefix: What the names of its rules begin with.
+            server: Whose it is, if it is a server's.
+            table: Its keys, which have been checked.
+        """
+        table, where = merged(dict(table)), server or "*"
+        groups = [
+            [self._rule(f"{prefix}global", table.get("global"))],
+            [self._rule(f"{prefix}calls", table.get("calls"), server=where, each=("server",))],
+            [self._tool(f"{prefix}tools.{name}", name, text, where) for name, text in table.get("tools", {}).items()],
+            [
+                self._rule(f"{prefix}domains.{name}", text, server=where, domain=_domain(name), each=("domain",))
+                for name, text in table.get("domains", {}).items()
+            ],
+            [
+                self._rule(f"{prefix}principals.{name}", text, principal=name, each=("principal",))
+                for name, text in table.get("principals", {}).items()
+            ],
+            *self._combined(prefix, table.get("rules", ()), where),
+        ]
+        for rules in groups:
+            self._group([rule for rule in rules if rule is not None])
+        self.address += self._each_of(f"{prefix}address", table.get("address"))
+        self.messages += self._each_of(f"{prefix}messages", table.get("messages"))
+        plans = {
+            name: self._made(f"{prefix}plans.{name}", text, (ANY,) * 4, ("principal",))
+            for name, text in table.get("plans", {}).items()
+        }
+        if plans:
+            self._plans.append(Plans(plans, table.get("members", {})))
+        for name, cost in table.get("costs", {}).items():
+            on, tool = _split(name, where)
+            self._costs.append((pattern(on), pattern(tool), cost))
+        self._costs.sort(key=lambda one: (one[1].weight, one[0].weight), reverse=True)
+
+    # --- what a call meets ---
+
+    @property
+    def by_domain(self) -> bool:
+        """Whether the hosts of a call's URLs matter."""
+        return bool(self._by_domain)
+
+    def refs(self, caller: Caller, hosts: Sequence[str] = ()) -> tuple[Ref, ...]:
+        """Return every bucket that a call is charged to, each once."""
+        groups = caller.principal.groups if self._plans else None
+        place = (caller.server, caller.tool, caller.identity, groups)
+        found = self._known.get(place)
+        if found is None:
+            found = self._found(caller)
+            if len(self._known) >= LIMITS.known:
+                self._known.clear()
+            self._known[place] = found
+        if not hosts or not self._by_domain:
+            return found
+        more = [ref for host in hosts for group in self._by_domain for ref in group.refs(*_values(caller, host))]
+        return tuple(dict.fromkeys((*found, *more)))
+
+    def cost(self, server: str, tool: str) -> int | str:
+        """Return what a call costs, or the name of the argument whose items are counted."""
+        for on, name, cost in self._costs:
+            if on.matches(server) and name.matches(tool):
+                return cost
+        return 1
+
+    def _found(self, caller: Caller) -> tuple[Ref, ...]:
+        values, keys = _values(caller, "")
+        refs = [ref for group in self._fixed for ref in group.refs(values, keys)]
+        return tuple(dict.fromkeys((*refs, *(ref for plans in self._plans for ref in plans.refs(caller)))))
+
+    # --- all of them ---
+
+    @property
+    def calls(self) -> list[Bucket]:
+        """Every bucket of every rule on tool calls."""
+        groups: list[Group | Plans] = [*self._fixed, *self._by_domain, *self._plans]
+        return [bucket for group in groups for rule in group.rules for bucket in rule.buckets]
+
+    @property
+    def buckets(self) -> list[Bucket]:
+        """Every bucket there is."""
+        return [*self.calls, *(bucket for bucket, _ in (*self.address, *self.messages))]
+
+    def inherit(self, old: Book, now: float) -> None:
+        """Go on with what was used under the policy before; a bucket that is as it was stays the same."""
+        before = {bucket.id: bucket for bucket in old.buckets}
+        for bucket in self.buckets:
+            found = before.get(bucket.id)
+            if found is None:
+                continue
+            if found.part == bucket.part and found.shared == bucket.shared and old._cap == self._cap:
+                bucket.table = found.table
+            elif isinstance(bucket.table, Buckets) and isinstance(found.table, Buckets):
+                bucket.table.inherit(found.table, now)
+            elif isinstance(bucket.table, Quotas) and isinstance(found.table, Quotas):
+                bucket.table.inherit(found.table)
+
+    # --- how they are made ---
+
+    def _group(self, rules: list[Rule]) -> None:
+        if rules:
+            group = Group(rules)
+            (self._by_domain if group.by_domain else self._fixed).append(group)
+
+    def _each_of(self, name: str, text: str | None) -> tuple[Ref, ...]:
+        if text is None:
+            return ()
+        return tuple((bucket, "") for bucket in self._made(name, text, (ANY,) * 4, ("principal",)).buckets)
+
+    def _tool(self, name: str, spec: str, text: str, where: str) -> Rule | None:
+        server, tool = _split(spec, where)
+        return self._rule(name, text, server=server, tool=tool, each=("server", "tool"))
+
+    def _combined(self, prefix: str, tables: Sequence[Any], where: str) -> list[list[Rule | None]]:
+        """Return the combinations, by what they name."""
+        kinds: dict[tuple[Any, ...], list[Rule | None]] = {}
+        for place, written in enumerate(tables, 1):
+            one = written if isinstance(written, RuleTable) else msgspec.convert(written, RuleTable)
+            named = tuple(getattr(one, dimension) != "*" or dimension in one.each for dimension in DIMENSIONS)
+            patterns = tuple(
+                pattern(_domain(text) if dimension == "domain" else text)
+                if (text := where if dimension == "server" and where != "*" else getattr(one, dimension)) != "*"
+                else ANY
+                for dimension in DIMENSIONS
+            )
+            rule = self._made(f"{prefix}rules.{place}", one.limit, patterns, one.each)
+            kinds.setdefault(named, []).append(rule)
+        return list(kinds.values())
+
+    def _rule(self, name: str, text: str | None, *, each: tuple[Dimension, ...] = (), **named: str) -> Rule | None:
+        """Make a rule of a limit; without ``each`` in its text, a pattern's is one bucket, but for ``calls``."""
+        if text is None:
+            return None
+        patterns = tuple(pattern(named[one]) if named.get(one, "*") != "*" else ANY for one in DIMENSIONS)
+        own = parse(text).each or each == ("server",)
+        return self._made(name, text, patterns, each if own else ())
+
+    def _made(self, name: str, text: str, patterns: tuple[Pattern, ...], each: tuple[Dimension, ...]) -> Rule:
+        buckets = []
+        for place, part in enumerate(parse(text).parts):
+            table: Buckets | Quotas
+            if isinstance(part, Quota):
+                table = Quotas(part, self._cap)
+            else:
+                table = Buckets(part, self._cap if each else 1, debt=self._debt)
+            buckets.append(Bucket(name, f"{name}#{place}", part, table, not each))
+        one, two, three, four = patterns
+        own = tuple(dimension in each for dimension in DIMENSIONS)
+        return Rule((one, two, three, four), (own[0], own[1], own[2], own[3]), tuple(buckets))
+
+
+def _values(caller: Caller, host: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return what patterns are compared with, and what buckets are named by."""
+    head = (caller.server, caller.tool, host)
+    return (*head, caller.principal.id), (*head, caller.identity)
+
+
+def _split(spec: str, where: str) -> tuple[str, str]:
+    """Return server and tool of ``SERVER/TOOL`` or ``TOOL``; in a server's own table the server is that."""
+    server, stroke, tool = spec.partition("/")
+    if not stroke:
+        return where, spec
+    return (server if where == "*" else where), tool
+
+
+def _domain(name: str) -> str:
+    return name.lower() if "*" in name else normal(name)

@@ -1,0 +1,403 @@
+"""Buckets and quotas against a plain model, and against what another library says."""
+
+from __future__ import annotations
+
+import math
+import time
+from datetime import UTC, datetime
+from fractions import Fraction
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+
+from hauberk_ratelimit._buckets import NEVER, Buckets, kept
+from hauberk_ratelimit._ledger import Local, Short
+from hauberk_ratelimit._quotas import Quotas, month_of, start_of
+from hauberk_ratelimit._rates import Quota, Rate
+from hauberk_ratelimit._rules import Bucket, Ref
+
+GRID = 1 << 20
+"""Parts of a second in which the clock of these tests goes, so that its own sums are exact."""
+PLAIN = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
+
+class Plain:
+    """A bucket that holds permits, in exact numbers: what a textbook says."""
+
+    def __init__(self, rate: Rate) -> None:
+        self.burst, self.interval = rate.burst, Fraction(rate.interval)
+        self.level, self.last = Fraction(rate.burst), Fraction(0)
+
+    def fill(self, now: Fraction) -> None:
+        self.level = min(Fraction(self.burst), self.level + (now - self.last) / self.interval)
+        self.last = now
+
+    def wait(self, now: Fraction, cost: int) -> Fraction | None:
+        """Return how long until so many are there; None for never."""
+        self.fill(now)
+        return None if cost > self.burst else max(Fraction(0), (cost - self.level) * self.interval)
+
+    def add(self, now: Fraction, permits: int) -> None:
+        self.fill(now)
+        self.level = min(Fraction(self.burst), self.level + permits)
+
+
+class PlainQuota:
+    """A count for each month, by its name."""
+
+    def __init__(self, quota: Quota) -> None:
+        self.count, self.used = quota.count, dict[tuple[int, int], int]()
+
+    def month(self, now: float) -> tuple[int, int]:
+        moment = datetime.fromtimestamp(now, UTC)
+        return moment.year, moment.month
+
+    def wait(self, now: float, cost: int) -> float | None:
+        if cost > self.count:
+            return None
+        year, month = self.month(now)
+        following = datetime(year + month // 12, month % 12 + 1, 1, tzinfo=UTC)
+        return 0.0 if self.used.get((year, month), 0) + cost <= self.count else following.timestamp() - now
+
+
+RATES = st.builds(
+    Rate, st.sampled_from([1, 2, 3, 7, 10, 60, 1000]), st.sampled_from([1, 60, 3600]), st.integers(1, 12)
+) | st.just(Rate(0, 60, 0))
+
+
+class Charging(RuleBasedStateMachine):
+    """Charges of several buckets and quotas, all or none, with refunds, as time goes on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ticks = 0
+        self.start = datetime(2027, 1, 31, 23, 59, 50, tzinfo=UTC).timestamp()
+        self.paid: list[tuple[list[int], str, int, float]] = []
+
+    @initialize(rates=st.lists(RATES, min_size=1, max_size=3), quota=st.integers(0, 5))
+    def make(self, rates: list[Rate], quota: int) -> None:
+        parts = [*rates, Quota(quota)]
+        self.local = Local(lambda: 100 + self.ticks / GRID, self.wall)
+        self.buckets = [
+            Bucket(f"rule{at}", f"rule{at}#0", part, _table(part, 1000), shared=False) for at, part in enumerate(parts)
+        ]
+        self.plain: dict[tuple[int, str], Any] = {}
+        self.parts = parts
+
+    def wall(self) -> float:
+        return self.start + self.ticks / GRID
+
+    def model(self, at: int, key: str) -> Any:
+        part = self.parts[at]
+        make = Plain if isinstance(part, Rate) else PlainQuota
+        return self.plain.setdefault((at, key), make(part))  # type: ignore[arg-type]
+
+    def waits(self, ats: list[int], key: str, cost: int) -> list[Any]:
+        now: dict[type, Any] = {Rate: Fraction(self.ticks, GRID), Quota: self.wall()}
+        return [self.model(at, key).wait(now[type(self.parts[at])], cost) for at in ats]
+
+    @rule(ticks=st.integers(0, 40 * GRID))
+    def turn(self, ticks: int) -> None:
+        self.ticks += ticks
+
+    @rule()
+    def turn_to_the_next_month(self) -> None:
+        self.ticks += 29 * 86_400 * GRID
+
+    @rule(data=st.data(), key=st.sampled_from("ab"), cost=st.integers(1, 5))
+    def charge(self, data: st.DataObject, key: str, cost: int) -> None:
+        ats = data.draw(st.lists(st.integers(0, len(self.parts) - 1), min_size=1, max_size=4, unique=True))
+        waits = self.waits(ats, key, cost)
+        short = self.local.charge([(self.buckets[at], key) for at in ats], cost)
+        if all(wait == 0 for wait in waits):
+            assert short is None
+            self.paid.append((ats, key, cost, self.wall()))
+            for at in ats:
+                self.take(at, key, cost)
+            return
+        assert isinstance(short, Short)
+        if None in waits:
+            assert short.wait == NEVER
+            assert short.retry_after is None
+        else:
+            self.exactly(short, ats, key, cost, float(max(waits)))
+
+    def exactly(self, short: Short, ats: list[int], key: str, cost: int, wait: float) -> None:
+        """A retry at the time that was told passes, and one just before it does not."""
+        assert short.wait == pytest.approx(wait, abs=1e-9)
+        assert short.retry_after is not None
+        assert 0 <= short.retry_after - wait < 2e-6
+        now = 100 + self.ticks / GRID
+        late = Local(lambda: now + short.retry_after, lambda: self.wall() + short.retry_after)
+        early = Local(lambda: now + max(0.0, wait - 2e-6), lambda: self.wall() + max(0.0, wait - 2e-6))
+        refs = [(self.buckets[at], key) for at in ats if isinstance(self.parts[at], Rate)]
+        if len(refs) < len(ats):
+            return  # to look at the next month begins it
+        assert early.charge(refs, cost) is not None
+        assert late.charge(refs, cost) is None
+        late.refund(refs, cost, 0.0)
+
+    def take(self, at: int, key: str, cost: int) -> None:
+        model = self.model(at, key)
+        if isinstance(model, Plain):
+            model.level -= cost
+        else:
+            month = model.month(self.wall())
+            model.used[month] = model.used.get(month, 0) + cost
+
+    @rule(data=st.data())
+    def refund(self, data: st.DataObject) -> None:
+        if not self.paid:
+            return
+        ats, key, cost, since = self.paid.pop(data.draw(st.integers(0, len(self.paid) - 1)))
+        self.local.refund([(self.buckets[at], key) for at in ats], cost, since)
+        for at in ats:
+            model = self.model(at, key)
+            if isinstance(model, Plain):
+                model.add(Fraction(self.ticks, GRID), cost)
+            else:
+                model.used[model.month(since)] -= cost
+
+    @invariant()
+    def what_is_left_is_told(self) -> None:
+        for (at, key), model in getattr(self, "plain", {}).items():
+            if isinstance(model, Plain):
+                model.fill(Fraction(self.ticks, GRID))
+                limit, remaining, _ = self.buckets[at].table.left(key, 100 + self.ticks / GRID)
+                assert (limit, remaining) == (model.burst, math.floor(model.level))
+
+
+def _table(part: Rate | Quota, cap: int) -> Buckets | Quotas:
+    return Quotas(part, cap) if isinstance(part, Quota) else Buckets(part, cap)
+
+
+TestCharging = Charging.TestCase
+TestCharging.__doc__ = "All-or-none charges, waits, refunds and months are those of a plain model (S3.44, S1.24)."
+TestCharging.settings = settings(PLAIN, max_examples=150, stateful_step_count=40)
+
+
+# --- against another library ---
+
+
+@PLAIN
+@given(
+    gaps=st.lists(st.integers(0, 3 * GRID // 2), min_size=1, max_size=120),
+    count=st.integers(1, 8),
+    burst=st.integers(1, 8),
+)
+def test_it_agrees_with_the_moving_window_of_limits(gaps: list[int], count: int, burst: int) -> None:
+    """What a moving window of `limits` lets pass, a bucket of that burst does; what a bucket does, a wider window."""
+    from limits import RateLimitItemPerSecond
+    from limits.storage import MemoryStorage
+    from limits.strategies import MovingWindowRateLimiter
+
+    with pytest.MonkeyPatch.context() as patch:
+        clock = [1000.0]
+        patch.setattr(time, "time", lambda: clock[0])
+        window, wider = (MovingWindowRateLimiter(MemoryStorage()) for _ in range(2))
+        narrow, wide = RateLimitItemPerSecond(count, 2), RateLimitItemPerSecond(count + burst, 2)
+        full, own = (Buckets(Rate(count, 2, at_once), 1) for at_once in (count, burst))
+        for gap in gaps:
+            clock[0] += gap / GRID
+            if window.hit(narrow, "x"):
+                assert full.hit("x", clock[0]) == 0
+            if own.hit("x", clock[0]) == 0:
+                assert wider.hit(wide, "x")
+
+
+@PLAIN
+@given(
+    gaps=st.lists(st.integers(0, GRID // 4), max_size=200),
+    count=st.integers(1, 50),
+    burst=st.integers(1, 20),
+    cost=st.integers(1, 3),
+)
+def test_no_more_than_burst_and_rate(gaps: list[int], count: int, burst: int, cost: int) -> None:
+    """In any time, no more is let pass than the burst and the rate times that time: the overshoot is 0 (S1.24)."""
+    buckets, ticks, taken = Buckets(Rate(count, 1, burst), 1), 0, list[int]()
+    for gap in gaps:
+        ticks += gap
+        if buckets.wait("x", ticks / GRID, cost) == 0:
+            buckets.take("x", ticks / GRID, cost)
+            taken.append(ticks)
+    for at, first in enumerate(taken):
+        for number, last in enumerate(taken[at:], 1):
+            assert number * cost <= burst + Fraction((last - first) * count, GRID)
+
+
+def test_a_batch_of_ten_costs_ten() -> None:
+    """What costs ten takes ten, and never passes where fewer may come at once (S1.24)."""
+    buckets = Buckets(Rate(60, 60, 15), 1)
+    assert buckets.wait("x", 0.0, 10) == 0
+    buckets.take("x", 0.0, 10)
+    assert buckets.left("x", 0.0) == (15, 5, 10.0)
+    assert buckets.wait("x", 0.0, 10) == 5.0
+    assert buckets.wait("x", 0.0, 16) == NEVER
+
+
+@pytest.mark.parametrize("start", [0.1, 1000.0, 3.7e7])
+def test_a_rate_is_kept_for_years(start: float) -> None:
+    """Ten thousand permits after one another take as long as the rate says, to the last, however long it has run."""
+    buckets, rate = Buckets(Rate(7, 1, 1), 1), Rate(7, 1, 1)
+    now = start
+    for _ in range(10_000):
+        now += buckets.wait("x", now)
+        assert buckets.hit("x", now) == 0
+    assert now - start == pytest.approx(9_999 * rate.interval, abs=1e-6)
+
+
+# --- clocks ---
+
+
+def test_a_clock_that_goes_back_locks_nobody_out() -> None:
+    """After a clock went back by a day, an empty bucket is full when its burst has filled it, and no sooner (A63)."""
+    buckets = Buckets(Rate(1, 1, 5), 1)
+    for _ in range(5):
+        assert buckets.hit("x", 100_000.0) == 0
+    assert buckets.hit("x", 10.0) == 1.0
+    assert [buckets.hit("x", 11.0), buckets.hit("x", 11.0)] == [0.0, 1.0]
+    assert [buckets.hit("x", 100.0) for _ in range(6)] == [0.0] * 5 + [1.0]
+
+
+# --- quotas of months ---
+
+
+def _at(*moment: int) -> float:
+    return datetime(*moment, tzinfo=UTC).timestamp()  # type: ignore[misc,arg-type]
+
+
+def test_the_month_after_the_31st_of_january_is_february() -> None:
+    """A quota that begins on 31 January ends with January, and February has one of its own (S1.24)."""
+    quotas = Quotas(Quota(2), 10)
+    last = _at(2027, 1, 31, 23, 59)
+    for _ in range(2):
+        assert quotas.wait("x", last) == 0
+        quotas.take("x", last)
+    assert quotas.wait("x", last) == 60.0
+    assert quotas.left("x", last) == (2, 0, 60.0)
+    for month in range(2, 13):
+        now = _at(2027, month, 1)
+        assert quotas.left("x", now)[1] == 2
+        quotas.take("x", now)
+        assert quotas.left("x", now)[1] == 1
+    assert quotas.left("x", _at(2028, 2, 29))[1] == 2
+
+
+@given(st.integers(0, 4_000_000_000))
+def test_a_month_is_one_of_the_calendar(now: int) -> None:
+    """Every moment is in the month that it is named after, and each month begins where the one before ends."""
+    month = month_of(now)
+    assert start_of(month) <= now < start_of(month + 1)
+    moment = datetime.fromtimestamp(start_of(month), UTC)
+    assert (moment.day, moment.hour, moment.minute, moment.second) == (1, 0, 0, 0)
+
+
+def test_a_clock_that_goes_back_gives_no_second_quota() -> None:
+    """Who has used up February gets nothing by setting the clock back to January."""
+    quotas = Quotas(Quota(1), 10)
+    quotas.take("x", _at(2027, 2, 1))
+    assert quotas.wait("x", _at(2027, 1, 31)) > 0
+
+
+# --- many identities (X.6) ---
+
+
+def test_a_million_identities_stay_under_the_cap() -> None:
+    """10^6 identities keep no more buckets than the cap, and get no more than those and the one that all share."""
+    cap, burst = 4096, 3
+    buckets = Buckets(Rate(1, 3600, burst), cap)
+    let = sum(buckets.hit(f"client-{number}", 1.0) == 0 for number in range(1_000_000))
+    assert len(buckets) <= cap + 1
+    assert let <= cap + burst
+    assert buckets.crowded >= 1_000_000 - cap
+
+
+def test_nobody_is_made_forgotten() -> None:
+    """Who has used up his bucket has none again after others have come, however many, until it has filled (X.6)."""
+    buckets = Buckets(Rate(60, 60, 5), 64)
+    for _ in range(5):
+        assert buckets.hit("victim", 0.0) == 0
+    for number in range(10_000):
+        buckets.hit(f"other-{number}", 0.5)
+    assert buckets.hit("victim", 0.5) == 0.5
+    for number in range(10_000):
+        buckets.hit(f"more-{number}", 3.0)
+    assert buckets.left("victim", 3.0)[1] <= 3
+
+
+@PLAIN
+@given(st.lists(st.tuples(st.integers(0, 30), st.integers(0, GRID)), max_size=200), st.integers(1, 8))
+def test_nobody_gets_more_than_his_own_and_the_rest(events: list[tuple[int, int]], cap: int) -> None:
+    """With too few buckets, each gets at most what is his, and all that is let pass besides is one bucket's."""
+    rate = Rate(2, 1, 2)
+    bounded, unbounded, rest = Buckets(rate, cap), Buckets(rate, 1000), Buckets(rate, 1)
+    ticks = 0
+    for who, gap in events:
+        ticks += gap
+        now, key = ticks / GRID, f"id-{who}"
+        crowded = bounded.crowded
+        passed = bounded.hit(key, now) == 0
+        if bounded.crowded > crowded:
+            assert passed == (rest.hit("rest", now) == 0)
+        elif passed:
+            assert unbounded.hit(key, now) == 0
+        assert len(bounded) <= cap + 1
+
+
+def test_who_was_idle_makes_room() -> None:
+    """A newcomer gets a bucket of his own as soon as another one is full again, the oldest first."""
+    buckets = Buckets(Rate(1, 1, 1), 2)
+    buckets.hit("a", 0.0)
+    buckets.hit("b", 0.5)
+    assert buckets.hit("c", 0.6) == 0.0
+    assert buckets.hit("d", 0.6) > 0.0
+    assert buckets.hit("d", 1.2) == 0.0
+    assert buckets.hit("d", 1.3) == pytest.approx(0.9, abs=1e-6)
+    assert len(buckets) == 3
+
+
+def test_a_long_identity_is_kept_as_its_digest() -> None:
+    """The key of a long identity has a length of its own, and two are not one; a lone surrogate is no error."""
+    long = "x" * 10_000
+    assert len(kept(long)) == 40
+    assert kept(long) != kept(long + "y")
+    assert kept("short") == "short"
+    assert kept("\ud800" * 100)
+
+
+def test_months_of_too_many_identities_share_one_count() -> None:
+    """Who finds no room for a count shares one with all others who found none, until the month is over."""
+    quotas, now = Quotas(Quota(3), 2), _at(2027, 5, 5)
+    for who in ("a", "b", "c", "d", "e"):
+        assert quotas.wait(who, now) == 0
+        quotas.take(who, now)
+    assert quotas.wait("f", now) > 0
+    assert quotas.wait("a", now) == 0
+    assert len(quotas) == 3
+
+
+# --- threads ---
+
+
+def test_threads_get_no_more_than_there_is() -> None:
+    """Eight threads at once are let pass as often as the burst says, from both buckets or from none."""
+    import sys
+    from concurrent.futures import ThreadPoolExecutor
+
+    def let_pass() -> tuple[int, list[int]]:
+        tables = [Buckets(Rate(1, 3600, burst), 1) for burst in (500, 700)]
+        refs: list[Ref] = [(Bucket("r", "r#0", table.rate, table, shared=True), "") for table in tables]
+        local = Local(lambda: 1.0, lambda: 1.0)
+        with ThreadPoolExecutor(8) as pool:
+            let = sum(pool.map(lambda _: local.charge(refs) is None, range(1500)))
+        return let, [table.left("", 1.0)[1] for table in tables]
+
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        assert [let_pass() for _ in range(5)] == [(500, [0, 200])] * 5
+    finally:
+        sys.setswitchinterval(before)

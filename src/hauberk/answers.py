@@ -17,10 +17,30 @@ if TYPE_CHECKING:
     from hauberk.crossing import Crossing, Walk
 
 
-def cross(crossing: Crossing, message: Message) -> Walk:
-    """Take an answer that was matched to its request to the asker."""
-    exchange, policy = crossing.asked, crossing.policy
+def cross(crossing: Crossing, message: Message) -> Walk | None:
+    """Take an answer that was matched to its request to the asker.
+
+    Returns:
+        The rest of its way, where somebody has a say in it or it waits.
+    """
+    exchange = crossing.asked
     _tell(exchange, message.data)
+    result = message.data.get("result")
+    waits = crossing.encoded is None or crossing.after is not None or crossing.policy.recorder.both
+    if waits or message.method in CACHEABLE_METHODS or (result is not None and _asks(result)):
+        return _walk(crossing, exchange, message)
+    if result is not None:
+        _settle(crossing, exchange, message, result)
+    outcome: Outcome = "answered" if message.kind == "result" else "error"
+    left = _leave(crossing, exchange, message)
+    _ = _record(crossing, exchange, message, outcome)
+    if left is not None:
+        return _end(exchange, outcome, left)
+    exchange.end(outcome)
+    return None
+
+
+def _walk(crossing: Crossing, exchange: Exchange, message: Message) -> Walk:
     inward = crossing.route.inward
     try:
         if crossing.way.outward:
@@ -31,27 +51,44 @@ def cross(crossing: Crossing, message: Message) -> Walk:
         crossing.session.lists.news += message.method in CACHEABLE_METHODS
     result = message.data.get("result")
     if result is not None:
-        if "inputRequests" in result or "requestState" in result:
+        if _asks(result):
             passed = yield from embedded.requests(crossing, message, result)
             message = message if passed is result else message.with_result(passed)
-        message = _settled(crossing, exchange, message)
+        if message.method in CACHEABLE_METHODS:
+            message = _uncached(crossing, message, message.data["result"])
+        else:
+            _settle(crossing, exchange, message, message.data["result"])
     outcome: Outcome = "answered" if message.kind == "result" else "error"
-    both = policy.recorder.both
+    both = crossing.policy.recorder.both
     if both and (recorded := _record(crossing, exchange, message, outcome)) is not None:
         yield recorded
         crossing.alive()
     if crossing.after is not None:
         yield from crossing.turn()
-    if exchange.resolve is None:
-        left = crossing.write(message, None, message.data)
-    else:
-        exchange.resolve(message.data)  # the guard itself asked
-        left = None
+    left = _leave(crossing, exchange, message)
     if not both:
         _ = _record(crossing, exchange, message, outcome)
     if left is not None:
         yield left
     exchange.end(outcome)
+
+
+def _end(exchange: Exchange, outcome: Outcome, left: Awaitable[None]) -> Walk:
+    """End an exchange once its answer is written."""
+    yield left
+    exchange.end(outcome)
+
+
+def _asks(result: dict[str, Any]) -> bool:
+    """Whether an answer asks something itself, or mints what its retry will bring."""
+    return "inputRequests" in result or "requestState" in result
+
+
+def _leave(crossing: Crossing, exchange: Exchange, message: Message) -> Awaitable[None] | None:
+    if exchange.resolve is None:
+        return crossing.write(message, None, message.data)
+    exchange.resolve(message.data)  # the guard itself asked
+    return None
 
 
 def _tell(exchange: Exchange, data: dict[str, Any]) -> None:
@@ -78,16 +115,12 @@ def _record(crossing: Crossing, exchange: Exchange, message: Message, outcome: O
     return None
 
 
-def _settled(crossing: Crossing, exchange: Exchange, message: Message) -> Message:
-    """Take from a result what the session has to know, and return what the asker gets."""
-    result, session = message.data["result"], crossing.session
-    if message.method in CACHEABLE_METHODS:
-        return _uncached(crossing, message, result)
+def _settle(crossing: Crossing, exchange: Exchange, message: Message, result: dict[str, Any]) -> None:
+    """Take from a result what the session has to know."""
     if exchange.tool and ("task" in result or "taskId" in result):
-        session.tasks.remember(exchange, result, crossing.way.opposite.exchanges)
+        crossing.session.tasks.remember(exchange, result, crossing.way.opposite.exchanges)
     elif message.method == "initialize":
-        session.learn(result)
-    return message
+        crossing.session.learn(result)
 
 
 def _event(crossing: Crossing, exchange: Exchange, message: Message, outcome: Outcome) -> Event:

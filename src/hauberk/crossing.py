@@ -24,16 +24,15 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import orjson
 
-from hauberk import agreement, answers, edge, embedded, notices, outside, overdue, pipeline, refusing
+from hauberk import agreement, answers, edge, notices, outside, overdue, pipeline, refusing, requests
 from hauberk._twins import check_result
 from hauberk.contents import KEPT, Content
 from hauberk.event import Event
-from hauberk.judgement import Judgement
-from hauberk.message import Frame, Message, ToolCall, encode, filled, freeze, references
+from hauberk.message import Frame, Message, ToolCall, encode, freeze
 from hauberk.methods import ABSENT, check, classify, revision_of
 from hauberk.refusals import HookError, Refused
 from hauberk.reports import internal
-from hauberk.ways import Stopped
+from hauberk.ways import Stopped, raising
 
 if TYPE_CHECKING:
     from hauberk.chains import Chain
@@ -41,7 +40,7 @@ if TYPE_CHECKING:
     from hauberk.policy import Policy
     from hauberk.principal import Principal
     from hauberk.session import Session
-    from hauberk.ways import Way
+    from hauberk.ways import Reply, Way
 
 logger = logging.getLogger("hauberk")
 Walk = Generator[Awaitable[Any], Any, Any]
@@ -64,7 +63,8 @@ class Crossing(msgspec.Struct, eq=False):
     done: asyncio.Future[None] | None = None
     """What later messages wait for, once this one had to wait; none waits for a request."""
     returns_reply: bool = False
-    """Whether the caller writes: a refusal is returned to it, and the last wait is left in ``writing``."""
+    """Whether the caller writes: a refusal is left in ``reply`` for it, and the last wait in ``writing``."""
+    reply: Reply = None
     writing: Awaitable[None] | None = None
     kind: str = ""
     method: str = ""
@@ -77,31 +77,40 @@ class Crossing(msgspec.Struct, eq=False):
     """The message hooks for its method, once that is known."""
     notes: list[Event] = []
 
-    def run(self, raw: bytes | None, data: dict[str, Any] | None) -> Walk:
-        """Cross; return the reply for the asker where `returns_reply` says so, else None.
+    def begin(self, raw: bytes | None, data: dict[str, Any] | None) -> tuple[Walk, Awaitable[Any]] | None:
+        """Cross as far as that goes without waiting; in plain calls, where no hook has a say in the message.
 
         Args:
             raw: The message as one frame, without its line feed, from a byte carrier.
             data: The message as an object, from a carrier with a parser of its own.
+
+        Returns:
+            The rest of the way and what it waits for, if it does.
         """
         try:
             if self.policy.chains.frames_in.steps and not self.way.outward:
-                message = yield from self._unframe(raw, data)
+                rest: Walk | None = self._unframe(raw, data)
             else:
-                message = self._enter(raw, data)
-            if message.method in self.policy.answers:
-                yield from agreement.cross(self, message)
-            elif self.kind == "request":
-                yield from self._request(message)
-            elif self.kind == "notification":
-                yield from notices.cross(self, message)
-            else:
-                yield from answers.cross(self, message)
+                rest = self._meet(self._enter(raw, data))
+        except BaseException as error:  # noqa: BLE001 - raised again on the rest of the way
+            rest = raising(error)
+        if rest is None:
+            return None
+        walk = self._run(rest, raw, data)
+        try:
+            return walk, walk.send(None)
+        except StopIteration as end:
+            self.reply = end.value
+            return None
+
+    def _run(self, rest: Walk, raw: bytes | None, data: dict[str, Any] | None) -> Walk:
+        """Walk the rest of the way; return the reply for the asker where `returns_reply` says so, else None."""
+        try:
+            yield from rest
         except Stopped:
             self.flush()
-        except (Refused, HookError) as error:
-            refused = error.refusal() if isinstance(error, HookError) else error
-            reply = yield from refusing.read(self, refused, raw, data)
+        except (Refused, HookError) as error:  # by no other name: its traceback holds this frame
+            reply = yield from refusing.read(self, error, raw, data)
             if isinstance(error.__cause__, KeyboardInterrupt):
                 raise KeyboardInterrupt from None
             return reply
@@ -114,6 +123,16 @@ class Crossing(msgspec.Struct, eq=False):
                 self._over(exchange)
         return None
 
+    def _meet(self, message: Message) -> Walk | None:
+        """Take a message on, as what it is; return the rest of its way, where there is one."""
+        if message.method in self.policy.answers:
+            return agreement.cross(self, message)
+        if self.kind == "request":
+            return requests.cross(self, message)
+        if self.kind == "notification":
+            return notices.cross(self, message)
+        return answers.cross(self, message)
+
     def _over(self, exchange: Exchange) -> None:
         """Leave no exchange open that nothing else would end: its task was cancelled, here or while refusing."""
         if self.kind != "request":
@@ -124,7 +143,7 @@ class Crossing(msgspec.Struct, eq=False):
     # --- in: what is it, and does anybody expect it ---
 
     def _unframe(self, raw: bytes | None, data: dict[str, Any] | None) -> Walk:
-        """Take the frame through WIRE, GATE and SEAL before anything in it is read."""
+        """Take the frame through WIRE, GATE and SEAL before anything in it is read, then on as the message in it."""
         frame = Frame(encode(data or {}) if raw is None else raw, self.way.toward, self.session.connection.peer)
         self.notes = frame.notes
         frame = yield from self.through(self.policy.chains.frames_in, frame)
@@ -133,7 +152,8 @@ class Crossing(msgspec.Struct, eq=False):
         message = self._enter(frame.data, None, frame)
         if self.done is not None and self.exchange is not None and self.kind == "request":
             self.session.let_pass(self, self.exchange)
-        return message
+        if (rest := self._meet(message)) is not None:
+            yield from rest
 
     def _enter(self, raw: bytes | None, data: dict[str, Any] | None, frame: Frame | None = None) -> Message:
         way, session, chains = self.way, self.session, self.policy.chains
@@ -213,64 +233,6 @@ class Crossing(msgspec.Struct, eq=False):
         self.id = exchange.id
         return data
 
-    # --- requests ---
-
-    def _request(self, message: Message) -> Walk:
-        route = self.route
-        first = route.shape_out if self.way.outward else route.inward
-        if first.steps:
-            message = self.walk(first, message) if first.plain else (yield from self.through(first, message))
-            self.asked.principal = message.principal  # its answer is for who asked, as narrow as it was asked for
-        if "inputResponses" in message.data.get("params", ()):
-            message = yield from embedded.responses(self, message)
-        call: ToolCall | None = None
-        judgement: Judgement | None = None
-        judged = self.encoded is None or self.policy.decides or self.policy.chains.judged
-        if judged and message.method == "tools/call":
-            judgement = Judgement(self, message)
-            yield from judgement.run()
-            call = judgement.call
-        if self.way.outward and route.admit_out.steps:
-            message = yield from self.through(route.admit_out, message)
-        first_recorded = judgement is not None and self.policy.recorder.required
-        if first_recorded and (recorded := self._record(judgement)) is not None:
-            yield recorded
-            self.alive()
-        data = message.data
-        if call is not None and judgement is not None:
-            data = (yield from self._ready(message, call, judgement)) or data
-        elif self.after is not None:
-            yield from self.turn()
-        left = self.write(message, call, data)
-        if not first_recorded:
-            _ = self._record(judgement)
-        if left is not None:
-            yield left
-
-    def _ready(self, message: Message, call: ToolCall, judgement: Judgement) -> Walk:
-        """Wait for secrets and for the call's turn; return what it is with its secrets, if it has any."""
-        data = (yield from self._with_secrets(message, call)) if call.holds_secrets else None
-        if self.after is not None:
-            yield from self.turn()
-        if judgement.overtaken:
-            yield from judgement.again()
-        return data
-
-    def _record(self, judgement: Judgement | None) -> Awaitable[None] | None:
-        """Record what was noted, and the decision about a call; return what is to be awaited for a required sink."""
-        recorder = self.policy.recorder
-        if judgement is None or not recorder.used:
-            if self.notes:
-                self.flush()
-            return None
-        events = [judgement.decision()]  # first: what was noted is about the call that it names
-        if self.notes:
-            events = [*self.completed(), *events]
-        if recorder.required:
-            return recorder.barrier(events)
-        recorder.note(events)
-        return None
-
     # --- out: one step ---
 
     def leave(self, message: Message) -> Walk:
@@ -317,17 +279,6 @@ class Crossing(msgspec.Struct, eq=False):
         if not built or self.encoded is not None or ("arguments" not in params and call.frozen == _NOTHING):
             return data
         return {**data, "params": {**params, "arguments": orjson.Fragment(call.frozen)}}
-
-    def _with_secrets(self, message: Message, call: ToolCall) -> Walk:
-        """Put in what the references stand for, at exactly those places."""
-        params = message.data["params"]
-        values = {}
-        for _, ref in references(params["arguments"]):
-            if ref not in values:
-                values[ref] = yield from self.policy.reveal(ref, call)
-                self.alive()
-        self.asked.secrets = tuple(values.values())
-        return {**message.data, "params": {**params, "arguments": filled(params["arguments"], values)}}
 
     # --- shared ---
 

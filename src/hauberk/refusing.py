@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from hauberk import edge
 from hauberk.event import Event
-from hauberk.refusals import HauberkError, Refused
+from hauberk.refusals import HauberkError, HookError, Refused
 from hauberk.reports import refusal_event
 from hauberk.ways import Stopped
 
@@ -24,8 +24,9 @@ if TYPE_CHECKING:
 logger = logging.getLogger("hauberk")
 
 
-def read(crossing: Crossing, refused: Refused, raw: bytes | None, data: dict[str, Any] | None) -> Walk:
+def read(crossing: Crossing, error: Refused | HookError, raw: bytes | None, data: dict[str, Any] | None) -> Walk:
     """Refuse what came in; where it could not be read as a message, find out first who waits."""
+    refused = error.refusal() if isinstance(error, HookError) else error
     if not crossing.kind:
         _find_asker(crossing, refused, raw, data)
     return (yield from refuse(crossing, refused))

@@ -100,13 +100,12 @@ class Session:
         if self.closed:
             return None, None
         crossing = Crossing(self, way, self.guard.policy, ticket, headers, way.tail, returns_reply=True)
-        walk, context = crossing.run(None, data), copy_context()
-        try:
-            waiting = context.run(walk.send, None)
-        except StopIteration as end:
-            return end.value, crossing.writing
+        context = copy_context()
+        rest = context.run(crossing.begin, None, data)
+        if rest is None:
+            return crossing.reply, crossing.writing
         full = self._must_wait(crossing)
-        return None, self._passed(crossing, walk, waiting, context, full=full)
+        return None, self._passed(crossing, *rest, context, full=full)
 
     async def _passed(
         self, crossing: Crossing, walk: Walk, waiting: Awaitable[Any], context: Context, *, full: bool
@@ -303,12 +302,8 @@ class Session:
             return None
         # What a hook leaves in a context variable stays with its own message.
         context = copy_context() if context is None else context.copy()
-        walk = crossing.run(raw, data)
-        try:
-            waiting = context.run(walk.send, None)
-        except StopIteration:
-            return None
-        return self._continue(crossing, walk, waiting, context)
+        rest = context.run(crossing.begin, raw, data)
+        return None if rest is None else self._continue(crossing, *rest, context)
 
     def _continue(
         self, crossing: Crossing, walk: Walk, waiting: Awaitable[Any], context: Context | None

@@ -91,6 +91,20 @@ async def drive(walk: Walk, waiting: Awaitable[Any], *, full: bool) -> Reply:
             error = raised
 
 
+def awaiting(waiting: Awaitable[Any]) -> Walk:
+    """Wait for one thing."""
+    yield waiting
+
+
+def raising(error: BaseException) -> Walk:
+    """Raise what was caught, on a walk."""
+    try:
+        raise error
+    finally:
+        del error  # its traceback holds this frame
+    yield  # type: ignore[unreachable] # what makes it a walk
+
+
 def discard(waiting: Awaitable[Any]) -> None:
     """Let go of what is not going to be awaited."""
     close = getattr(waiting, "close", None)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import gc
+
 import pytest
 from tests.bench.memory import CASES, run
+from tests.core.harness import rig
 
 BOUNDS = """[core.bounds]
 exchanges = 64
@@ -20,3 +23,19 @@ async def test_nothing_grows_beyond_its_bounds(case: str) -> None:
     growth = await run(case, 10_000 if case == "opened" else 6000, BOUNDS)
     assert growth.left == 0
     assert growth.bounded, vars(growth)
+
+
+@pytest.mark.parametrize("frame", [b"{", b"[]", b'{"jsonrpc":"2.0","id":1,"method":"no/such"}'])
+async def test_a_refusal_leaves_the_collector_nothing(frame: bytes) -> None:
+    """What is refused is freed at once: whoever sends nothing else keeps no collector busy (X.6)."""
+    async with rig() as r:
+        for _ in range(3):
+            r.session.receive(r.session.out, frame)
+        gc.collect()
+        gc.disable()
+        try:
+            for _ in range(20):
+                r.session.receive(r.session.out, frame)
+            assert gc.collect() == 0
+        finally:
+            gc.enable()

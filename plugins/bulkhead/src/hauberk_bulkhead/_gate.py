@@ -1,0 +1,335 @@
+"""What is looked at before a request may go on, and what is given back once it is over.
+
+The order: who is suspended, whether the machine is busy, the breaker, memory, the room. What was taken is given back
+by one function that is deferred to the end of the exchange before anything is taken: so it is given back once, whatever
+ends the request, and whoever raised on the way.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from msgspec.structs import replace
+
+from hauberk.connection import Connection
+from hauberk.exchange import Exchange, Outcome
+from hauberk.message import Frame, Message, ToolCall, encode
+from hauberk.principal import DOCTOR, Principal
+from hauberk_bulkhead import _events, _hold
+from hauberk_bulkhead._addresses import address_of
+from hauberk_bulkhead._breakers import Key, Pass
+from hauberk_bulkhead._hold import Hold, Rules
+from hauberk_bulkhead._limits import LIMITS, shown
+from hauberk_bulkhead._load import Load
+from hauberk_bulkhead._options import Options
+from hauberk_bulkhead._refusals import refused
+from hauberk_bulkhead._room import Full
+from hauberk_bulkhead._shape import fault
+from hauberk_bulkhead._state import State
+from hauberk_bulkhead._verdicts import verdict
+
+if TYPE_CHECKING:
+    from hauberk_bulkhead._sharing import Sharing
+
+HELD: Final = "hauberk-doctor-held"
+"""A tool of the doctor's server of which there is room for one call."""
+DOCTOR_BYTES: Final = 1024 * 1024
+"""The largest message toward the doctor's server, if the configuration's limit is above."""
+
+
+class Gate:
+    """The checks of one policy, on the state of its host."""
+
+    def __init__(self, guard: Any, plugin: Any, state: State) -> None:
+        self.guard: Final = guard
+        self.state = state
+        self.load: Load | None = None
+        self.sharing: Sharing | None = None
+        """Where breakers are kept together with other hosts."""
+        self._plugin: Final = plugin
+        self._rules: Final[dict[str, Rules]] = {}
+        self._calls: Final[set[int]] = set()
+        """Calls in flight that have taken what they need, by the identity of their exchange."""
+        self._values: Final = guard.config.core.bounds.values
+        self._line: Final = guard.config.core.bounds.line_bytes
+
+    def rules(self, server: str) -> Rules:
+        """Return what holds for a server."""
+        found = self._rules.get(server)
+        if found is None:
+            if len(self._rules) >= LIMITS.servers:
+                self._rules.clear()
+            options = self.guard.options_for(self._plugin, server)
+            options = _for_doctor(options, self._line) if server == DOCTOR.id else options
+            found = self._rules[server] = Rules(options, options.caps, options.breaker.terms)
+        return found
+
+    # --- connections ---
+
+    def connect(self, connection: Connection) -> None:
+        """Count a connection, or refuse it.
+
+        Raises:
+            Refused: There are too many, it is suspended, or the machine is busy.
+        """
+        options, state = self.rules(connection.server).options, self.state
+        server, outward = connection.server, connection.role == "client"
+        address = "" if outward else address_of(connection.peer)
+        if outward or address:
+            self._check_suspended("server" if outward else "address", server if outward else address)
+        if not outward:
+            self._check_load()
+        there = state.of_server.get(server, 0)
+        if there >= options.connections:
+            raise _hold.many(
+                f"server {server!r} has {there} connections", f"bulkhead.connections = {options.connections}"
+            )
+        near = state.of_address.get(address, 0) if address else 0
+        if near >= options.connections_per_address:
+            rule = f"bulkhead.connections_per_address = {options.connections_per_address}"
+            raise _hold.many(f"{address} has {near} connections", rule)
+        state.meet(connection, address)
+        self._near("connections", server, there + 1, options.connections, options)
+
+    # --- frames ---
+
+    def frame(self, frame: Frame, connection: Connection) -> None:
+        """Look at a message as it is on the wire.
+
+        Raises:
+            Refused: It is too large, too deep or too wide.
+        """
+        options, size = self.rules(connection.server).options, len(frame.data)
+        key = "to_server_bytes" if frame.toward == "server" else "to_client_bytes"
+        most = (options.to_server_bytes if frame.toward == "server" else options.to_client_bytes) or self._line
+        if size > most:
+            raise refused("bulkhead.too_large", f"a message of {size} bytes", rule=f"bulkhead.{key} = {most}")
+        if 100 * size >= options.alert_percent * most:
+            self._near(key, connection.server, size, most, options)
+        self._check_shape(frame.data, options)
+
+    def _check_shape(self, data: bytes, options: Options) -> None:
+        found = fault(data, options.depth, options.width, self._values)
+        if found == "depth":
+            rule = f"bulkhead.depth = {options.depth}"
+            raise refused("bulkhead.too_deep", "arrays and objects stand too deep in each other", rule=rule)
+        if found == "width":
+            rule = f"bulkhead.width = {options.width}"
+            raise refused("bulkhead.too_wide", "an array or an object has too many members", rule=rule)
+
+    # --- requests ---
+
+    def request(self, message: Message, connection: Connection) -> None:
+        """Let a request go on that is no call, or the retry of one; there is no waiting for it.
+
+        Raises:
+            Refused: It may not go on.
+        """
+        if message.proof is not None:
+            self._check_shape(encode(message.data), self.rules(connection.server).options)
+        exchange = message.exchange
+        if message.kind != "request" or message.embedded is not None or exchange is None:
+            return
+        if message.method == "tools/call":
+            if "requestState" not in message.params or id(exchange) in self._calls:
+                return  # it is judged first, or was
+            tool = message.params["name"]
+        else:
+            tool = f"({message.method})"
+        room = connection.server if message.toward == "server" else f"{connection.server}/asks"
+        hold = self.begin(exchange, message.principal, tool, message.size, connection)
+        self.enter(hold, message.principal, tool, room, wait=False)
+        self.entered(hold)
+
+    def call(self, call: ToolCall, connection: Connection, *, wait: bool) -> Hold | None:
+        """Let a call go on as far as that is known at once.
+
+        Returns:
+            What it has taken: a place in the room, or one at its door if it may ``wait``. None where there is nothing
+            to take: somebody has to be asked first, or it has been taken.
+
+        Raises:
+            Refused: It may not go on.
+        """
+        exchange = call.exchange
+        if (call.asks and call.approved is None) or id(exchange) in self._calls:
+            return None
+        hold = self.begin(exchange, call.principal, call.name, call.message.size, connection, shared=wait)
+        if not hold.asks:
+            self.enter(hold, call.principal, call.name, connection.server, wait=wait)
+        return hold
+
+    def begin(
+        self,
+        exchange: Exchange,
+        principal: Principal,
+        tool: str,
+        size: int,
+        connection: Connection,
+        *,
+        shared: bool = False,
+    ) -> Hold:
+        """Take all but a place in the room.
+
+        Raises:
+            Refused: It may not go on.
+        """
+        rules, now = self.rules(connection.server), self.guard.clock()
+        options = rules.options
+        hold = Hold(connection, rules, now)
+        self._calls.add(id(exchange))
+        exchange.defer(lambda outcome: self._end(hold, exchange, outcome))
+        self._check_suspended("server", connection.server)
+        self._check_suspended("principal", principal.id)
+        self._check_load()
+        self._check_breaker(hold, Key(connection.server, shown(tool), ""), principal, shared=shared)
+        scope = self.state.account.take(
+            connection.id, size, most=options.memory_bytes, total=options.memory_total_bytes
+        )
+        if scope is not None:
+            key = "memory_bytes" if scope == "connection" else "memory_total_bytes"
+            most = getattr(options, key)
+            self._near(key, connection.server, most, most, options)
+            text = f"a request of {size} bytes, and so many wait for answers already"
+            raise refused("bulkhead.memory", text, rule=f"bulkhead.{key} = {most}", retry_after=_hold.RETRY)
+        hold.size = size
+        held = self.state.account.of(connection.id)
+        if 100 * held >= options.alert_percent * options.memory_bytes:
+            self._near("memory_bytes", connection.server, held, options.memory_bytes, options)
+        return hold
+
+    def enter(self, hold: Hold, principal: Principal, tool: str, name: str, *, wait: bool) -> None:
+        """Go into the room, or wait at its door.
+
+        Raises:
+            Refused: There is no room, and no place to wait.
+        """
+        rules, now = hold.rules, self.guard.clock()
+        room = self.state.room(name, rules.caps, now)
+        try:
+            hold.place = room.enter(principal.id, tool, now, now + rules.options.queue_seconds if wait else now)
+        except Full as full:
+            self.state.left(name)
+            hold.exhausted = full.scope in {"server", "tool"}
+            raise _hold.full(full.scope, tool, hold) from None
+        hold.room = name
+
+    def over(self, hold: Hold) -> None:
+        """Let a call wait no longer that has waited as long as it may."""
+        place = hold.place
+        if place is not None and (room := self.state.rooms.get(hold.room)) is not None:
+            room.expire(place, max(place.until, self.guard.clock()))
+            self.state.left(hold.room)
+
+    def entered(self, hold: Hold) -> None:
+        """Tell if the room is nearly full; refuse who waited in vain.
+
+        Raises:
+            Refused: The place is none in the room.
+        """
+        place, options, server = hold.place, hold.rules.options, hold.connection.server
+        if place is None:
+            return
+        if place.state == "in":
+            held = self.state.rooms[hold.room].held
+            if 100 * held >= options.alert_percent * options.in_flight:
+                self._near("in_flight", server, held, options.in_flight, options)
+            return
+        if place.state == "displaced":
+            raise _hold.full("queue", place.tool, hold)
+        hold.exhausted = place.scope in {"server", "tool"}
+        text = f"no place of server {server!r} was free for {options.queue_seconds:g} s"
+        raise refused("bulkhead.late", text, rule=_hold.rule(place.scope, place.tool, options), retry_after=_hold.RETRY)
+
+    # --- the end ---
+
+    def _end(self, hold: Hold, exchange: Exchange, outcome: Outcome) -> None:
+        """Give everything back."""
+        state, now = self.state, self.guard.clock()
+        self._calls.discard(id(exchange))
+        if hold.place is not None and (room := state.rooms.get(hold.room)) is not None:
+            room.leave(hold.place, now)
+            state.left(hold.room)
+        if hold.size:
+            state.account.give(hold.connection.id, hold.size)
+        if hold.passed is None:
+            return
+        breaking = hold.rules.options.breaker
+        seconds = now - hold.started
+        how = verdict(exchange, outcome, seconds, slow=breaking.slow_seconds, tool_errors=breaking.tool_errors)
+        if hold.exhausted:
+            how = "failed"
+        if hold.shared and self.sharing is not None and self.sharing.end(hold.passed, hold.probe, how):
+            return
+        if how == "succeeded":
+            state.breakers.succeed(hold.passed, now)
+        elif how == "failed":
+            state.breakers.fail(hold.passed, now)
+        else:
+            state.breakers.forget(hold.passed)
+
+    # --- the checks ---
+
+    def _check_suspended(self, kind: Any, name: str) -> None:
+        suspended = self.state.suspended
+        if not suspended or name == DOCTOR.id:
+            return
+        now = self.guard.now()
+        one = suspended.find(kind, name, now)
+        if one is not None:
+            left = max(1.0, one.until - now) if one.until else None
+            raise refused("bulkhead.suspended", f"{kind} {shown(name)!r} is suspended", retry_after=left)
+
+    def _check_load(self) -> None:
+        if self.load is not None and self.load.sheds:
+            what = " and ".join(self.load.sheds)
+            raise refused(
+                "bulkhead.overloaded", "the machine is busy", rule=f"bulkhead.shedding: {what}", retry_after=5.0
+            )
+
+    def _check_breaker(self, hold: Hold, key: Key, principal: Principal, *, shared: bool) -> None:
+        breaking, sharing = hold.rules.options.breaker, self.sharing
+        if not breaking.enabled:
+            return
+        if breaking.scope == "tenant":
+            key = key._replace(tenant=shown(principal.tenant or principal.id))
+        if sharing is not None and shared:
+            if not sharing.store.up and breaking.on_store_failure == "refuse":
+                raise refused("bulkhead.store_down", "the shared store of the breakers is down", retry_after=5.0)
+            hold.shared, hold.asks = True, sharing.asks(key)
+        if hold.asks:
+            hold.passed = Pass(key, hold.rules.terms)
+            return
+        now = self.guard.clock()
+        passed = self.state.breakers.allow(key, hold.rules.terms, now)
+        if not isinstance(passed, Pass):
+            breaker = self.state.breakers.get(passed)
+            raise _hold.opened(passed, 1.0 if breaker is None else breaker.again_in(now))
+        hold.passed = passed
+
+    async def ask(self, hold: Hold) -> None:
+        """Ask the shared store whether a call may go on.
+
+        Raises:
+            Refused: It may not.
+        """
+        passed, sharing = hold.passed, self.sharing
+        if passed is None or sharing is None:
+            return
+        hold.passed = None  # until it is known, its end says nothing
+        hold.passed, hold.probe, seconds = await sharing.ask(passed)
+        if hold.passed is None:
+            raise _hold.opened(passed.key, seconds)
+
+    def _near(self, what: str, server: str, used: int, most: int, options: Options) -> None:
+        if not most or 100 * used < options.alert_percent * most or server == DOCTOR.id:
+            return
+        count = self.state.alerts.due(what, server, self.guard.clock())
+        if count:
+            self.guard.emit(_events.near(what, server, used, most, count))
+
+
+def _for_doctor(options: Options, line: int) -> Options:
+    """Return the options of the doctor's server: small limits, so that a probe can pass them."""
+    most = min(options.to_server_bytes or line, DOCTOR_BYTES)
+    return replace(options, to_server_bytes=most, tools={HELD: 1}, queue=0, in_flight=max(2, options.in_flight))

@@ -1,0 +1,67 @@
+"""Whose doing an event was. Pure.
+
+Beside a client, what a server does is on the server, anything else on the principal. In front of a server, nothing is
+on the server: else whoever calls it could have it taken away from the others. There it is on the principal that the
+channel proved, or on the address where it proved none. Nothing that the doctor does is on anybody.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Final, NamedTuple
+
+from hauberk.event import Event
+from hauberk.principal import ANONYMOUS, DOCTOR
+from hauberk_bulkhead._addresses import address_of
+from hauberk_bulkhead._limits import shown
+from hauberk_bulkhead._options import Isolating
+from hauberk_bulkhead._state import Met
+from hauberk_bulkhead._suspended import Kind
+
+_NOBODY: Final = frozenset({"", ANONYMOUS.id, DOCTOR.id})
+
+
+class Culprit(NamedTuple):
+    """Who it was."""
+
+    kind: Kind
+    name: str
+
+
+class Codes:
+    """The codes that a list of patterns names."""
+
+    __slots__ = ("_exact", "_words")
+
+    def __init__(self, patterns: Iterable[str]) -> None:
+        listed = list(patterns)
+        self._exact: Final = frozenset(listed)
+        self._words: Final = frozenset(one.removesuffix(".*") for one in listed if one.endswith(".*"))
+
+    def has(self, code: str) -> bool:
+        """Whether a code is named."""
+        return code in self._exact or code.partition(".")[0] in self._words
+
+
+class Blame:
+    """What counts, as the options have it."""
+
+    def __init__(self, options: Isolating) -> None:
+        self._principals: Final = Codes(options.of_principals)
+        self._servers: Final = Codes(options.of_servers)
+
+    def of(self, event: Event, connections: Mapping[str, Met]) -> Culprit | None:
+        """Return whose doing a refusal was; None where it does not count, or is nobody's."""
+        if event.action != "blocked" or event.probe or event.server == DOCTOR.id:
+            return None
+        by_server, by_principal = self._servers.has(event.code), self._principals.has(event.code)
+        if not (by_server or by_principal):
+            return None
+        met = connections.get(event.exchange.partition(".")[0])
+        role = met.role if met is not None else event.details.get("role", "client")
+        if role == "client" and by_server:
+            return Culprit("server", shown(event.server)) if event.server else None
+        if event.principal not in _NOBODY:
+            return Culprit("principal", shown(event.principal))
+        address = met.address if met is not None else address_of(str(event.details.get("peer", "")))
+        return Culprit("address", address) if address and role != "client" else None

@@ -1,0 +1,85 @@
+"""What a reload leaves as it is: who is in, what is held, what is open, who is suspended."""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+from hauberk.connection import Connection, Role
+from hauberk_bulkhead._account import Account
+from hauberk_bulkhead._alerts import Alerts
+from hauberk_bulkhead._breakers import Breakers
+from hauberk_bulkhead._limits import LIMITS
+from hauberk_bulkhead._room import Caps, Room
+from hauberk_bulkhead._suspended import Suspended
+from hauberk_bulkhead._tally import Tally
+
+
+class Met(NamedTuple):
+    """A connection that counts."""
+
+    server: str
+    role: Role
+    address: str
+
+
+class State:
+    """All of it."""
+
+    def __init__(self) -> None:
+        self.rooms: Final[dict[str, Room]] = {}
+        """By server; an empty room is let go of."""
+        self.breakers: Final = Breakers(lambda *_: None)
+        self.account: Final = Account()
+        self.alerts: Final = Alerts()
+        self.tally: Final = Tally(LIMITS.counted)
+        self.suspended: Final = Suspended(LIMITS.suspended)
+        self.connections: Final[dict[str, Met]] = {}
+        """By the connection's id."""
+        self.of_server: Final[dict[str, int]] = {}
+        self.of_address: Final[dict[str, int]] = {}
+
+    def room(self, server: str, caps: Caps, now: float) -> Room:
+        """Return the room of a server; where its caps have changed, whoever fits now goes in."""
+        room = self.rooms.get(server)
+        if room is None:
+            room = self.rooms[server] = Room(caps)
+        elif room.caps is not caps:
+            room.caps = caps
+            room.admit(now)
+        return room
+
+    def left(self, server: str) -> None:
+        """Let go of a room that is empty."""
+        room = self.rooms.get(server)
+        if room is not None and room.empty:
+            del self.rooms[server]
+
+    # --- connections ---
+
+    def meet(self, connection: Connection, address: str) -> None:
+        """Count a connection."""
+        self.connections[connection.id] = Met(connection.server, connection.role, address)
+        _more(self.of_server, connection.server)
+        if address:
+            _more(self.of_address, address)
+
+    def part(self, id: str) -> None:
+        """Count a connection no longer; only the first call for it does anything."""
+        met = self.connections.pop(id, None)
+        if met is None:
+            return
+        _less(self.of_server, met.server)
+        if met.address:
+            _less(self.of_address, met.address)
+
+
+def _more(counts: dict[str, int], name: str) -> None:
+    counts[name] = counts.get(name, 0) + 1
+
+
+def _less(counts: dict[str, int], name: str) -> None:
+    left = counts[name] - 1
+    if left:
+        counts[name] = left
+    else:
+        del counts[name]

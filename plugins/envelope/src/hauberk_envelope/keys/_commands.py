@@ -143,7 +143,8 @@ def trust_command(*, file: Path, key_id: str | None, base: Path | None) -> None:
 )
 @placed
 @printing
-def list_command(*, rotation_days: int, base: Path | None, as_json: bool) -> None:
+@click.pass_context
+def list_command(ctx: click.Context, *, rotation_days: int, base: Path | None, as_json: bool) -> None:
     """List own keys and those that are trusted; exit with 1 if one is old or counts no longer."""
     rows = _desk(base, rotation_days).rows()
     if as_json:
@@ -155,7 +156,7 @@ def list_command(*, rotation_days: int, base: Path | None, as_json: bool) -> Non
             state = click.style(f"{row.state:<13}", fg=_COLOURS[row.state])
             click.echo(f"{row.whose:<7}  {state}  {row.identity.key_id}  {row.identity.agent}")
     if any(row.state in ("old", "expired") for row in rows):
-        sys.exit(1)
+        ctx.exit(1)
 
 
 @keys.command("show", context_settings=HELP)

@@ -61,7 +61,7 @@ def ends(terms: Terms | None = None, seed: int = 1) -> tuple[Session, Session]:
     )
 
 
-def call(text: str = "hello", id: Any = 1, **meta: Any) -> dict[str, Any]:
+def call(text: str = "hello", *, id: Any = 1, **meta: Any) -> dict[str, Any]:
     """Return a call of a tool."""
     params = {"name": "echo", "arguments": {"text": text}} | ({"_meta": meta} if meta else {})
     return {"jsonrpc": "2.0", "id": id, "method": "tools/call", "params": params}

@@ -8,7 +8,8 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from hauberk.connection import Carrier, Principal
+from hauberk.connection import Carrier, Role
+from hauberk.principal import Principal
 from hauberk.refusals import Refused
 from hauberk.testing._clock import Clock
 from hauberk.testing._loading import load
@@ -104,7 +105,11 @@ class Pair:
 
     async def agree(self) -> None:
         """Agree on a session."""
-        await self.client.session.agree()
+        try:
+            await self.client.session.agree()
+        finally:
+            await self.client.settle()
+            await self.server.settle()
 
     def codes(self, side: Rig) -> list[str]:
         """Return the codes of what a guard refused."""
@@ -140,14 +145,15 @@ async def two_guards(
         guard = load(more + toml, yard.folder / name, (*objects, recorder), clock, base=yard.folder)
         rigs.append(Rig(guard, clock, recorder, Port(bytes_only=bytes_only), Wire(bytes_only=bytes_only)))
     async with AsyncExitStack() as stack:
-        for rig, other, role in zip(rigs, rigs[::-1], ("client", "server"), strict=True):
+        roles: tuple[Role, Role] = ("client", "server")
+        for rig, other, role in zip(rigs, rigs[::-1], roles, strict=True):
             rig.far.other = other  # type: ignore[attr-defined]
             await stack.enter_async_context(rig.guard)
-            rig.connection = await rig.guard.admit("files", role, carrier=carrier, target="unix:///files")  # type: ignore[arg-type]
+            rig.connection = await rig.guard.admit("files", role, carrier=carrier, target="unix:///files")
             if principal is not None and role == "server":
                 rig.connection.principal = principal
             rig.session = rig.guard.session(rig.connection, rig.near, rig.far)
-        pair = Pair(*rigs, clock)
+        pair = Pair(rigs[0], rigs[1], clock)
         if agree:
             await pair.agree()
         yield pair

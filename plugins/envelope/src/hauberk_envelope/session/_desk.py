@@ -53,7 +53,8 @@ class Desk:
         """Return what was read, by the table that it is of."""
         servers = (None, *self._guard.config.servers_of("envelope"))
         found = {"[envelope]" if one is None else f"[server.{one}.envelope]": self.options(one) for one in servers}
-        return {where: self.known(options) for where, options in found.items() if options.seal == "require"}
+        sealing = {where: one for where, one in found.items() if one.seal == "require" and _parties.any_keys(one)}
+        return {where: self.known(options) for where, options in sealing.items()}
 
     def options(self, server: str | None) -> Options:
         """Return the options that hold for a server."""
@@ -68,19 +69,23 @@ class Desk:
         return self._known[key]
 
     def take(self, old: Desk) -> None:
-        """Go on with the sessions of the policy before; one whose peer is trusted no longer is over."""
+        """Go on with the sessions of the policy before.
+
+        One whose peer is trusted no longer is over, and a connection in plain that should be sealed now passes nothing.
+        """
         self.links = old.links
         now = self._guard.now()
         for connection, link in list(self.links.items()):
-            session = None if link is None else link.session
-            if session is None:
+            options = self.options(connection.server)
+            if options.seal == "off":
                 continue
-            try:
-                options = self.options(connection.server)
-                if options.seal == "require":
-                    self.known(options).trust.find(session.peer.key_id, now)
-            except Refused as error:
-                session.end(error.code)
+            if link is None:
+                self.links[connection] = Link(connection.role, repr(connection.server))
+            elif link.session is not None:
+                try:
+                    self.known(options).trust.find(link.session.peer.key_id, now)
+                except Refused as error:
+                    link.session.end(error.code)
 
     # --- connections ---
 
@@ -96,6 +101,8 @@ class Desk:
             return
         if connection.carrier not in ORDERED:
             raise refused("envelope.carrier", repr(connection.server), connection.carrier)
+        if not _parties.any_keys(options):
+            raise refused("envelope.no_keys", repr(connection.server))
         if connection.role == "client" and options.peer is None:
             raise refused("envelope.no_peer", repr(connection.server), "no peer is named in [server.NAME.envelope]")
         who = options.peer if connection.role == "client" else connection.peer

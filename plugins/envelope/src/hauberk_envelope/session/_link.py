@@ -142,7 +142,10 @@ class Link:
         Raises:
             Refused: It is something else.
         """
-        message, _ = edge.read(data, bounds=bounds)
+        try:
+            message, _ = edge.read(data, bounds=bounds)
+        except Refused:
+            raise refused("envelope.malformed", f"a message of {self.who}") from None
         if self.role == "client":
             if self._asked is None or "method" in message or message.get("id") != self._asked:
                 raise refused("envelope.plain", f"a message of {self.who}")

@@ -66,6 +66,11 @@ class Known(NamedTuple):
         ]
 
 
+def any_keys(options: Options) -> bool:
+    """Whether there is anything to read: where the table names no keys, there may be none yet."""
+    return options.own_keys is not None or Places.of(None).own.is_dir()
+
+
 def read(options: Options, config: Config) -> Known:
     """Read what a set of options names.
 

@@ -20,6 +20,7 @@ REASONS: Final[Mapping[str, Reason]] = {
         "{who} did not agree on a sealed session: {detail}",
         "see the log of the guard there; write seal = 'off' in [server.NAME.envelope] for one that does not seal",
     ),
+    "envelope.no_keys": Reason("sessions of {who} are sealed, and we have no keys", "hauberk keys generate AGENT"),
     "envelope.no_peer": Reason(
         "nobody is known who answers for {who}: {detail}", "hauberk keys trust FILE, with the key of that agent"
     ),

@@ -75,15 +75,23 @@ class Buckets:
         shard = self._shards[hash(key) & self._mask]
         tat = shard.get(key)
         if tat is None:
-            wait = self.wait(key, now)
-            if not wait:
-                self.take(key, now)
-            return wait
+            return self._hit_first(key, now)
         if tat <= now:
             shard[key] = now + self.interval
             return 0.0
         if tat - now > self._slack:
             return self.wait(key, now)
+        shard[key] = tat + self.interval
+        return 0.0
+
+    def _hit_first(self, key: str, now: float) -> float:
+        """Take one permit for somebody who has no bucket yet."""
+        if not self.rate.burst:
+            return NEVER
+        shard, key = self._place(key, now)
+        tat = max(shard.get(key, _IDLE), now)
+        if tat - now > self._slack:
+            return tat - now - self._slack
         shard[key] = tat + self.interval
         return 0.0
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from weakref import WeakKeyDictionary
 
 from hauberk.connection import Connection
@@ -47,8 +47,8 @@ class Desk:
         self._tries: Final = itertools.count()
         self._doctor: Final = Bucket("doctor", "doctor#0", _ONCE, Buckets(_ONCE, LIMITS.known), shared=False)
         check_places(guard.config)
-        for prefix, server, table in _levels(plugin.name, options, guard):
-            self.book.add(prefix, server, table)
+        for level in _levels(plugin.name, options, guard):
+            self.book.add(*level)
 
     # --- calls ---
 
@@ -164,20 +164,32 @@ def unclear(why: str) -> Refused:
     )
 
 
-def _levels(name: str, options: Options, guard: Any) -> list[tuple[str, str | None, dict[str, Any]]]:
-    """Return each table that holds on this host, the general ones first: its prefix, its server, its keys."""
+class _Level(NamedTuple):
+    """One table that holds on this host."""
+
+    prefix: str
+    server: str | None
+    table: dict[str, Any]
+    spared: set[str]
+
+
+def _levels(name: str, options: Options, guard: Any) -> list[_Level]:
+    """Return each table that holds on this host, the general ones first."""
     settings = guard.config
     places = [place for place in settings.tables if place.word == name and place.host in (None, settings.host)]
     if not places:
-        table = {field: getattr(options, field) for field in options.__struct_fields__}
-        table["global"] = table.pop("global_")
-        return [("", None, {key: value for key, value in table.items() if value is not None})]
-    found: list[tuple[str, str | None, dict[str, Any]]] = []
+        given = {field: getattr(options, field) for field in options.__struct_fields__}
+        given["global"] = given.pop("global_")
+        return [_Level("", None, {key: value for key, value in given.items() if value is not None}, set())]
+    found: list[_Level] = []
     for place in sorted(places, key=lambda place: (place.server is not None, place.host is not None)):
         table = dict(settings.tables[place])
         words = (("host", place.host), ("server", place.server))
         prefix = "".join(f"{word}.{value}." for word, value in words if value is not None)
         if table.pop("override", False):
-            found = [one for one in found if place.server is not None and one[1] != place.server]
-        found.append((prefix, place.server, table))
+            if place.server is None:
+                found.clear()
+            for one in found:
+                one.spared.add(place.server or "")
+        found.append(_Level(prefix, place.server, table, set()))
     return found

@@ -24,7 +24,7 @@ class Limits(msgspec.Struct, frozen=True):
     """Rates and quotas of one limit."""
     rules: int = 4_096
     """Rules of one table."""
-    looked_at: int = 16
+    looked_at: int = 4
     """Idle buckets that are looked for, when a newcomer needs room."""
     shard: int = 1_024
     """Buckets kept in one dictionary: what is moved when it grows."""

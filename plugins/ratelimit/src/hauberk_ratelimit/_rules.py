@@ -88,14 +88,17 @@ class Rule(msgspec.Struct, frozen=True, eq=False):
 class Group:
     """Rules of which the one that says most holds."""
 
-    __slots__ = ("_rules", "by_domain")
+    __slots__ = ("_rules", "_spared", "by_domain")
 
-    def __init__(self, rules: Iterable[Rule]) -> None:
+    def __init__(self, rules: Iterable[Rule], spared: frozenset[str]) -> None:
+        self._spared: Final = spared
         self._rules: Final = tuple(sorted(rules, key=lambda rule: rule.weight, reverse=True))
         self.by_domain: Final = any(rule.patterns[2] is not ANY or rule.each[2] for rule in self._rules)
 
     def refs(self, values: Sequence[str], keys: Sequence[str]) -> tuple[Ref, ...]:
         """Return the buckets of the rule that holds."""
+        if values[0] in self._spared:
+            return ()
         return next((rule.refs(keys) for rule in self._rules if rule.matches(values)), ())
 
     @property
@@ -149,31 +152,36 @@ class Book:
         self.messages: tuple[Ref, ...] = ()
         """What messages are charged to by who sends them; under no key yet."""
 
-    def add(self, prefix: str, server: str | None, table: Mapping[str, Any]) -> None:
+    def add(self, prefix: str, server: str | None, table: Mapping[str, Any], spared: Iterable[str] = ()) -> None:
         """Take in one table.
 
         Args:
             prefix: What the names of its rules begin with.
             server: Whose it is, if it is a server's.
             table: Its keys, which have been checked.
+            spared: Servers for which another table stands in the place of this one.
         """
         table, where = merged(dict(table)), server or "*"
-        groups = [
+        for_all = [
             [self._rule(f"{prefix}global", table.get("global"))],
+            [
+                self._rule(f"{prefix}principals.{name}", text, principal=name, each=("principal",))
+                for name, text in table.get("principals", {}).items()
+            ],
+        ]
+        groups = [
             [self._rule(f"{prefix}calls", table.get("calls"), server=where, each=("server",))],
             [self._tool(f"{prefix}tools.{name}", name, text, where) for name, text in table.get("tools", {}).items()],
             [
                 self._rule(f"{prefix}domains.{name}", text, server=where, domain=_domain(name), each=("domain",))
                 for name, text in table.get("domains", {}).items()
             ],
-            [
-                self._rule(f"{prefix}principals.{name}", text, principal=name, each=("principal",))
-                for name, text in table.get("principals", {}).items()
-            ],
             *self._combined(prefix, table.get("rules", ()), where),
         ]
+        for rules in for_all:
+            self._group(rules)
         for rules in groups:
-            self._group([rule for rule in rules if rule is not None])
+            self._group(rules, spared)
         self.address += self._each_of(f"{prefix}address", table.get("address"))
         self.messages += self._each_of(f"{prefix}messages", table.get("messages"))
         plans = {
@@ -250,9 +258,9 @@ class Book:
 
     # --- how they are made ---
 
-    def _group(self, rules: list[Rule]) -> None:
-        if rules:
-            group = Group(rules)
+    def _group(self, rules: list[Rule | None], spared: Iterable[str] = ()) -> None:
+        if there := [rule for rule in rules if rule is not None]:
+            group = Group(there, frozenset(spared))
             (self._by_domain if group.by_domain else self._fixed).append(group)
 
     def _each_of(self, name: str, text: str | None) -> tuple[Ref, ...]:

@@ -22,6 +22,8 @@ WIDTH: Final = 1024
 """How far behind the highest a counter may come (messages)."""
 SESSIONS: Final = 65536
 """Sessions whose windows are held."""
+_SWEEPS: Final = 8
+"""How often in a window it is looked for sessions to forget, when new ones come."""
 _MASK: Final = (1 << WIDTH) - 1
 
 
@@ -73,7 +75,7 @@ class Counters:
                 _slide(session, counter, key_id)
                 session.latest = max(session.latest, issued)
                 return
-            if abs(now - self._swept) > window.max_age:
+            if abs(now - self._swept) > window.max_age / _SWEEPS:
                 self._sweep(now, window)
             if issued <= self._since:
                 raise refused("replay.not_remembered", f"session {key_id!r}")

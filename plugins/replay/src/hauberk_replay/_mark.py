@@ -64,8 +64,8 @@ class Mark:
         Raises:
             Refused: ``replay.store_down``: it cannot be written.
         """
-        if issued <= self._written:
-            return
+        if issued < self._written:
+            return  # it is below what the next process begins with
         if self._file is None:
             raise refused("replay.store_down", f"{str(self.path)!r} is not open")
         try:

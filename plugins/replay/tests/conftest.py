@@ -1,0 +1,142 @@
+"""The three memories, made alike; a seal that proves whatever a message says of itself."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any, Protocol
+
+import orjson
+import pytest
+from tests.redis_server import RedisServer
+
+from hauberk import plugins
+from hauberk.config import Options
+from hauberk.hookspecs import hookimpl
+from hauberk.layers import Layer
+from hauberk.message import Frame, Proof
+from hauberk.refusals import Refused
+from hauberk.testing import Rig, guard_from
+from hauberk_replay import LocalNonces, Nonces, Replay, SharedNonces, SqliteNonces, Window
+
+KINDS = ("memory", "sqlite", "shared")
+WINDOW = Window()
+
+
+class Makes(Protocol):
+    """Opens a memory; a second one of a kind is another process's or host's."""
+
+    async def __call__(self, *, most: int = 10_000, window: Window = WINDOW, kind: str = "") -> Nonces: ...
+
+
+@pytest.fixture
+def server() -> Iterator[RedisServer]:
+    """Return a running server."""
+    with RedisServer() as running:
+        yield running
+
+
+@pytest.fixture
+async def makes(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Makes]:
+    """Return a function that opens a memory of the kind that the test asks for."""
+    asked = getattr(request, "param", "")
+    if asked == "shared":
+        request.getfixturevalue("server")
+    async with AsyncExitStack() as stack:
+
+        async def made(*, most: int = 10_000, window: Window = WINDOW, kind: str = "") -> Nonces:
+            kind = kind or asked
+            nonces: Nonces
+            if kind == "memory":
+                nonces = LocalNonces(window, most, since=time.time())
+            elif kind == "sqlite":
+                nonces = SqliteNonces(tmp_path / "n" / "replay.sqlite", window, most, now=time.time, seconds=20)
+            else:
+                running = request.getfixturevalue("server")
+                nonces = SharedNonces(running.uri, window, most, timeout=5)
+            await nonces.open()
+            stack.push_async_callback(nonces.close)
+            return nonces
+
+        yield made
+
+
+async def said(nonces: Nonces, nonce: bytes, *, key: str = "k", issued: float | None = None) -> str:
+    """Let a memory take a nonce; return ``"taken"``, or the code of what it says."""
+    now = time.time()
+    try:
+        waiting = nonces.remember(key, nonce, now if issued is None else issued, now)
+        if waiting is not None:
+            await waiting
+    except Refused as error:
+        return error.code
+    return "taken"
+
+
+async def all_of(nonces: Nonces, *many: bytes, key: str = "k") -> list[str]:
+    """Let a memory take many at once."""
+    return list(await asyncio.gather(*(said(nonces, nonce, key=key) for nonce in many)))
+
+
+# --- a guard ---
+
+
+class Seal:
+    """Takes the proof that stands in ``params.arguments.proof`` of a message; none for a message without."""
+
+    name = "seal"
+    layer = Layer.SEAL
+    Options = Options
+
+    @hookimpl
+    def on_receive(self, message: Frame) -> Frame | None:
+        said = orjson.loads(message.data).get("params", {}).get("arguments", {}).get("proof")
+        if said is None:
+            return None
+        said["nonce"] = said["nonce"] if isinstance(said["nonce"], int) else bytes.fromhex(said["nonce"])
+        return message.with_data(message.data, proof=Proof(**said))
+
+
+class Now:
+    """A clock that runs, and that a test moves."""
+
+    def __init__(self) -> None:
+        self.ahead = 0.0
+
+    def __call__(self) -> float:
+        return time.time() + self.ahead
+
+
+@pytest.fixture
+def now() -> Now:
+    """Return the clock of the guard."""
+    return Now()
+
+
+@pytest.fixture
+def only_replay(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let replay be all that is installed."""
+    source = plugins.Source("replay", "hauberk-replay", "0", lambda: Replay)
+    monkeypatch.setattr(plugins, "installed", lambda: {"replay": source})
+
+
+@pytest.fixture
+def guarded(only_replay: None, tmp_path: Path, now: Now) -> Callable[..., Any]:
+    """Return a function that opens a guard in front of a server, behind a seal; its state stays for the next one."""
+
+    @asynccontextmanager
+    async def opened(toml: str = "[replay]\n", name: str = "files", state: str = "state") -> AsyncIterator[Rig]:
+        text = f'core.state_dir = "{tmp_path}/{state}"\n{toml}'
+        clock: Any = now
+        async with guard_from(text, Seal(), folder=tmp_path, clock=clock, name=name, role="server") as rig:
+            yield rig
+
+    return opened
+
+
+def sealed(now: Callable[[], float], nonce: str | int, *, key_id: str = "a", ago: float = 0.0, **more: Any) -> Any:
+    """Return the arguments of a call that proves this."""
+    return {"proof": {"key_id": key_id, "nonce": nonce, "issued": now() - ago, **more}}

@@ -1,0 +1,116 @@
+"""The counters of sessions: each once, in a window, and O(sessions) of memory."""
+
+from __future__ import annotations
+
+import threading
+import tracemalloc
+from collections import Counter
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hauberk.message import Proof
+from hauberk.refusals import Refused
+from hauberk_replay import Checker, Counters, LocalNonces, Window
+from hauberk_replay._counters import WIDTH
+
+NOW = 1_790_000_000.0
+WINDOW = Window()
+
+
+def said(counters: Counters, counter: int, *, key: str = "s", issued: float = NOW, now: float = NOW) -> str:
+    try:
+        counters.see(key, counter, issued, now, WINDOW)
+    except Refused as error:
+        return error.code.removeprefix("replay.")
+    return "taken"
+
+
+@given(st.lists(st.integers(0, 3 * WIDTH) | st.integers(0, 2**63), max_size=60))
+def test_each_counter_is_taken_once(sent: list[int]) -> None:
+    """S0.33: whatever the order, a counter is taken once; one that is new and in the window always is."""
+    counters, taken = Counters(), set[int]()
+    for counter in sent:
+        in_window = not taken or counter > max(taken) - WIDTH
+        assert said(counters, counter) == ("taken" if in_window and counter not in taken else "detected")
+        if in_window:
+            taken.add(counter)
+
+
+def test_sessions_have_windows_of_their_own() -> None:
+    """One session's counters say nothing of another's."""
+    counters = Counters()
+    assert [said(counters, 5, key=key) for key in "abab"] == ["taken", "taken", "detected", "detected"]
+
+
+def test_memory_is_by_session() -> None:
+    """G17: a hundred thousand messages of ten sessions take no more than a thousand do."""
+    counters = Counters()
+
+    def sent(first: int, last: int) -> int:
+        tracemalloc.start()
+        for number in range(first, last):
+            counters.see(f"s{number % 10}", number, NOW, NOW, WINDOW)
+        grown = tracemalloc.get_traced_memory()[0]
+        tracemalloc.stop()
+        return grown
+
+    sent(0, 20_000)
+    assert sent(20_000, 100_000) < 10_000
+    assert len(counters) == 10
+
+
+def test_sessions_are_bounded_and_silent_ones_are_forgotten() -> None:
+    """A new session that has no room is refused; one whose messages are all too old makes room, and stays refused."""
+    counters = Counters(most=10)
+    for number in range(10):
+        assert said(counters, 0, key=f"s{number}", issued=NOW + number, now=NOW + number) == "taken"
+    assert said(counters, 0, key="new", issued=NOW + 20, now=NOW + 20) == "full"
+    assert said(counters, 1, key="s0", issued=NOW + 20, now=NOW + 20) == "taken"
+    later = NOW + 310
+    assert said(counters, 0, key="new", issued=later, now=later) == "taken"
+    assert len(counters) == 2
+    assert said(counters, 0, key="s9", issued=NOW + 9, now=later) == "not_remembered"
+    assert said(counters, 1, key="s9", issued=later, now=later) == "taken"
+    assert said(counters, 1, key="s0", issued=NOW + 20, now=later) == "detected"
+
+
+def test_a_clock_that_is_set_back_brings_no_session_back() -> None:
+    """A13: a session that was forgotten while the clock was ahead is not begun anew by its old messages."""
+    counters = Counters()
+    assert said(counters, 3, key="old") == "taken"
+    assert said(counters, 0, key="x", issued=NOW + 4000, now=NOW + 4000) == "taken"
+    assert said(counters, 0, key="y", issued=NOW + 4400, now=NOW + 4400) == "taken"
+    assert said(counters, 3, key="old") == "not_remembered"
+
+
+def test_threads_take_each_counter_once() -> None:
+    """A15: eight threads with the same counters take each once."""
+    counters = Counters()
+    counts: Counter[str] = Counter()
+
+    def work() -> None:
+        mine = Counter(said(counters, number) for number in range(1000))
+        counts.update(mine)
+
+    threads = [threading.Thread(target=work) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert counts["taken"] <= 1000
+    assert sum(counts.values()) == 8000
+    assert said(counters, 999) == "detected"
+
+
+def test_a_checker_keeps_counters_and_nonces_apart() -> None:
+    """A proof with an integer is a session's, one with bytes is not; both are taken once, at once."""
+    checker = Checker(WINDOW, LocalNonces(WINDOW, 100, since=NOW))
+    for nonce in (7, b"7", b"\x07"):
+        proof = Proof(key_id="k", nonce=nonce, issued=NOW)
+        assert checker.check(proof, NOW) is None
+        with pytest.raises(Refused, match="came before"):
+            checker.check(proof, NOW)
+    with pytest.raises(ValueError, match="negative"):
+        checker.check(Proof(key_id="k", nonce=-1, issued=NOW), NOW)

@@ -30,7 +30,9 @@ class StreamReader(Source):
         super().start()
 
     def took(self, buffer: bytearray, view: memoryview, size: int) -> None:
-        """Take what the transport read."""
+        """Take what the transport read; nothing once it is over."""
+        if self.ended:
+            return
         if self._pending or self._reasons or (line := self._framer.only(buffer, view, size)) is None:
             self._frames(self._framer.take(buffer, view, size))
             self._ask()

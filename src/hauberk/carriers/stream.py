@@ -97,9 +97,7 @@ class Stream(asyncio.BufferedProtocol):
 
     def buffer_updated(self, nbytes: int) -> None:
         """Take bytes."""
-        reader = self.reader
-        if not reader.ended:
-            reader.took(self._buffer, self._view, nbytes)
+        self.reader.took(self._buffer, self._view, nbytes)
 
     def eof_received(self) -> bool:
         """Take the end of input; a socket without TLS can still be written to."""

@@ -244,3 +244,18 @@ def test_checkpoint_sink_keeps_checkpoints(place: Place) -> None:
     done = place.run(f"hauberk audit verify --config hauberk.toml --checkpoints {kept} --public-key {public}")
     assert done.status == 1
     assert ": truncated: " in done.out
+
+
+def test_agents_talk_by_way_of_others(place: Place) -> None:
+    """Of what a hostile network brings, an agent reads what the other one sent to it, once (S0.29)."""
+    done = place.run([sys.executable, EXAMPLES / "agents.py"])
+    assert (done.status, done.err) == (0, "")
+    assert done.out.splitlines() == [
+        "the text is on the wire: False",
+        "coder reads of planner: write the tests first",
+        "coder refused: replay.detected",
+        "coder refused: envelope.forged",
+        "coder refused: envelope.plain",
+        "coder refused: envelope.untrusted",
+        "coder reads of planner: then make them pass",
+    ]

@@ -127,8 +127,8 @@ class Receiving:
         """The counter that the next message has."""
         self.epoch = 0
 
-    def open(self, header: bytes, head: bytes, ciphertext: bytes) -> tuple[bytes, int]:
-        """Return the message, and when it was sealed (milliseconds since 1970).
+    def open(self, header: bytes, head: bytes, ciphertext: bytes | memoryview) -> tuple[bytes, int, int]:
+        """Return the message, its counter, and when it was sealed (milliseconds since 1970).
 
         Raises:
             OutOfOrder: It is not the next one.
@@ -141,7 +141,7 @@ class Receiving:
         if count != self.count or epoch != self.epoch:
             if count != self.count or epoch != self.epoch + 1:
                 raise OutOfOrder
-            return self._open_next(header, head, ciphertext), time
+            return self._open_next(header, head, ciphertext), count, time
         if not self._left or self._aead is None:
             raise Exhausted
         associated = b"%b%b%b" % (self.bound, head, header)
@@ -151,9 +151,9 @@ class Receiving:
             raise Unopened from None
         self._left -= 1
         self.count = count + 1
-        return data, time
+        return data, count, time
 
-    def _open_next(self, header: bytes, head: bytes, ciphertext: bytes) -> bytes:
+    def _open_next(self, header: bytes, head: bytes, ciphertext: bytes | memoryview) -> bytes:
         """Open the first message under the next key, and only then go on to it."""
         if self._aead is None:
             raise Exhausted

@@ -22,8 +22,7 @@ The rules:
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import lru_cache
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import orjson
 
@@ -37,37 +36,36 @@ EXTENSION: Final = "io.github.hauberk/seal"
 """The extension's id, as the protocol has it: a reversed domain name, a slash, a name (SEP-2133)."""
 END: Final = b'"}}}'
 """What comes after the seal, whatever the kind."""
+Meta = Mapping[str, Any] | None
+Seen = tuple[Kind, str, Any, Meta, bytes, bytes | memoryview]
+"""A sealed frame, taken apart: kind; method, empty of a result or an error; id; visible ``_meta``; header; seal."""
 
 _KEY: Final = f'"{EXTENSION}":"'.encode()
-_REQUEST: Final = b'{"jsonrpc":"2.0","id":%b,"method":%b,"params":{"_meta":{%b' + _KEY
-_NOTIFICATION: Final = b'{"jsonrpc":"2.0","method":%b,"params":{"_meta":{' + _KEY
-_RESULT: Final = b'{"jsonrpc":"2.0","id":%b,"result":{"_meta":{' + _KEY
-_ERROR: Final = b'{"jsonrpc":"2.0","id":%b,"error":{"code":-32004,"message":"sealed","data":{' + _KEY
+_PLAIN_LEFT: Final = b'{"jsonrpc":"2.0"'
+_LEFT: Final = _PLAIN_LEFT + b',"id":'
+_RESULT: Final = b',"result":{"_meta":{' + _KEY
+_ERROR: Final = b',"error":{"code":-32004,"message":"sealed","data":{' + _KEY
+_ZERO: Final = ord("0")
+_MOST_DIGITS: Final = 19
+"""An id of so many digits may be too large for the edge."""
+_MEMO: Final = 256
+"""Headers that are remembered, each without its id."""
+_MEMO_BYTES: Final = 4096
+"""One of them, at most (bytes)."""
 
-Meta = Mapping[str, Any] | None
+_rights: Final[dict[str, bytes]] = {}
+"""What follows the id, by the method of a request that shows no ``_meta``."""
+_known: Final[dict[bytes, tuple[Kind, str, Meta]]] = {}
+"""What was read of headers before, by what follows their id."""
 
 
-class NotSealed(Exception):
+class NotSealed(Exception):  # noqa: N818 - its caller says what that means
     """A frame holds no seal at all, or is not laid out as one that does."""
 
     def __init__(self, *, plain: bool) -> None:
         super().__init__()
         self.plain = plain
         """Whether there is no seal in it."""
-
-
-class Seen(NamedTuple):
-    """A sealed frame, taken apart."""
-
-    kind: Kind
-    method: str
-    """Empty of a result or an error."""
-    id: Any
-    meta: Meta
-    """What is visible of a request's ``_meta``."""
-    header: bytes
-    """The text up to the seal, as rule 3 has it."""
-    seal: bytes | memoryview
 
 
 def header(kind: Kind, method: str, id: Any, meta: Meta) -> bytes:
@@ -78,12 +76,39 @@ def header(kind: Kind, method: str, id: Any, meta: Meta) -> bytes:
         method: Its method; not used of a result or an error.
         id: Its id; not used of a notification.
         meta: What is visible of a request's ``_meta``.
+
+    Raises:
+        NotSealed: There is another seal in what would be visible.
     """
     if kind == "request":
-        return _REQUEST % (_id(id), _quoted(method), b"" if meta is None else _visible(meta))
-    if kind == "notification":
-        return _NOTIFICATION % _quoted(method)
-    return (_RESULT if kind == "result" else _ERROR) % _id(id)
+        right = _rights.get(method) if meta is None else _right(method, meta)
+        if right is None:
+            right = _remembered(_rights, method, _right(method, meta))
+    elif kind == "notification":
+        return _PLAIN_LEFT + _right(method, None)
+    else:
+        right = _RESULT if kind == "result" else _ERROR
+    return b"%b%d%b" % (_LEFT, id, right) if type(id) is int else b"%b%b%b" % (_LEFT, orjson.dumps(id), right)
+
+
+def _right(method: str, meta: Meta) -> bytes:
+    """Return what follows the id of a request; the visible members are in the order of `VISIBLE`."""
+    visible = b""
+    if meta is not None:
+        visible = orjson.dumps({name: meta[name] for name in VISIBLE if name in meta})
+        if _KEY in visible:
+            raise NotSealed(plain=False)
+        visible = visible[1:-1] + b","
+    return b',"method":%b,"params":{"_meta":{%b%b' % (orjson.dumps(method), visible, _KEY)
+
+
+def _remembered(memo: dict[Any, Any], key: Any, value: Any) -> Any:
+    """Keep what is likely to be asked for again, in bounds."""
+    if len(key) <= _MEMO_BYTES:
+        if len(memo) >= _MEMO:
+            memo.clear()
+        memo[key] = value
+    return value
 
 
 def read(frame: bytes, bounds: Bounds) -> Seen:
@@ -98,12 +123,21 @@ def read(frame: bytes, bounds: Bounds) -> Seen:
     """
     at = frame.find(_KEY) + len(_KEY)
     if at >= len(_KEY) and frame.endswith(END):
+        seal = memoryview(frame)[at : -len(END)]
+        cut = frame.find(b",", len(_LEFT))
+        known = _known.get(frame[cut:at])
+        if known is not None and frame.startswith(_LEFT):
+            text = frame[len(_LEFT) : cut]
+            if text.isdigit() and (len(text) == 1 or (text[0] != _ZERO and len(text) < _MOST_DIGITS)):
+                return *known[:2], int(text), known[2], frame[:at], seal
         head = frame[:at]
         try:
-            seen = _seen(orjson.loads(head + END), memoryview(frame)[at : -len(END)])
+            seen = _seen(orjson.loads(head + END), seal)
         except orjson.JSONDecodeError:
             seen = None
-        if seen is not None and seen.header == head:
+        if seen is not None and seen[4] == head:
+            if type(seen[2]) is int:
+                _remembered(_known, frame[cut:at], (seen[0], seen[1], seen[3]))
             return seen
     return _read_anew(frame, bounds)
 
@@ -118,7 +152,7 @@ def _read_anew(frame: bytes, bounds: Bounds) -> Seen:
     if type(seal) is not str or not seal.isascii():
         raise NotSealed(plain=seal is None)
     seen = _seen(data, seal.encode())
-    if seen is None or orjson.loads(seen.header + orjson.dumps(seal)[1:-1] + END) != data:
+    if seen is None or orjson.loads(seen[4] + orjson.dumps(seal)[1:-1] + END) != data:
         raise NotSealed(plain=False)
     return seen
 
@@ -133,9 +167,8 @@ def _seen(data: Any, seal: bytes | memoryview) -> Seen | None:
     id = data.get("id")
     if "method" in data:
         kind = "request" if "id" in data else "notification"
-        place = _place(data)
-        meta = shown(place)
-    return Seen(kind, method, id, meta, header(kind, method, id, meta), seal)
+        meta = shown(_place(data))
+    return kind, method, id, meta, header(kind, method, id, meta), seal
 
 
 def _place(data: dict[str, Any]) -> dict[str, Any]:
@@ -144,20 +177,3 @@ def _place(data: dict[str, Any]) -> dict[str, Any]:
     outer = data.get(member)
     place = outer.get(inner) if type(outer) is dict else None
     return place if type(place) is dict else {}
-
-
-def _id(id: Any) -> bytes:
-    return b"%d" % id if type(id) is int else orjson.dumps(id)
-
-
-@lru_cache(maxsize=256)
-def _quoted(method: str) -> bytes:
-    return orjson.dumps(method)
-
-
-def _visible(meta: Mapping[str, Any]) -> bytes:
-    """Return the visible members, in the order of `VISIBLE`; none may look like a seal of its own."""
-    text = orjson.dumps({name: meta[name] for name in VISIBLE if name in meta})
-    if _KEY in text:
-        raise NotSealed(plain=False)
-    return text[1:-1] + b","

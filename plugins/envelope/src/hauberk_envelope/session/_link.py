@@ -94,7 +94,7 @@ class Link:
             if session.over:
                 return self._unsealed(frame, error)
             raise
-        return frame.with_data(data)
+        return Frame(data, frame.toward, frame.peer, frame.kind, frame.method, frame.id, None, frame.notes)
 
     def receive(self, frame: Frame, now: float, bounds: Bounds) -> Frame | None:
         """Return the message that came in; None is as it is.

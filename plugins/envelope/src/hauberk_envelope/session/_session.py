@@ -2,8 +2,8 @@
 
 The rules:
 
-1. The seal is text in base64 (RFC 4648, section 4), in parts: the head, with ``sign = "message"`` a signature, the
-   ciphertext. There is one text for these bytes, and no other is taken.
+1. The seal is base64 (RFC 4648, section 4) of the head, the ciphertext, and with ``sign = "message"`` a signature.
+   There is one text for these bytes, and no other is taken.
 2. A signature is by Ed25519 over a label and the SHA-256 of what the message binds and its ciphertext. So whoever has
    the keys of the session, the receiver included, cannot make one.
 3. Signature and tag are always both looked at, and one refusal is for both: nobody learns which of them was wrong.
@@ -17,7 +17,6 @@ from __future__ import annotations
 import hashlib
 import os
 from base64 import b32encode
-from binascii import Error
 from typing import Any, Final, NamedTuple
 from weakref import WeakSet
 
@@ -39,8 +38,11 @@ ID_PREFIX: Final = "hbs1_"
 SIGNATURE_LABEL: Final = _canonical.DOMAIN + "frame-signature/v1"
 _ID_LABEL: Final = _canonical.DOMAIN + "session-id/v1"
 _HEAD_CHARS: Final = 4 * ((HEAD.size + 2) // 3)
-_SIGNATURE_CHARS: Final = 88
-"""64 bytes."""
+_SIGNATURE_BYTES: Final = 64
+_LAST: Final = (frozenset[int](), frozenset(b"AQgw"), frozenset(b"AEIMQUYcgkosw048"))
+"""By how many bytes the last four characters stand for, what may stand before the padding: the rest of it is zero."""
+_encode: Final = pybase64.b64encode
+_decode: Final = pybase64.b64decode
 
 _live: Final[WeakSet[Session]] = WeakSet()
 
@@ -110,16 +112,17 @@ class Session:
         except NotSealed:
             raise refused("envelope.malformed", "a message of our own", "its _meta holds a seal") from None
         signed = self._terms.signed
-        size = len(header) + _HEAD_CHARS + 4 * ((len(data) + TAG_BYTES + 2) // 3) + len(END) + signed * _SIGNATURE_CHARS
+        content = len(data) + TAG_BYTES + signed * _SIGNATURE_BYTES
+        size = len(header) + _HEAD_CHARS + 4 * ((content + 2) // 3) + len(END)
         if size > self._terms.longest:  # before a counter is used: what is never sent would be missed
             raise refused("envelope.too_large", "a message", f"{size} bytes, {self._terms.longest} are taken")
         try:
             head, sealed, associated = self._sending.seal(header, data, int(now * 1000))
         except Exhausted:
             raise self._ended() from None
-        encode = pybase64.b64encode
-        signature = encode(self._me.sign(_to_sign(associated, sealed))) if signed else b""
-        return b"%b%b%b%b%b" % (header, encode(head), signature, encode(sealed), END)
+        if signed:
+            sealed += self._me.sign(_to_sign(associated, sealed))
+        return b"%b%b%b%b" % (header, _encode(head), _encode(sealed), END)  # the head is 28 characters, without padding
 
     def open(self, frame: bytes, now: float, bounds: Bounds) -> Opened:
         """Return the message in a frame of the other end.
@@ -137,47 +140,36 @@ class Session:
 
     def _open(self, frame: bytes, bounds: Bounds) -> Opened:
         try:
-            seen = _layout.read(frame, bounds)
-            head, signature, sealed = self._parts(seen.seal)
-        except NotSealed as found:
-            code = "envelope.plain" if found.plain else "envelope.malformed"
+            kind, method, id, meta, header, text = _layout.read(frame, bounds)
+            seal = decoded(text)
+        except (NotSealed, ValueError) as found:
+            plain = isinstance(found, NotSealed) and found.plain
+            code = "envelope.plain" if plain else "envelope.malformed"
             raise refused(code, f"a message of {self.peer.agent}") from None
-        held = not self._terms.signed or self._verified(seen.header, head, signature, sealed)
-        receiving, fitted = self._receiving, True
+        head, sealed, held = seal[: HEAD.size], memoryview(seal)[HEAD.size :], True
+        if self._terms.signed:
+            sealed, signature = sealed[:-_SIGNATURE_BYTES], seal[-_SIGNATURE_BYTES:]
+            held = self._verified(header, head, signature, sealed)
+        if len(sealed) < TAG_BYTES:
+            raise refused("envelope.malformed", f"a message of {self.peer.agent}")
         try:
-            data, time = receiving.open(seen.header, head, sealed)
+            data, count, time = self._receiving.open(header, head, sealed)
+            if held:
+                return Opened(data, kind, method, id, meta, count, time / 1000)
+            fitted = True
         except OutOfOrder:
             raise self._out_of_order(head) from None
         except Exhausted:
             raise self._ended() from None
         except Unopened:
-            data, time, fitted = b"", 0, False
-        if not (held and fitted):
-            if self._terms.signed:
-                _even.settle(held=held, fitted=fitted)
-            raise refused("envelope.forged", f"a message of {self.peer.agent}", session=self.id)
-        return Opened(data, seen.kind, seen.method, seen.id, seen.meta, receiving.count - 1, time / 1000)
+            fitted = False
+        if self._terms.signed:
+            _even.settle(held=held, fitted=fitted)
+        raise refused("envelope.forged", f"a message of {self.peer.agent}", session=self.id)
 
-    def _verified(self, header: bytes, head: bytes, signature: bytes, sealed: bytes) -> bool:
+    def _verified(self, header: bytes, head: bytes, signature: bytes, sealed: memoryview) -> bool:
         associated = b"%b%b%b" % (self._receiving.bound, head, header)
         return _even.holds(self.peer.signing, signature, _to_sign(associated, sealed))
-
-    def _parts(self, seal: bytes | memoryview) -> tuple[bytes, bytes, bytes]:
-        """Return head, signature and ciphertext.
-
-        Raises:
-            NotSealed: They are not there, or written otherwise.
-        """
-        after = _HEAD_CHARS + self._terms.signed * _SIGNATURE_CHARS
-        try:
-            head = pybase64.b64decode(seal[:_HEAD_CHARS], validate=True)
-            signature = decoded(seal[_HEAD_CHARS:after])
-            sealed = decoded(seal[after:])
-        except (Error, ValueError):
-            raise NotSealed(plain=False) from None
-        if len(head) != HEAD.size or len(sealed) < TAG_BYTES:
-            raise NotSealed(plain=False)
-        return head, signature, sealed
 
     def rekey(self) -> None:
         """Go on to another key with the next message that is sealed.
@@ -221,7 +213,7 @@ def session_id(hashed: bytes) -> str:
     return ID_PREFIX + b32encode(name).decode().rstrip("=").lower()
 
 
-def _to_sign(associated: bytes, sealed: bytes) -> bytes:
+def _to_sign(associated: bytes, sealed: bytes | memoryview) -> bytes:
     digest = hashlib.sha256(associated)
     digest.update(sealed)
     return _canonical.encode(SIGNATURE_LABEL, digest.digest())
@@ -233,8 +225,8 @@ def decoded(text: bytes | memoryview) -> bytes:
     Raises:
         ValueError: It is written otherwise.
     """
-    data = pybase64.b64decode(text, validate=True)
-    if (rest := len(data) % 3) and pybase64.b64encode(data[-rest:]) != text[-4:]:
+    data = _decode(text, validate=True)
+    if (rest := len(data) % 3) and text[rest - 4] not in _LAST[rest]:
         raise ValueError("there is another text for the same bytes")
     return data
 

@@ -128,7 +128,12 @@ class Gate:
         if message.proof is not None:
             self._check_shape(encode(message.data), self.rules(connection.server).options)
         exchange = message.exchange
-        if message.kind != "request" or message.embedded is not None or exchange is None:
+        if (
+            message.kind != "request"
+            or message.embedded is not None
+            or exchange is None
+            or exchange.outcome is not None
+        ):
             return
         if message.method == "tools/call":
             if "requestState" not in message.params or id(exchange) in self._calls:
@@ -146,13 +151,14 @@ class Gate:
 
         Returns:
             What it has taken: a place in the room, or one at its door if it may ``wait``. None where there is nothing
-            to take: somebody has to be asked first, or it has been taken.
+            to take: somebody has to be asked first, it has been taken, or the request is over: a server may answer
+            what it was not sent yet, and what is taken after the end nobody gives back.
 
         Raises:
             Refused: It may not go on.
         """
         exchange = call.exchange
-        if (call.asks and call.approved is None) or id(exchange) in self._calls:
+        if (call.asks and call.approved is None) or id(exchange) in self._calls or exchange.outcome is not None:
             return None
         hold = self.begin(exchange, call.principal, call.name, call.message.size, connection, shared=wait)
         if not hold.asks:

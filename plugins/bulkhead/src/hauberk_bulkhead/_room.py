@@ -166,7 +166,10 @@ class Room:
 
     def _queue(self, place: Place, now: float) -> None:
         if self.waiting >= self.caps.queue:
-            self._clear_late(now)
+            for queue in list(self._queues.values()):
+                self._heads(queue, now)
+        elif (own := self._queues.get(place.principal)) is not None:
+            self._heads(own, now)
         if self.waiting >= self.caps.queue:
             self._displace(place.principal)
         queue = self._queues.get(place.principal)
@@ -189,11 +192,6 @@ class Room:
         last = most.last()
         self._drop(last, "displaced")
         last.wake()
-
-    def _clear_late(self, now: float) -> None:
-        for queue in list(self._queues.values()):
-            for place in queue.heads():
-                self.expire(place, now)
 
     def _drop(self, place: Place, state: State) -> None:
         place.state = state
@@ -232,12 +230,19 @@ class Room:
     def _first_of(self, queue: _Queue, now: float) -> Place | None:
         """Return the oldest call of a principal whose tool has room."""
         oldest: Place | None = None
-        for place in queue.heads():
-            if self.expire(place, now) or self._tools.get(place.tool, 0) >= self.caps.of_tool(place.tool):
+        for place in self._heads(queue, now):
+            if self._tools.get(place.tool, 0) >= self.caps.of_tool(place.tool):
                 continue
             if oldest is None or place.number < oldest.number:
                 oldest = place
         return oldest
+
+    def _heads(self, queue: _Queue, now: float) -> list[Place]:
+        """Return who has waited longest for each tool, once those are let go whose time is over."""
+        while late := [place for place in queue.heads() if place.until <= now]:
+            for place in late:
+                self.expire(place, now)
+        return queue.heads()
 
 
 class _Queue:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from typing import Any, Final, NamedTuple
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from weakref import WeakKeyDictionary
 
 from hauberk.connection import Connection
@@ -11,6 +12,7 @@ from hauberk.exchange import Exchange, Outcome
 from hauberk.message import Frame, Message, ToolCall
 from hauberk.probe import SERVER
 from hauberk.refusals import Refused
+from hauberk.verdict import Deny
 from hauberk_ratelimit._buckets import Buckets, kept
 from hauberk_ratelimit._domains import UnclearHostError, host_of, hosts_in
 from hauberk_ratelimit._ledger import Local, Short
@@ -20,13 +22,16 @@ from hauberk_ratelimit._peers import address_of, identity_of
 from hauberk_ratelimit._rates import Rate
 from hauberk_ratelimit._rules import Book, Bucket, Caller, Ref
 
+if TYPE_CHECKING:
+    from hauberk_ratelimit._shared import Exact
+
 HOST: Final = "ratelimit.host"
 DOCTOR_TOOL: Final = "hauberk-doctor-flood"
 DOCTOR_MARK: Final = "hauberk-doctor-frame"
 _WEB: Final = ("http", "https")
 _ALWAYS: Final = frozenset({"notifications/initialized", "notifications/cancelled"})
 """What only ends or settles something is not held back: a limit must not keep a call from being cancelled."""
-_ONCE: Final = Rate(1, 86_400, 1)
+_ONCE: Final = Rate(1, 60, 1)
 
 
 class Desk:
@@ -40,9 +45,14 @@ class Desk:
         """
         self.guard: Final = guard
         self.options: Final = options
-        debt = 10 * options.sync_seconds if options.store is not None and options.sharing == "sync" else 0.0
-        self.book: Final = Book(options.max_ids, debt)
-        self.local: Final = Local(guard.clock, guard.now)
+        self.edge: Final = Local(guard.clock, guard.now)
+        """Charges frames and messages: these are limits of this process, whatever is shared."""
+        synced = options.store is not None and options.sharing == "sync"
+        self.book: Final = Book(options.max_ids, LIMITS.debts * options.sync_seconds if synced else 0.0)
+        self.local: Local = Local(guard.clock, guard.now)
+        self.store: Exact | None = None
+        if options.store is not None:
+            self._share()
         self._addresses: Final[WeakKeyDictionary[Connection, str]] = WeakKeyDictionary()
         self._tries: Final = itertools.count()
         self._doctor: Final = Bucket("doctor", "doctor#0", _ONCE, Buckets(_ONCE, LIMITS.known), shared=False)
@@ -50,27 +60,52 @@ class Desk:
         for level in _levels(plugin.name, options, guard):
             self.book.add(*level)
 
+    def _share(self) -> None:
+        """Share the buckets of calls over a store."""
+        from hauberk_ratelimit._shared import Exact, Leased  # a host that shares nothing needs neither
+        from hauberk_ratelimit._sync import Counted, Synced
+
+        options, guard = self.options, self.guard
+        if options.sharing == "sync":
+            self.local = counted = Counted(guard.clock, guard.now, options.max_ids)
+            self.store = Synced(options, guard, counted)
+        else:
+            self.store = (Exact if options.sharing == "exact" else Leased)(options, guard, self.local)
+
+    @property
+    def waits(self) -> bool:
+        """Whether a call has to wait for the store."""
+        return self.store is not None and self.options.sharing != "sync"
+
     # --- calls ---
 
-    def wanted(self, call: ToolCall, connection: Connection) -> tuple[tuple[Ref, ...], int]:
-        """Return what a call is charged to, and how much.
+    def wanted(self, call: ToolCall, connection: Connection) -> tuple[tuple[Ref, ...], int] | None:
+        """Return what a call is charged to, and how much; None where it is charged to nothing.
+
+        One that an approver said yes to was charged before he was asked, one that is only explained is never sent, and
+        one to the doctor's server is nobody's.
 
         Raises:
             Refused: The host of a URL in it cannot be told.
         """
-        book, server = self.book, connection.server
-        hosts: list[str] = []
+        server = connection.server
+        if call.approved is not None or call.dry or server == SERVER:
+            return None
+        book, hosts = self.book, list[str]()
         if book.by_domain:
             try:
                 hosts = self._hosts(call, connection)
             except UnclearHostError as error:
                 raise unclear(str(error)) from None
         caller = Caller(server, call.name, call.principal, identity_of(call.principal, connection))
+        refs = book.refs(caller, hosts)
+        if not refs:
+            return None
         cost = book.cost(server, call.name)
         if isinstance(cost, str):
             items = call.arguments.get(cost)
             cost = max(1, len(items)) if isinstance(items, list | dict) else 1
-        return book.refs(caller, hosts), cost
+        return (refs, cost) if cost else None
 
     def _hosts(self, call: ToolCall, connection: Connection) -> list[str]:
         hosts = hosts_in(call.arguments)
@@ -80,19 +115,37 @@ class Desk:
                 hosts.append(own)
         return hosts
 
-    def doctored(self, connection: Connection) -> tuple[Ref, ...]:
-        """Return a bucket with one permit, of which nobody else knows, for a probe."""
+    def probed(self, call: ToolCall, connection: Connection) -> tuple[Ref, ...]:
+        """Return a bucket with one permit for the call of a probe, of which nobody else knows; none for others."""
+        return self._tried(connection) if connection.server == SERVER and call.name == DOCTOR_TOOL else ()
+
+    def _tried(self, connection: Connection) -> tuple[Ref, ...]:
         return ((self._doctor, f"{connection.id}.{next(self._tries)}"),)
 
-    def refund_unsent(self, exchange: Exchange, refs: tuple[Ref, ...], cost: int) -> None:
-        """Give a charge back at the end of an exchange whose request was never written."""
+    def charge(self, call: ToolCall, refs: tuple[Ref, ...], cost: int) -> Deny | None:
+        """Charge a call to the buckets of this process."""
+        short = self.local.charge(refs, cost)
+        if short is not None:
+            return short.deny()
         since = self.guard.now()
+        unless_sent(call.exchange, lambda: self.local.refund(refs, cost, since))
+        return None
 
-        def settle(_: Outcome) -> None:
-            if not exchange.sent:
-                self.local.refund(refs, cost, since)
+    async def charge_shared(self, call: ToolCall, refs: tuple[Ref, ...], cost: int) -> Deny | None:
+        """Charge a call to the buckets that hosts share.
 
-        exchange.defer(settle)
+        Raises:
+            Refused: Nobody can tell what is left of them.
+        """
+        if self.store is None:
+            return self.charge(call, refs, cost)
+        answer = await self.store.charge(refs, cost)
+        if isinstance(answer, Refused):
+            raise answer
+        if isinstance(answer, Short):
+            return answer.deny()
+        unless_sent(call.exchange, answer)
+        return None
 
     # --- frames and messages ---
 
@@ -115,7 +168,7 @@ class Desk:
             return
         if connection.server == SERVER:
             if DOCTOR_MARK.encode() in frame.data:
-                refs = self.doctored(connection)
+                refs = self._tried(connection)
                 self._charge(refs)
                 self._charge(refs)
             return
@@ -142,16 +195,23 @@ class Desk:
         refs = tuple((bucket, who) for bucket, _ in self.book.messages)
         self._charge(refs)
         if message.kind == "request" and message.exchange is not None:
-            self.refund_unsent(message.exchange, refs, 1)
+            since = self.guard.now()
+            unless_sent(message.exchange, lambda: self.edge.refund(refs, 1, since))
 
     def _charge(self, refs: tuple[Ref, ...]) -> None:
-        short = self.local.charge(refs)
+        short = self.edge.charge(refs)
         if short is not None:
             raise short.refused()
 
-    def short_of(self, refs: tuple[Ref, ...], cost: int) -> Short | None:
-        """Charge a call to the buckets of this process."""
-        return self.local.charge(refs, cost)
+
+def unless_sent(exchange: Exchange, give: Callable[[], None]) -> None:
+    """Give a charge back at the end of an exchange whose request was never written."""
+
+    def settle(_: Outcome) -> None:
+        if not exchange.sent:
+            give()
+
+    exchange.defer(settle)
 
 
 def unclear(why: str) -> Refused:

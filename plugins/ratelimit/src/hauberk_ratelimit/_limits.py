@@ -39,5 +39,8 @@ class Limits(msgspec.Struct, frozen=True):
     cost: int = 1_000_000
     """What one call may cost."""
 
+    debts: int = 10
+    """How many times between two tellings a bucket may be in debt to others."""
+
 
 LIMITS: Final = Limits()

@@ -8,14 +8,12 @@ from hauberk.connection import Connection
 from hauberk.hookspecs import hookimpl
 from hauberk.layers import Layer
 from hauberk.message import Frame, Message, ToolCall
-from hauberk.probe import SERVER
 from hauberk.verdict import Deny
 from hauberk_ratelimit import _options
-from hauberk_ratelimit._desk import DOCTOR_TOOL, Desk
+from hauberk_ratelimit._desk import Desk
 
 if TYPE_CHECKING:
     from hauberk.probe import Probe
-    from hauberk_ratelimit._rules import Book
 
 
 class RateLimit:
@@ -29,7 +27,7 @@ class RateLimit:
     def __new__(cls, options: _options.Options, guard: Any) -> RateLimit:  # noqa: PYI034 - see below
         """Make one with the hooks that its limits need: what is not limited meets no hook."""
         desk = Desk(cls, options, guard)
-        made: RateLimit = super().__new__(_shaped(cls, desk.book))
+        made: RateLimit = super().__new__(_shaped(cls, desk))
         made.desk = desk
         return made
 
@@ -42,32 +40,51 @@ class RateLimit:
         """Go on with what was used."""
         self.desk.book.inherit(old.desk.book, self.guard.clock())
 
+    async def open(self) -> None:
+        """Reach the store, if there is one.
+
+        Raises:
+            PluginError: It cannot be reached.
+        """
+        if self.desk.store is not None:
+            await self.desk.store.open()
+
+    async def close(self) -> None:
+        """Let go of the store."""
+        if self.desk.store is not None:
+            await self.desk.store.close()
+
     @hookimpl
     def on_tool_call(self, call: ToolCall, connection: Connection) -> Deny | None:
         """Charge a call to all its limits, or to none and refuse it; give the charge back if it is not sent."""
-        if call.approved is not None or call.dry:
-            return None  # it was charged before it was asked for; or it is never sent
         desk = self.desk
-        if connection.server == SERVER:
-            if call.name != DOCTOR_TOOL:
-                return None
-            refs, cost = desk.doctored(connection), 1
-            if desk.short_of(refs, cost) is not None:
-                return None
-        else:
-            refs, cost = desk.wanted(call, connection)
-        if refs:
-            short = desk.short_of(refs, cost)
-            if short is not None:
-                return short.deny()
-            desk.refund_unsent(call.exchange, refs, cost)
-        return None
+        if refs := desk.probed(call, connection):
+            return desk.charge(call, refs, 1) or desk.charge(call, refs, 1)
+        if (wanted := desk.wanted(call, connection)) is None:
+            return None
+        return desk.charge(call, *wanted)
 
     def probes(self) -> list[Probe]:
         """Return what shows that limits are live."""
         from hauberk_ratelimit._probes import probes  # in development a host starts without them
 
         return probes(self.desk)
+
+
+class Waiting:
+    """The hook for calls whose limits are shared."""
+
+    desk: Desk
+
+    @hookimpl
+    async def on_tool_call(self, call: ToolCall, connection: Connection) -> Deny | None:
+        """Charge a call to all its limits, or to none and refuse it, as all hosts together have left them."""
+        desk = self.desk
+        if refs := desk.probed(call, connection):
+            return await desk.charge_shared(call, refs, 1) or await desk.charge_shared(call, refs, 1)
+        if (wanted := desk.wanted(call, connection)) is None:
+            return None
+        return await desk.charge_shared(call, *wanted)
 
 
 class Frames:
@@ -97,11 +114,14 @@ class Messages:
         self.desk.message(message, connection)
 
 
-def _shaped(cls: type[RateLimit], book: Book) -> type[RateLimit]:
+def _shaped(cls: type[RateLimit], desk: Desk) -> type[RateLimit]:
     """Return the class with the hooks that are needed."""
+    book = desk.book
     more: list[type] = [Messages] if book.messages else []
     if book.address or book.messages:
         more.append(Frames)
+    if desk.waits:
+        more.append(Waiting)
     if cls is not RateLimit or not more:
         return cls
     return type(cls.__name__, (*more, cls), {"__doc__": cls.__doc__, "__module__": cls.__module__})

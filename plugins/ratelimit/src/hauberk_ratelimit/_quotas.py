@@ -71,6 +71,10 @@ class Quotas:
         if key in self._used and month_of(since) >= self._month:
             self._used[key] = max(0, self._used[key] - cost)
 
+    def learn(self, key: str, now: float, used: int) -> None:
+        """Count what all have used, where several count."""
+        self._used[self._key(key, now)] = used
+
     def left(self, key: str, now: float) -> Left:
         """Return how a count stands."""
         key = self._key(key, now)  # first: it may begin a month, with counts of its own

@@ -1,0 +1,240 @@
+"""Buckets that several hosts share, in Redis or Valkey.
+
+The rules:
+
+1. A call is charged to all of its buckets in one script, which is one round trip; or to none.
+2. *exact*: the store is asked for each call. In any time, no more is let pass by all hosts than burst and rate allow.
+3. *lease*: of a bucket in which this process holds no permit, several are fetched at once, as many as there are up to
+   the lease, one request at a time. What was fetched was taken from the store before it is used, so over the life of a
+   bucket nothing is let pass above burst and rate; in any shorter time, no more than the lease less one for each
+   process. Permits that a process never uses are lost; it gives them back when it ends.
+4. While the store is down, calls are refused (``ratelimit.store_down``), or held to the same limits by this process
+   alone, as the configuration says: never let pass without a limit (S1.43, A63). A charge whose answer was lost may
+   have been made; nobody gets it back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import Any, Final
+
+from hauberk.event import Event
+from hauberk.refusals import LIMITS, Refused
+from hauberk.shared import Script, SharedStore, StoreDown, StoreRefused
+from hauberk_ratelimit import _scripts
+from hauberk_ratelimit._buckets import NEVER
+from hauberk_ratelimit._ledger import Local, Short
+from hauberk_ratelimit._options import Options
+from hauberk_ratelimit._rates import Rate
+from hauberk_ratelimit._rules import Bucket, Ref
+
+DOWN: Final = "ratelimit.store_down"
+BACK: Final = "ratelimit.store_back"
+_MICRO: Final = 1_000_000
+_SOON: Final = 1.0
+"""When to come again, told while the store is down (seconds)."""
+_WAIT: Final = 5.0
+"""What giving back may take when a host ends (seconds)."""
+AT_ONCE: Final = 100
+"""Buckets of one script, at most, where there may be many."""
+Giving = Callable[[], None]
+"""Gives a charge back."""
+
+
+def name_of(host: str, bucket: Bucket, key: str) -> bytes:
+    """Return the key of a bucket in the store."""
+    return f"hauberk:ratelimit:{host}:{bucket.id}:{key}".encode("utf-8", "surrogatepass")
+
+
+def terms(bucket: Bucket) -> tuple[int, int]:
+    """Return what a script has to know of a bucket."""
+    part = bucket.part
+    return (part.micros, part.burst) if isinstance(part, Rate) else (0, part.count)
+
+
+def most(bucket: Bucket) -> int:
+    """Return what one call may cost at most."""
+    return terms(bucket)[1]
+
+
+class Exact:
+    """The store, asked for each call."""
+
+    def __init__(self, options: Options, guard: Any, local: Local) -> None:
+        """Read the address; nothing is reached yet."""
+        self.options: Final = options
+        self.host: Final = guard.host
+        self.local: Final = local
+        self._emit: Final[Callable[[Event], None]] = guard.emit
+        self._now: Final[Callable[[], float]] = guard.now
+        self.store: Final = SharedStore(
+            options.store or "",
+            timeout=options.store_timeout,
+            on_change=lambda found, why: self._changed(why, found=found),
+        )
+        self._giving: Final[set[asyncio.Task[None]]] = set()
+        self._faulty = False
+        """Whether the store answered a charge with an error, and has not been seen to do better since."""
+
+    async def open(self) -> None:
+        """Reach the store.
+
+        Raises:
+            PluginError: It cannot be reached; the host does not start.
+        """
+        await self.store.open()
+
+    async def close(self) -> None:
+        """Give back what was never used, and let go of the store."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_WAIT):
+                await asyncio.gather(*self._giving)
+        await self.store.close()
+
+    async def charge(self, refs: Sequence[Ref], cost: int) -> Short | Refused | Giving:
+        """Take from all of the buckets, and return what gives it back; or take nothing, and return why."""
+        for bucket, _ in refs:
+            if cost > most(bucket):
+                limit = most(bucket)
+                return Short(bucket, cost, NEVER, limit, limit, 0.0)
+        try:
+            short = await self._charged(refs, cost)
+        except StoreDown as error:
+            if isinstance(error, StoreRefused) and not self._faulty:
+                self._faulty = True
+                self._changed(error.message, found=False)
+            return self._alone(refs, cost) if self.options.on_store_failure == "local" else down()
+        if self._faulty:
+            self._faulty = False
+            self._changed("", found=True)
+        return short or (lambda: self.refund(refs, cost))
+
+    def _alone(self, refs: Sequence[Ref], cost: int) -> Short | Giving:
+        """Hold the limits in this process, while the store is down."""
+        since = self._now()
+        return self.local.charge(refs, cost) or (lambda: self.local.refund(refs, cost, since))
+
+    async def _charged(self, refs: Sequence[Ref], cost: int) -> Short | None:
+        _, short = await self.take(refs, cost, cost)
+        return short
+
+    async def take(self, refs: Sequence[Ref], need: int, want: int) -> tuple[int, Short | None]:
+        """Run the script; return how many permits there were of each, and why there were none.
+
+        One that is cancelled while it runs is given back once it has run.
+        """
+        task = asyncio.ensure_future(self._run(_scripts.TAKE, refs, need, want))
+        try:
+            answer = await asyncio.shield(task)
+        except asyncio.CancelledError:
+            task.add_done_callback(lambda done: self._give_taken(done, refs))
+            raise
+        if answer[0]:
+            return answer[0], None
+        _, wait, place, left, again = answer
+        bucket = refs[place - 1][0]
+        return 0, Short(bucket, need, wait / _MICRO, most(bucket), max(0, left), again / _MICRO)
+
+    def _give_taken(self, done: asyncio.Future[Any], refs: Sequence[Ref]) -> None:
+        if not done.cancelled() and done.exception() is None and done.result()[0]:
+            self.refund(refs, done.result()[0])
+
+    def refund(self, refs: Sequence[Ref], cost: int) -> None:
+        """Give back what was taken and not used; a store that is down keeps it."""
+        task = asyncio.ensure_future(self._give(refs, cost))
+        self._giving.add(task)
+        task.add_done_callback(self._giving.discard)
+
+    async def _give(self, refs: Sequence[Ref], cost: int) -> None:
+        with suppress(StoreDown):
+            await self._run(_scripts.GIVE, refs, cost, 0)
+
+    async def _run(self, script: Script, refs: Sequence[Ref], one: int, other: int) -> Any:
+        keys = tuple(name_of(self.host, bucket, key) for bucket, key in refs)
+        return await self.store.run(script, keys, (one, other, *(term for bucket, _ in refs for term in terms(bucket))))
+
+    def _changed(self, why: str, *, found: bool) -> None:
+        """Say that the store is lost, or there again."""
+        details = {"store": self.store.where, "on_store_failure": self.options.on_store_failure}
+        if found:
+            self._emit(Event(code=BACK, category="system", plugin="ratelimit", details=details))
+            return
+        details["reason"] = why
+        self._emit(Event(code=DOWN, category="system", severity="critical", plugin="ratelimit", details=details))
+
+
+def down() -> Refused:
+    """Return the refusal while the store is down."""
+    return Refused(
+        DOWN,
+        "the store of the limits is down, so nobody can tell what is left of them",
+        hint="see the log for why; on_store_failure = 'local' holds the limits in each process meanwhile",
+        retry_after=_SOON,
+        jsonrpc=LIMITS,
+        public=True,
+    )
+
+
+class Leased(Exact):
+    """The store, asked for several permits at once."""
+
+    def __init__(self, options: Options, guard: Any, local: Local) -> None:
+        """As `Exact`."""
+        super().__init__(options, guard, local)
+        self._held: Final[dict[Ref, int]] = {}
+        self._one: Final = asyncio.Lock()
+
+    @property
+    def held(self) -> int:
+        """How many permits this process holds."""
+        return sum(self._held.values())
+
+    def spent(self, refs: Sequence[Ref], cost: int) -> bool:
+        """Use permits that this process holds of each bucket; False where it lacks some, and none is used."""
+        held = self._held
+        for ref in refs:
+            if held.get(ref, 0) < cost:
+                return False
+        for ref in refs:
+            held[ref] -= cost
+        return True
+
+    async def _charged(self, refs: Sequence[Ref], cost: int) -> Short | None:
+        while not self.spent(refs, cost):
+            async with self._one:
+                lacking = [ref for ref in refs if self._held.get(ref, 0) < cost]
+                if not lacking:
+                    continue
+                got, short = await self.take(lacking, cost, max(self.options.lease, cost))
+                if short is not None:
+                    return short
+                for ref in lacking:
+                    self._hold(ref, got)
+                if self.spent(refs, cost):  # before anybody else can
+                    return None
+        return None
+
+    def refund(self, refs: Sequence[Ref], cost: int) -> None:
+        """Hold again what was not used."""
+        for ref in refs:
+            self._hold(ref, cost)
+
+    async def close(self) -> None:
+        """Give back what is held, as far as the store answers in time."""
+        by_count: dict[int, list[Ref]] = {}
+        for ref, count in self._held.items():
+            if count:
+                by_count.setdefault(count, []).append(ref)
+        self._held.clear()
+        for count, refs in by_count.items():
+            for at in range(0, len(refs), AT_ONCE):
+                Exact.refund(self, refs[at : at + AT_ONCE], count)
+        await super().close()
+
+    def _hold(self, ref: Ref, permits: int) -> None:
+        held = self._held
+        if ref not in held and len(held) >= self.options.max_ids:
+            del held[next(iter(held))]  # what it held is lost: that is on the safe side
+        held[ref] = held.get(ref, 0) + permits

@@ -139,7 +139,8 @@ def test_load_sheds_only_with_a_reason(looks: list[float], needed: int) -> None:
 @given(st.lists(st.tuples(st.sampled_from("ab"), st.sampled_from((0.0, 1.0, 30.0, 61.0))), max_size=40))
 def test_counts_are_those_of_the_window(steps: list[tuple[str, float]]) -> None:
     """Somebody has caused too much exactly when so many events lie within the window; then he begins anew (S0.39)."""
-    tally, seen, now = Tally(10), {"a": [], "b": []}, 0.0  # type: dict[str, list[float]]
+    tally, now = Tally(10), 0.0
+    seen: dict[str, list[float]] = {"a": [], "b": []}
     for who, seconds in steps:
         now += seconds
         seen[who].append(now)

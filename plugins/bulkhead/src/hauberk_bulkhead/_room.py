@@ -166,8 +166,8 @@ class Room:
 
     def _queue(self, place: Place, now: float) -> None:
         if self.waiting >= self.caps.queue:
-            for queue in list(self._queues.values()):
-                self._heads(queue, now)
+            for one in list(self._queues.values()):
+                self._heads(one, now)
         elif (own := self._queues.get(place.principal)) is not None:
             self._heads(own, now)
         if self.waiting >= self.caps.queue:

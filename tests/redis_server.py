@@ -26,12 +26,12 @@ PATIENCE = 20.0
 class RedisServer:
     """One server; ``with RedisServer() as server:``."""
 
-    def __init__(self, *settings: str, tls: Path | None = None) -> None:
+    def __init__(self, *settings: str, tls: tuple[Path, Path] | None = None) -> None:
         """Describe a server.
 
         Args:
             settings: Further lines of its configuration, such as ``"maxmemory 2mb"``.
-            tls: A folder with ca.pem, server.pem and server.key, to serve TLS on the port in place of plain TCP.
+            tls: The file of who signed, and that of certificate and key, to serve TLS on the port instead.
         """
         self._settings = settings
         self._tls = tls
@@ -68,7 +68,7 @@ class RedisServer:
     def start(self) -> None:
         """Start it, and wait until it answers."""
         assert self._process is None, "it runs"
-        port = ["port 0", f"tls-port {self.port}", *_certificates(self._tls)] if self._tls else [f"port {self.port}"]
+        port = ["port 0", f"tls-port {self.port}", *_certificates(*self._tls)] if self._tls else [f"port {self.port}"]
         lines = [
             *port,
             "bind 127.0.0.1",
@@ -138,14 +138,8 @@ class RedisServer:
         return False
 
 
-def _certificates(folder: Path | None) -> list[str]:
-    assert folder is not None
-    return [
-        f"tls-cert-file {folder / 'server.pem'}",
-        f"tls-key-file {folder / 'server.key'}",
-        f"tls-ca-cert-file {folder / 'ca.pem'}",
-        "tls-auth-clients no",
-    ]
+def _certificates(ca: Path, pair: Path) -> list[str]:
+    return [f"tls-cert-file {pair}", f"tls-key-file {pair}", f"tls-ca-cert-file {ca}", "tls-auth-clients no"]
 
 
 def _free_port() -> int:

@@ -7,10 +7,13 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext, suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from tests.redis_server import RedisServer, redis_server
 from tests.serving import until
 
@@ -84,6 +87,36 @@ def test_what_is_no_address_is_refused_without_showing_it(uri: str) -> None:
     with pytest.raises(ConfigError) as caught:
         check_uri(uri)
     assert "canary" not in str(caught.value)
+
+
+@given(st.text() | st.builds("{}://:canary{}@h/0".format, st.sampled_from(["redis", "rediss", "unix"]), st.text()))
+def test_any_text_is_an_address_or_an_error_of_the_configuration(text: str) -> None:
+    """Whatever stands where an address should, it is read, or refused with words that hold no password."""
+    with suppress(ConfigError):
+        assert "canary" not in SharedStore(text).where.partition("@")[0] or "@" not in text
+        return
+    with pytest.raises(ConfigError) as caught:
+        check_uri(text)
+    assert "canary" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("uri", "allowed"),
+    [
+        ("redis://127.0.0.1", True),
+        ("redis://[::1]", True),
+        ("redis://localhost", True),
+        ("rediss://store.example", True),
+        ("unix:///run/redis.sock", True),
+        ("redis://10.0.0.1", False),
+        ("valkey://store.example", False),
+    ],
+)
+def test_production_crosses_no_network_in_clear(uri: str, allowed: bool) -> None:
+    """In production a store is reached by TLS, by a Unix socket, or on this machine."""
+    check_uri(uri)
+    with nullcontext() if allowed else pytest.raises(ConfigError, match="in clear"):
+        check_uri(uri, production=True)
 
 
 def test_the_client_is_imported_when_a_store_is_opened() -> None:
@@ -276,6 +309,75 @@ async def test_a_replica_serves_nobody(redis_server: RedisServer) -> None:
             await store.command("SET", "k", "v")
         assert caught.value.code == "READONLY"
         assert not store.up
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        b"+OK\r\n+OK\r\n",
+        b"junk\r\n",
+        b"$-5\r\n",
+        b"*99999999\r\n",
+        b"$5\r\nab",
+        b"\x00" * 4096,
+        b"-ERR no\r\n+x\r\n",
+        b"",
+    ],
+)
+async def test_a_store_that_talks_nonsense_is_lost_and_nothing_hangs(said: bytes, tmp_path: Path) -> None:
+    """Whatever answers in a store's place: each call ends, with an error, within its deadline."""
+    talking: list[asyncio.StreamWriter] = []
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        talking.append(writer)
+        with suppress(asyncio.IncompleteReadError, ConnectionError):
+            while await command(reader) != b"PING\r\n":
+                writer.write(b"+OK\r\n")
+            writer.write(b"+PONG\r\n")
+            await command(reader)
+            writer.write(said)
+            await writer.drain()
+            if said:
+                await reader.read()
+            writer.close()
+
+    async def command(reader: asyncio.StreamReader) -> bytes:
+        words = []
+        for _ in range(int((await reader.readline())[1:] or 0)):
+            await reader.readline()
+            words.append(await reader.readline())
+        return words[0] if words else b"PING\r\n"
+
+    listening = await asyncio.start_unix_server(talk, tmp_path / "s")
+    try:
+        async with opened(f"unix://{tmp_path}/s", timeout=0.2) as store:
+            async with asyncio.timeout(10):
+                answers = await asyncio.gather(*(store.command("GET", "k") for _ in range(5)), return_exceptions=True)
+            assert all(isinstance(answer, StoreDown) for answer in answers[2:])
+    finally:
+        listening.close()
+        for writer in talking:
+            writer.transport.abort()
+        await asyncio.sleep(0.01)
+
+
+@pytest.mark.parametrize("trusted", [True, False])
+async def test_a_store_is_reached_by_tls_and_its_certificate_is_checked(tmp_path: Path, trusted: bool) -> None:
+    """Over rediss:// the store's certificate is checked by the file that is named, and by its name; else no start."""
+    certs = tmp_path / "certs"
+    words = (["init", "--no-passphrase"], ["issue", "localhost"])
+    for each in words:
+        command = [sys.executable, "-m", "hauberk", "certs", *each, "--dir", str(certs)]
+        await asyncio.to_thread(subprocess.run, command, check=True, capture_output=True)
+    pair = certs / "mcp-servers" / "localhost" / "pair.pem"
+    with RedisServer(tls=(certs / "ca" / "ca.pem", pair)) as server:
+        uri = f"rediss://localhost:{server.port}" + (f"?ca={certs}/ca/ca.pem" if trusted else "")
+        if trusted:
+            async with opened(uri) as store:
+                assert await store.command("PING") == b"PONG"
+        else:
+            with pytest.raises(PluginError, match="is down"):
+                await SharedStore(uri).open()
 
 
 async def test_a_closed_store_fails_calls_and_looks_for_nothing(redis_server: RedisServer) -> None:

@@ -83,6 +83,8 @@ def test_a_clock_that_is_set_back_brings_no_session_back() -> None:
     assert said(counters, 0, key="x", issued=NOW + 4000, now=NOW + 4000) == "taken"
     assert said(counters, 0, key="y", issued=NOW + 4400, now=NOW + 4400) == "taken"
     assert said(counters, 3, key="old") == "not_remembered"
+    assert said(counters, 4, key="old", issued=NOW + 4400, now=NOW + 4400) == "taken"
+    assert said(counters, 3, key="old") == "not_remembered", "also once it goes on"
 
 
 def test_threads_take_each_counter_once() -> None:

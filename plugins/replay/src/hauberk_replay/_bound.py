@@ -29,6 +29,11 @@ def capacity(window: Window, rate: float) -> int:
     return math.ceil(seconds * rate * (SHARE + 1) / SHARE) + 1
 
 
+def capacity_of_span(window: Window, rate: float) -> int:
+    """Return how many nonces of one span must find room, likewise."""
+    return math.ceil(span_of(window) * rate * (SHARE + 1) / SHARE) + 1
+
+
 def check_room(held: int, held_of_sender: int, most: int) -> None:
     """Check that one more finds room.
 

@@ -5,7 +5,7 @@ A session's key never outlives the process, so neither does its window, and no s
 1. A counter above the highest so far is accepted, and moves the window. One within the window is accepted once. One
    below the window is refused, for nobody can tell.
 2. A session is forgotten once each of its messages is too old. ``since`` is when the latest message of a forgotten one
-   was made; of a session that is not known, no message made by then is accepted.
+   was made; of a session that is not known, or goes on after it was forgotten, no message made by then is accepted.
 3. Where there is no room for one more session, it is refused.
 """
 
@@ -30,14 +30,16 @@ _MASK: Final = (1 << WIDTH) - 1
 class _Session:
     """One window."""
 
-    __slots__ = ("bits", "highest", "latest")
+    __slots__ = ("bits", "highest", "latest", "since")
 
-    def __init__(self, counter: int, issued: float) -> None:
+    def __init__(self, counter: int, issued: float, since: float) -> None:
         self.highest = counter
         self.bits = 1
         """Bit n is for the highest less n."""
         self.latest = issued
         """When the latest message was made."""
+        self.since = since
+        """Where memory of it begins: it may have been forgotten before, and gone on."""
 
 
 @final
@@ -72,16 +74,21 @@ class Counters:
         with self._lock:
             session = self._sessions.get(key_id)
             if session is not None:
+                self._check_since(issued, session.since, key_id)
                 _slide(session, counter, key_id)
                 session.latest = max(session.latest, issued)
                 return
             if abs(now - self._swept) > window.max_age / _SWEEPS:
                 self._sweep(now, window)
-            if issued <= self._since:
-                raise refused("replay.not_remembered", f"session {key_id!r}")
+            self._check_since(issued, self._since, key_id)
             if len(self._sessions) >= self._most:
                 raise refused("replay.full", f"{self._most} sessions are held", retry_after=window.max_age)
-            self._sessions[key_id] = _Session(counter, issued)
+            self._sessions[key_id] = _Session(counter, issued, self._since)
+
+    @staticmethod
+    def _check_since(issued: float, since: float, key_id: str) -> None:
+        if issued <= since:
+            raise refused("replay.not_remembered", f"session {key_id!r}")
 
     def _sweep(self, now: float, window: Window) -> None:
         """Forget the sessions that were silent for too long, before a new one is taken."""

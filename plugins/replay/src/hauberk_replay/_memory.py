@@ -7,7 +7,7 @@ from typing import Any, Final, final
 
 from hauberk import shared
 from hauberk.event import Event
-from hauberk_replay._bound import capacity
+from hauberk_replay._bound import capacity, capacity_of_span
 from hauberk_replay._local import LocalNonces
 from hauberk_replay._mark import Mark
 from hauberk_replay._nonces import Nonces
@@ -59,7 +59,7 @@ def memory(options: Options, guard: Any) -> Memory:
         nonces = SharedNonces(
             options.memory,
             window,
-            most,
+            capacity_of_span(window, options.rate),
             group=options.group,
             local=LocalNonces(window, most, since=guard.now()) if options.on_store_failure == "local" else None,
             timeout=options.timeout,

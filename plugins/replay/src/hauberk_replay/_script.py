@@ -51,12 +51,8 @@ if redis.call('EXISTS', KEYS[2]) == 1 then return {1, reset, 0} end
 if issued < since then return {2, reset, math.ceil(since - issued)} end
 if left <= 0 then return {3, reset, -left} end
 local most, share = tonumber(ARGV[6]), tonumber(ARGV[7])
-local held, own = 0, 0
-for n = 4, #KEYS do
-  local counts = redis.call('HMGET', KEYS[n], '', ARGV[8])
-  held = held + (tonumber(counts[1]) or 0)
-  own = own + (tonumber(counts[2]) or 0)
-end
+local counts = redis.call('HMGET', KEYS[3], '', ARGV[8])
+local held, own = tonumber(counts[1]) or 0, tonumber(counts[2]) or 0
 if own >= share * (most - held) then return {4, reset, held} end
 redis.call('SET', KEYS[2], '', 'NX', 'PX', left)
 redis.call('HINCRBY', KEYS[3], ARGV[8], 1)
@@ -64,6 +60,6 @@ if redis.call('HINCRBY', KEYS[3], '', 1) == 1 then redis.call('PEXPIRE', KEYS[3]
 return {0, reset, 0}
 """
 )
-"""Keys: the state, the nonce, the counts of its span, the counts of all spans of the window. Arguments: as above, with
-no run id; when the message was made, how long it lives after that, how many may be held, a sender's share of what is
-free, the sender, the length of a span (all times in ms). Returns what came of it, the reset, and a figure."""
+"""Keys: the state, the nonce, the counts of its span. Arguments: as above, with no run id; when the message was made,
+how long it lives after that, how many of a span may be held, a sender's share of what is free, the sender, how long a
+span is (all times in ms). Returns what came of it, the reset, and a figure."""

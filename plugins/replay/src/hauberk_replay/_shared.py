@@ -42,7 +42,7 @@ class SharedNonces:
         Args:
             uri: Where the store is.
             window: What messages are accepted by.
-            most: How many nonces may be held, by all hosts.
+            most: How many nonces may be held of one span of time (`span_of`), by all hosts.
             group: Hosts that accept a message once between them; another group accepts it once, too.
             local: What judges alone while the store is lost; it sees each message before. None: they are refused.
             timeout: What the store may take for one message (seconds).
@@ -84,7 +84,7 @@ class SharedNonces:
         check_nonce(nonce)
         if self._local is not None:
             self._local.remember(key_id, nonce, issued, now)
-        keys, args = self._asked(key_id, nonce, issued, now)
+        keys, args = self._asked(key_id, nonce, issued)
         try:
             end, reset, figure = await self._store.run(REMEMBER, keys, args)
         except StoreRefused as error:
@@ -100,16 +100,12 @@ class SharedNonces:
         if end:
             raise self._refusal(_ENDS[end], key_id, figure)
 
-    def _asked(
-        self, key_id: str, nonce: bytes, issued: float, now: float
-    ) -> tuple[tuple[str, ...], tuple[str | float, ...]]:
+    def _asked(self, key_id: str, nonce: bytes, issued: float) -> tuple[tuple[str, ...], tuple[str | float, ...]]:
         max_age, skew, span = self._window.max_age, self._window.skew, span_of(self._window)
-        spans = range(int((now - max_age - skew) // span), int((now + skew) // span) + 1)
         keys = (
             f"{self._prefix}state",
             f"{self._prefix}n:{key_id}:{nonce.hex()}",
             f"{self._prefix}held:{int(issued // span)}",
-            *(f"{self._prefix}held:{number}" for number in spans),
         )
         life = math.ceil((max_age + 2 * skew) * 1000)
         at = repr(issued * 1000)

@@ -23,6 +23,7 @@ from plugins.envelope.tests.parties import (
     trust,
 )
 
+from hauberk.config import Config
 from hauberk.event import Event
 from hauberk.message import Proof
 from hauberk.refusals import Refused
@@ -30,6 +31,7 @@ from hauberk_envelope import Channel
 from hauberk_envelope._channel import Replay
 from hauberk_envelope._identity import Identity
 from hauberk_envelope._trust import Rules, Trust
+from hauberk_envelope.agents import channel
 
 
 class Seen:
@@ -315,3 +317,33 @@ def test_fork_repeats_no_key() -> None:
     os.waitpid(child, 0)
     assert len({message.nonce for message in (*messages, *others)}) == 80
     assert len({message.ephemeral for message in (*messages, *others)}) == 41
+
+
+# --- switched by the configuration ---
+
+
+@pytest.mark.parametrize(
+    ("toml", "seals"),
+    [
+        ("", False),
+        ("[features]\nagent_security_enabled = true\n", True),
+        ('profile = "production"\n[plugins]\nrequire = []\n', True),
+    ],
+)
+async def test_configuration_says_whether_a_channel_seals(wire: Wire, toml: str, seals: bool) -> None:
+    """With the flag every message is sealed, without it bytes pass as they are; production always seals (S0.29)."""
+    queue = wire.queue("bob")
+    made = channel(Config.from_toml(toml), queue.put, queue.get, identity=ALICE, trust=TRUST, replay=Seen(), peer="bob")
+    await made.send(b"canary", priority=1)
+    sent = await queue.get()
+    assert (b"canary" in sent) == (not seals)
+    await queue.put(b"plain")
+    if seals:
+        assert await refused(made.receive()) == "envelope.plain"
+        return
+    found = await made.receive()
+    assert (found.content, found.sender) == (b"plain", None)
+    await queue.put(b"next")
+    async for message in made:
+        assert message.content == b"next"
+        break

@@ -11,6 +11,7 @@ from hauberk_envelope._channel import Channel, Record, Replay
 from hauberk_envelope._identity import Identity, PublicIdentity
 from hauberk_envelope._keyfiles import read_own, read_public, read_secret
 from hauberk_envelope._message import MessageType, Metadata, SecureAgentMessage
+from hauberk_envelope._plain import Plain, PlainChannel, channel
 from hauberk_envelope._sealing import Opened, open_archived
 from hauberk_envelope._sealing import open_message as open  # noqa: A004 - the word of the field
 from hauberk_envelope._sealing import seal_message as seal
@@ -23,6 +24,8 @@ __all__ = [
     "MessageType",
     "Metadata",
     "Opened",
+    "Plain",
+    "PlainChannel",
     "ProvisionedSecret",
     "PublicIdentity",
     "Record",
@@ -30,6 +33,7 @@ __all__ = [
     "Rules",
     "SecureAgentMessage",
     "Trust",
+    "channel",
     "open",
     "open_archived",
     "read_own",

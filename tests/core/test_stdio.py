@@ -193,6 +193,36 @@ async def test_drain_hands_over_what_a_pause_held_back() -> None:
     pipe.close()
 
 
+async def test_the_loop_turns_between_the_last_frames(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However much came before the end, it is handed over in slices, and the end is told after all of it (A56)."""
+    monkeypatch.setattr("hauberk.carriers._source._SLICE", -1)
+    pipe = Pipe()
+    os.write(pipe.sink, b"one\ntwo\nthree\n")
+    pipe.reader.pause()
+    pipe.reader.drain()
+    assert (pipe.frames, pipe.ends) == ([b"one"], 0)
+    await pipe.reader.finished()
+    assert (pipe.frames, pipe.ends) == ([b"one", b"two", b"three"], 1)
+    pipe.close()
+
+
+async def test_who_stops_gets_nothing_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A reader that is stopped between its last frames hands over no other one, and keeps nobody waiting."""
+    monkeypatch.setattr("hauberk.carriers._source._SLICE", -1)
+    pipe = Pipe()
+    os.write(pipe.sink, b"one\ntwo\nthree\n")
+    pipe.reader.pause()
+    pipe.reader.drain()
+    waiting = asyncio.ensure_future(pipe.reader.finished())
+    await asyncio.sleep(0)
+    pipe.reader.stop()
+    await waiting
+    await asyncio.sleep(0)
+    assert pipe.frames == [b"one", b"two"]
+    assert pipe.ends == 0
+    pipe.close()
+
+
 async def test_regular_file_waits_while_paused(tmp_path: Path) -> None:
     """A regular file is read no further while its reader is paused."""
     path = tmp_path / "lines"

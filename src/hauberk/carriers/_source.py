@@ -42,6 +42,8 @@ class Source:
         self._reasons = 0
         self.taken = 0
         """How often whole frames came."""
+        self._finishing: asyncio.Event | None = None
+        """Set once the last frame has been handed over; None before the end."""
         self.on_burst: Callable[[bool], object] | None = None
         self.ended = False
 
@@ -65,6 +67,9 @@ class Source:
         """Read no more; ``on_end`` is not called."""
         self.ended = True
         self._unwatch()
+        if self._finishing is not None:
+            self._finishing.set()
+            self._finishing = None
 
     @property
     def waits(self) -> bool:
@@ -119,6 +124,23 @@ class Source:
         if self.ended:
             return
         self.stop()
+        self._finishing = asyncio.Event()
+        self._finish(self._finishing)
+
+    def _finish(self, finishing: asyncio.Event) -> None:
+        """Hand over the last frames, and let the loop turn between them here as well; then tell of the end."""
+        if self._finishing is not finishing:
+            return  # it was stopped meanwhile
+        until = self._loop.time() + _SLICE
         while self._pending:
             self._on_frame(self._pending.popleft())
+            if self._loop.time() > until and self._pending:
+                self._loop.call_soon(self._finish, finishing)
+                return
         self._on_end()
+        finishing.set()
+
+    async def finished(self) -> None:
+        """Wait until all that came before the end has been handed over."""
+        if self._finishing is not None:
+            await self._finishing.wait()

@@ -124,6 +124,7 @@ class ChildBackend:
         await self._child.waited(GRACE)
         await self._child.end()
         self.inlet.drain()
+        await self.inlet.finished()
 
     async def end(self) -> None:
         """End it at once, if it is still there."""

@@ -62,6 +62,7 @@ class Proxy(Front):
                 await first(self._finish(child), self.over.wait())
             code = await self._gone(child)
             self._replies.drain()
+            await self._replies.finished()
             await at_most(GRACE / 2, self.session.quiet())
             await self.written()
         finally:

@@ -1,0 +1,14 @@
+"""What envelope says of sealed messages: they are between agents or guards, so none of it can be played here."""
+
+from __future__ import annotations
+
+from typing import Final
+
+_MESSAGES: Final = (
+    "untrusted key_expired key_not_yet_valid key_too_old key_revoked not_allowed plain malformed unsupported "
+    "wrong_recipient wrong_sender forged too_large"
+)
+UNPLAYED_REFUSALS: Final = {f"envelope.{code}": (-32004, "warning") for code in _MESSAGES.split()}
+"""Number and severity of those that need keys; plugins/envelope/tests makes each of them."""
+UNPLAYED_EVENTS: Final = {"envelope.key_old": ("system", "warning", "logged", "`key_id`, `since`")}
+"""Category, severity, action and details of those that need keys."""

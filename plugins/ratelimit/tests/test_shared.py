@@ -1,0 +1,503 @@
+"""Limits that hosts share, on a real server."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import math
+import random
+import time
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from tests.redis_server import RedisServer
+
+from hauberk.refusals import PluginError, Refused
+from hauberk.shared import Script, SharedStore
+from hauberk_ratelimit._buckets import NEVER
+from hauberk_ratelimit._desk import Desk
+from hauberk_ratelimit._ledger import Short
+from hauberk_ratelimit._quotas import month_of, start_of
+from hauberk_ratelimit._rules import Ref
+from hauberk_ratelimit._scripts import MONTHS
+from hauberk_ratelimit._shared import Exact, Leased, name_of
+from hauberk_ratelimit._sync import Synced
+
+_spec = importlib.util.spec_from_file_location("hauberk_ratelimit_hosts", Path(__file__).with_name("hosts.py"))
+assert _spec is not None
+assert _spec.loader is not None
+hosts: Any = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(hosts)
+
+FAR = "1/day burst 5"
+
+
+@pytest.fixture(scope="module")
+def one_server() -> Iterator[RedisServer]:
+    """Return a server that no test of this module ends."""
+    with RedisServer() as server:
+        yield server
+
+
+@pytest.fixture
+def server(one_server: RedisServer) -> RedisServer:
+    """Return a server that holds nothing."""
+    one_server.ask("FLUSHALL")
+    return one_server
+
+
+async def opened(uri: str, seen: Any = None, **options: Any) -> Desk:
+    desk: Desk = hosts.desk(seen, store=uri, **options)
+    assert desk.store is not None
+    await desk.store.open()
+    return desk
+
+
+def store_of(desk: Desk) -> Exact:
+    assert desk.store is not None
+    return desk.store
+
+
+async def let(desk: Desk, count: int, wanted: Sequence[Ref] = (), cost: int = 1) -> int:
+    """Charge so often, one after the other; return how often it passed."""
+    wanted = wanted or hosts.refs(desk.book)
+    return sum([callable(await store_of(desk).charge(wanted, cost)) for _ in range(count)])
+
+
+# --- exact ---
+
+
+async def test_two_hosts_have_one_bucket(server: RedisServer) -> None:
+    """What one host has used another one has not: all together are let pass as often as the burst says."""
+    one, other = await opened(server.uri, global_=FAR), await opened(server.tcp_uri, global_=FAR)
+    assert await let(one, 3) == 3
+    assert await let(other, 9) == 2
+    assert await let(one, 9) == 0
+    for desk in (one, other):
+        await store_of(desk).close()
+
+
+async def test_it_takes_from_all_or_from_none(server: RedisServer) -> None:
+    """In the store, too, a refused call is charged to no bucket; the one that makes it wait longest is told (S3.44)."""
+    desk = await opened(server.uri, global_="1/day burst 5", tools={"*": "1/hour burst 2, 3/month"})
+    wanted = hosts.refs(desk.book)
+    everything = {bucket.id: (bucket, "") for bucket in desk.book.calls}
+    assert await let(desk, 9) == 2
+    assert await let(desk, 9, [everything["global#0"]]) == 3
+    short = await store_of(desk).charge(wanted, 1)
+    assert isinstance(short, Short)
+    assert (short.bucket.id, short.limit, short.remaining) == ("global#0", 5, 0)
+    assert await let(desk, 9, [everything["tools.*#1"]]) == 1
+    await store_of(desk).close()
+
+
+async def test_the_time_that_the_store_tells_is_right(server: RedisServer) -> None:
+    """By the store's clock a retry at the time that was told passes, and one before it does not."""
+    desk = await opened(server.uri, global_="20/second burst 2")
+    assert await let(desk, 2) == 2
+    short = await store_of(desk).charge(hosts.refs(desk.book), 1)
+    assert isinstance(short, Short)
+    assert short.retry_after is not None
+    assert 0 < short.retry_after <= 0.05
+    before = time.time()
+    tries = 1
+    while not await let(desk, 1):
+        tries += 1
+    assert 0 <= time.time() - before - short.retry_after + 0.001 < 0.05
+    assert tries > 1
+    await store_of(desk).close()
+
+
+async def test_what_costs_too_much_never_passes(server: RedisServer) -> None:
+    """A call that costs more than the burst is told that no time helps, and so is one that nothing is left for."""
+    desk = await opened(server.uri, global_=FAR)
+    short = await store_of(desk).charge(hosts.refs(desk.book), 6)
+    assert isinstance(short, Short)
+    assert (short.wait, short.retry_after) == (NEVER, None)
+    assert await let(desk, 1, cost=5) == 1
+    await store_of(desk).close()
+    none = await opened(server.uri, global_="0/day")
+    assert await let(none, 3) == 0
+    await store_of(none).close()
+
+
+async def test_a_refund_is_there_for_all(server: RedisServer) -> None:
+    """What is given back can be used by any host; of a bucket and of a quota."""
+    limits = {"global_": "1/day burst 3, 3/month"}
+    one, other = await opened(server.uri, **limits), await opened(server.uri, **limits)
+    give = await store_of(one).charge(hosts.refs(one.book), 3)
+    assert callable(give)
+    assert await let(other, 1) == 0
+    give()
+    await store_of(one).close()
+    assert await let(other, 9) == 3
+    await store_of(other).close()
+
+
+async def test_a_call_that_is_cancelled_gets_its_charge_back(server: RedisServer) -> None:
+    """A call that ends while the store is asked is charged nothing in the end."""
+    desk = await opened(server.uri, global_=FAR)
+    for _ in range(9):
+        task = asyncio.ensure_future(store_of(desk).charge(hosts.refs(desk.book), 1))
+        await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    await asyncio.sleep(0.05)
+    assert await let(desk, 9) == 5
+    await store_of(desk).close()
+
+
+async def test_a_thousand_tasks_get_no_more_than_there_is(server: RedisServer) -> None:
+    """A thousand calls at once on one connection are let pass as often as the burst says, and none fails."""
+    for sharing in ("exact", "lease"):
+        desk = await opened(server.uri, global_=f"1/day burst {100 if sharing == 'exact' else 200}", sharing=sharing)
+        answers = await asyncio.gather(*(store_of(desk).charge(hosts.refs(desk.book), 1) for _ in range(1000)))
+        assert sum(map(callable, answers)) == 100
+        assert not any(isinstance(answer, Refused) for answer in answers)
+        await store_of(desk).close()
+
+
+async def test_the_store_keeps_nothing_that_is_full(server: RedisServer) -> None:
+    """What a bucket needs in the store goes when it is full again, so its keys are bounded by what is in use (X.6)."""
+    desk = await opened(server.uri, principals={"*": "1000/second burst 5 each"})
+    (bucket,) = desk.book.calls
+    for number in range(200):
+        assert callable(await store_of(desk).charge([(bucket, f"id-{number}")], 1))
+    await asyncio.sleep(0.1)
+    assert server.ask("DBSIZE") == b":0\r\n"
+    await store_of(desk).close()
+
+
+# --- the calendar of the script ---
+
+
+async def test_the_script_has_the_months_of_the_calendar(server: RedisServer) -> None:
+    """The store finds the month of a moment, and the beginning of each month, as the calendar does (S1.24)."""
+    store = SharedStore(server.uri)
+    await store.open()
+    script = Script(MONTHS + "return {month_of(tonumber(ARGV[1])), start_of(tonumber(ARGV[2]))}")
+    chance = random.Random(8)
+    moments = [chance.randrange(0, 8_000_000_000) for _ in range(2000)]
+    edges = [start_of(month) + shift for month in range(1970 * 12 + 1, 2130 * 12) for shift in (-1, 0)]
+    for moment in (*moments, *map(int, edges)):
+        month = month_of(moment)
+        assert await store.run(script, (), (moment, month)) == [month, int(start_of(month))]
+    await store.close()
+
+
+async def test_a_quota_in_the_store_is_of_this_month(server: RedisServer) -> None:
+    """A quota tells when the month is over, is kept until then, and of a month that is over nothing counts."""
+    desk = await opened(server.uri, global_="3/month")
+    assert await let(desk, 9) == 3
+    short = await store_of(desk).charge(hosts.refs(desk.book), 1)
+    assert isinstance(short, Short)
+    over = start_of(month_of(time.time()) + 1) - time.time()
+    assert (short.limit, short.remaining) == (3, 0)
+    assert short.wait == pytest.approx(over, abs=5)
+    (bucket,) = desk.book.calls
+    name = name_of("test", bucket, "").decode()
+    server.ask("SET", name, f"{month_of(time.time()) - 1}:3")
+    assert await let(desk, 9) == 3
+    assert server.ask("GET", name).split(b"\r\n")[1] == f"{month_of(time.time())}:3".encode()
+    await store_of(desk).close()
+
+
+async def test_a_clock_of_the_store_that_went_back_locks_nobody_out(server: RedisServer) -> None:
+    """Of a bucket whose time is far off, no more is believed than an empty bucket takes to fill (A63)."""
+    desk = await opened(server.uri, global_="100/second burst 5")
+    (bucket,) = desk.book.calls
+    server.ask("SET", name_of("test", bucket, "").decode(), str((int(time.time()) + 86_400) * 1_000_000))
+    short = await store_of(desk).charge(hosts.refs(desk.book), 1)
+    assert isinstance(short, Short)
+    assert short.wait <= 0.01
+    await store_of(desk).close()
+
+
+# --- leases ---
+
+
+async def test_a_lease_saves_round_trips(server: RedisServer) -> None:
+    """Of a bucket with enough left, eight calls ask the store once; near its end they get what there is."""
+    desk = await opened(server.uri, global_="1/day burst 20", sharing="lease")
+    before = _scripts_run(server)
+    assert await let(desk, 16) == 16
+    assert _scripts_run(server) - before == 2
+    assert await let(desk, 9) == 4
+    await store_of(desk).close()
+
+
+async def test_a_lease_takes_before_it_is_used(server: RedisServer) -> None:
+    """All hosts together are let pass no more than the burst; what one holds another cannot use, until it ends."""
+    limits = {"global_": "1/day burst 20", "sharing": "lease"}
+    desks = [await opened(server.uri, **limits) for _ in range(2)]
+    stores = [store_of(desk) for desk in desks]
+    assert [await let(desks[0], 1), await let(desks[1], 1)] == [1, 1]
+    assert [store.held for store in stores if isinstance(store, Leased)] == [7, 7]
+    assert await let(desks[1], 99) == 11
+    await stores[0].close()
+    assert await let(desks[1], 99) == 7
+    await stores[1].close()
+
+
+async def test_a_host_holds_no_more_than_a_lease_less_one(server: RedisServer) -> None:
+    """However many calls wait, a process never holds more than the lease less one of any bucket: its overshoot."""
+    desk = await opened(server.uri, global_="1/hour burst 500", tools={"*": "1/hour burst 900"}, sharing="lease")
+    store = store_of(desk)
+    assert isinstance(store, Leased)
+    most = 0
+
+    async def call() -> None:
+        nonlocal most
+        await asyncio.sleep(random.random() / 50)
+        await store.charge(hosts.refs(desk.book), 1)
+        most = max(most, *store._held.values())
+
+    await asyncio.gather(*(call() for _ in range(300)))
+    assert most <= 7
+    await store.close()
+
+
+async def test_a_lease_is_bounded_by_the_ids_that_are_kept(server: RedisServer) -> None:
+    """A process remembers leases of no more ids than the cap; what it forgets is lost to it, never found (X.6)."""
+    desk = await opened(server.uri, principals={"*": "1/day burst 9 each"}, sharing="lease", max_ids=50)
+    store, (bucket,) = store_of(desk), desk.book.calls
+    assert isinstance(store, Leased)
+    assert await let(desk, 1, [(bucket, "victim")]) == 1
+    for number in range(500):
+        assert await let(desk, 1, [(bucket, f"id-{number}")]) == 1
+    assert len(store._held) <= 50
+    assert await let(desk, 9, [(bucket, "victim")]) == 1
+    await store.close()
+
+
+def _scripts_run(server: RedisServer) -> int:
+    stats = server.ask("INFO", "commandstats").decode()
+    found = [line for line in stats.splitlines() if line.startswith(("cmdstat_evalsha:", "cmdstat_eval:"))]
+    return sum(int(line.split("calls=")[1].split(",")[0]) for line in found if "failed_calls=0" in line) + sum(
+        int(line.split("calls=")[1].split(",")[0]) - int(line.split("failed_calls=")[1].split(",")[0])
+        for line in found
+        if "failed_calls=0" not in line
+    )
+
+
+# --- told now and then ---
+
+
+async def test_hosts_that_tell_learn_what_all_have_used(server: RedisServer) -> None:
+    """After both have told, neither is let pass before the burst of both has filled again, and a refund is told."""
+    limits = {"global_": "1/hour burst 5, 100/month", "sharing": "sync", "sync_seconds": 7200.0}
+    desks = [await opened(server.uri, **limits) for _ in range(2)]
+    stores = [store_of(desk) for desk in desks]
+    for desk in desks:
+        wanted = hosts.refs(desk.book)
+        assert sum(desk.local.charge(wanted) is None for _ in range(9)) == 5
+        desk.local.refund(wanted, 1, time.time())
+        assert desk.local.charge(wanted) is None
+    for store in (*stores, *stores):
+        assert isinstance(store, Synced)
+        for desk in desks:
+            desk.local.charge(hosts.refs(desk.book))
+        await store.tell()
+    for desk in desks:
+        short = desk.local.charge(hosts.refs(desk.book))
+        assert short is not None
+        assert short.wait == pytest.approx(6 * 3600, abs=60)
+        quota = next(bucket for bucket in desk.book.calls if bucket.monthly)
+        assert quota.table.left("", time.time())[1] == 90
+    for store in stores:
+        await store.close()
+
+
+async def test_what_could_not_be_told_is_told_later() -> None:
+    """While the store is down each host holds the limits by itself; what was used meanwhile is told once it is back."""
+    with RedisServer() as server:
+        limits = {"global_": "1/hour burst 9", "sharing": "sync", "sync_seconds": 1000.0}
+        one, other = [await opened(server.uri, **limits) for _ in range(2)]
+        server.kill()
+        assert sum(one.local.charge(hosts.refs(one.book)) is None for _ in range(20)) == 9
+        store = store_of(one)
+        assert isinstance(store, Synced)
+        await store.tell()
+        server.start()
+        await _until(lambda: store.store.up and store_of(other).store.up)
+        await store.tell()
+        other.local.charge(hosts.refs(other.book))
+        there = store_of(other)
+        assert isinstance(there, Synced)
+        await there.tell()
+        short = other.local.charge(hosts.refs(other.book))
+        assert short is not None
+        assert short.remaining == 0
+        for each in (store, there):
+            await each.close()
+
+
+# --- four processes ---
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("sharing", ["exact", "lease"])
+def test_four_hosts_at_ten_times_the_limit(server: RedisServer, sharing: str) -> None:
+    """Four processes at ten times the limit get burst and rate together, each at least half an equal share (S1.24)."""
+    rate, burst, seconds = 100, 20, 4.0
+    options = {"global": f"{rate}/second burst {burst}", "store": server.uri, "sharing": sharing}
+    children = hosts.Hosts(4, options, 10 * rate / 4, seconds)
+    before = _store_time(server)
+    children.begin()
+    said = children.said()
+    elapsed = _store_time(server) - before
+    let_pass = [one["passed"] for one in said]
+    assert sum(let_pass) <= burst + rate * elapsed
+    assert sum(let_pass) >= 0.8 * rate * seconds
+    assert min(let_pass) >= sum(let_pass) / 4 / 2
+    assert [one["failed"] for one in said] == [0] * 4
+
+
+@pytest.mark.timeout(120)
+def test_two_hosts_that_tell_now_and_then(server: RedisServer) -> None:
+    """Two processes that tell the store each second let pass at most twice the limit (S1.24: at most 100 %)."""
+    rate, burst, seconds = 100, 20, 5.0
+    options = {"global": f"{rate}/second burst {burst}", "store": server.uri, "sharing": "sync", "sync_seconds": 1.0}
+    children = hosts.Hosts(2, options, 5 * rate, seconds)
+    before = _store_time(server)
+    children.begin()
+    total = sum(one["passed"] for one in children.said())
+    allowed = burst + rate * (_store_time(server) - before)
+    assert total <= allowed + burst + rate * 1.5
+    assert total <= 2 * allowed
+    assert total >= 0.5 * rate * seconds
+
+
+def _store_time(server: RedisServer) -> float:
+    seconds, micros = server.ask("TIME").split(b"\r\n")[2::2][:2]
+    return int(seconds) + int(micros) / 1e6
+
+
+# --- the store fails (A63, S1.43) ---
+
+
+async def _until(true: Any, seconds: float = 15.0) -> float:
+    start = time.monotonic()
+    while not true():
+        assert time.monotonic() < start + seconds, "it took too long"
+        await asyncio.sleep(0.02)
+    return time.monotonic() - start
+
+
+def test_a_store_that_is_not_there_is_no_start(tmp_path: Path) -> None:
+    """A host whose store cannot be reached does not start, and is told where it is not."""
+    with pytest.raises(PluginError, match=r"nowhere\.sock"):
+        asyncio.run(opened(f"unix://{tmp_path}/nowhere.sock", global_=FAR))
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("sharing", ["exact", "lease"])
+@pytest.mark.parametrize("choice", ["refuse", "local"])
+async def test_a_store_that_is_killed_and_comes_back(sharing: str, choice: str) -> None:
+    """Each call is refused, or held to the limits by this process, while the store is gone; then it is asked again."""
+    events: list[Any] = []
+    seen = SimpleNamespace(**{**vars(hosts.guard()), "emit": events.append})
+    with RedisServer() as server:
+        desk = await opened(server.uri, seen, global_=FAR, sharing=sharing, on_store_failure=choice)
+        store, wanted = store_of(desk), hosts.refs(desk.book)
+        assert await let(desk, 5) == 5
+        server.kill()
+        start = time.monotonic()
+        answers = [await store.charge(wanted, 1) for _ in range(200)]
+        assert time.monotonic() - start < 2.0
+        if choice == "refuse":
+            assert all(isinstance(answer, Refused) and answer.code == "ratelimit.store_down" for answer in answers)
+            assert all(answer.retry_after and answer.jsonrpc == -32005 for answer in answers)  # type: ignore[union-attr]
+        else:
+            assert sum(map(callable, answers)) == 5
+            assert all(callable(answer) or isinstance(answer, Short) for answer in answers)
+        server.start()
+        assert await _until(lambda: store.store.up) <= 5.5
+        assert await let(desk, 9) == 5
+        assert [event.code for event in events] == ["ratelimit.store_down", "ratelimit.store_back"]
+        await store.close()
+
+
+@pytest.mark.timeout(120)
+async def test_a_store_that_hangs_delays_nobody_for_long() -> None:
+    """Of a store that is stopped each call hears within its deadline, and the next ones at once; then it goes on."""
+    with RedisServer() as server:
+        desk = await opened(server.uri, global_="100/second burst 100", store_timeout=0.1)
+        store, wanted = store_of(desk), hosts.refs(desk.book)
+        assert await let(desk, 3) == 3
+        server.pause()
+        start = time.monotonic()
+        answers = await asyncio.gather(*(store.charge(wanted, 1) for _ in range(500)))
+        assert time.monotonic() - start < 1.5
+        assert all(isinstance(answer, Refused) for answer in answers)
+        start = time.monotonic()
+        assert isinstance(await store.charge(wanted, 1), Refused)
+        assert time.monotonic() - start < 0.05
+        server.resume()
+        assert await _until(lambda: store.store.up) <= 5.5
+        await asyncio.sleep(0.1)
+        assert await let(desk, 1) == 1
+        await store.close()
+
+
+@pytest.mark.timeout(120)
+async def test_a_store_that_refuses_is_one_that_is_down() -> None:
+    """A store that is full, or may only be read, lets nothing pass unlimited; it is said once."""
+    events: list[Any] = []
+    seen = SimpleNamespace(**{**vars(hosts.guard()), "emit": events.append})
+    with RedisServer() as server:
+        desk = await opened(server.uri, seen, global_=FAR)
+        server.ask("CONFIG", "SET", "maxmemory", "1")
+        for _ in range(3):
+            assert isinstance(await store_of(desk).charge(hosts.refs(desk.book), 1), Refused)
+        server.ask("CONFIG", "SET", "maxmemory", "0")
+        assert await let(desk, 1) == 1
+        assert [event.code for event in events] == ["ratelimit.store_down", "ratelimit.store_back"]
+        await store_of(desk).close()
+
+
+# --- against the local buckets ---
+
+
+async def test_the_store_decides_as_this_process_does(server: RedisServer) -> None:
+    """Random charges and refunds, one after the other, are let pass by the store as by buckets in this process."""
+    chance = random.Random(44)
+    for _ in range(6):
+        limits = {
+            "global_": f"1/hour burst {chance.randint(1, 9)}",
+            "tools": {"*": f"2/hour burst {chance.randint(1, 9)}, {chance.randint(1, 9)}/month"},
+            "principals": {"*": f"1/day burst {chance.randint(1, 4)} each"},
+        }
+        server.ask("FLUSHALL")
+        desk = await opened(server.uri, **limits)
+        paid: list[tuple[Any, list[Ref], int]] = []
+        for _ in range(60):
+            who, cost = chance.choice("ab"), chance.randint(1, 3)
+            buckets = chance.sample(desk.book.calls, chance.randint(1, len(desk.book.calls)))
+            wanted = [(bucket, "" if bucket.shared else who) for bucket in buckets]
+            if paid and chance.random() < 0.2:
+                give, refs, count = paid.pop(chance.randrange(len(paid)))
+                give()
+                await asyncio.gather(*store_of(desk)._giving)
+                desk.local.refund(refs, count, time.time())
+                continue
+            there, here = await store_of(desk).charge(wanted, cost), desk.local.charge(wanted, cost)
+            if here is None:
+                assert callable(there)
+                paid.append((there, wanted, cost))
+                continue
+            assert isinstance(there, Short)
+            assert there.wait == here.wait or math.isclose(there.wait, here.wait, rel_tol=0.01, abs_tol=2)
+            if here.wait != NEVER:
+                assert (there.bucket.id, there.limit, there.remaining) == (here.bucket.id, here.limit, here.remaining)
+        await store_of(desk).close()
+
+
+def test_a_month_of_the_store_is_one_of_the_calendar() -> None:
+    """What the tests compare the store with is the calendar itself."""
+    assert month_of(datetime(2028, 2, 29, tzinfo=UTC).timestamp()) == 2028 * 12 + 1

@@ -291,7 +291,7 @@ async def test_rotation(yard: Yard) -> None:
         yard.give(who, newer)
         async with two_guards(yard) as pair:
             assert await asked(pair, tool_call())
-            sessions = [link.session for link in pair.server.guard.loaded["envelope"].plugin.desk.links.values()]
+            sessions = [link.session for link in pair.server.guard.loaded["envelope"].plugin.desk.links.of.values()]
             peer = newer.key_id if who == "laptop" else yard.agents["laptop"].key_id
             assert [session.peer.key_id for session in sessions] == [peer]
 
@@ -450,7 +450,7 @@ async def test_a_host_cannot_ask(yard: Yard) -> None:
 async def test_a_message_that_was_shown_as_another(yard: Yard) -> None:
     """A guard that shows a ping and seals a call in it is refused: who stands between has seen a ping."""
     async with two_guards(yard) as pair:
-        (link,) = pair.client.guard.loaded["envelope"].plugin.desk.links.values()
+        (link,) = pair.client.guard.loaded["envelope"].plugin.desk.links.of.values()
         frame = link.session.seal("request", "ping", 1, None, orjson.dumps(tool_call()), START)
         await pair.server.send(pair.server.session.inn, frame)
         assert pair.server.near.raw == []

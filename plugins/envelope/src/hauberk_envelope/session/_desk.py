@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from typing import Any, Final
-from weakref import WeakKeyDictionary
 
 from hauberk.connection import Carrier, Connection
 from hauberk.event import Event
@@ -14,7 +13,7 @@ from hauberk_envelope._options import Options
 from hauberk_envelope.session import _agreement, _parties
 from hauberk_envelope.session._agreement import Offer
 from hauberk_envelope.session._layout import EXTENSION
-from hauberk_envelope.session._link import Link
+from hauberk_envelope.session._link import Link, Links
 from hauberk_envelope.session._parties import Known
 from hauberk_envelope.session._refusals import refused
 from hauberk_envelope.session._session import Session
@@ -33,8 +32,7 @@ class Desk:
         self._plugin: Final = plugin
         self._guard: Final = guard
         self._known: Final[dict[str, Known]] = {}
-        self.links: WeakKeyDictionary[Connection, Link | None] = WeakKeyDictionary()
-        """By the connection; None of one whose messages are not sealed."""
+        self.links = Links()
 
     # --- files ---
 
@@ -75,12 +73,12 @@ class Desk:
         """
         self.links = old.links
         now = self._guard.now()
-        for connection, link in list(self.links.items()):
+        for connection, link in self.links.all():
             options = self.options(connection.server)
             if options.seal == "off":
                 continue
             if link is None:
-                self.links[connection] = Link(connection.role, repr(connection.server))
+                self.links.put(connection, Link(connection.role, repr(connection.server)))
             elif link.session is not None:
                 try:
                     self.known(options).trust.find(link.session.peer.key_id, now)
@@ -97,7 +95,7 @@ class Desk:
         """
         options = self.options(connection.server)
         if options.seal == "off":
-            self.links[connection] = None
+            self.links.put(connection, None)
             return
         if connection.carrier not in ORDERED:
             raise refused("envelope.carrier", repr(connection.server), connection.carrier)
@@ -106,7 +104,7 @@ class Desk:
         if connection.role == "client" and options.peer is None:
             raise refused("envelope.no_peer", repr(connection.server), "no peer is named in [server.NAME.envelope]")
         who = options.peer if connection.role == "client" else connection.peer
-        self.links[connection] = Link(connection.role, who or "a client")
+        self.links.put(connection, Link(connection.role, who or "a client"))
 
     def link(self, connection: Connection) -> Link | None:
         """Return the link of a connection, or None where its messages are not sealed.
@@ -115,7 +113,7 @@ class Desk:
             Refused: It was made before this was looked at.
         """
         try:
-            return self.links[connection]
+            return self.links.of[id(connection)]
         except KeyError:
             if connection.server == DOCTOR.id:  # whoever tries other controls does so without this one
                 return None

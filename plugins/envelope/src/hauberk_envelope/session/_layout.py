@@ -36,6 +36,8 @@ EXTENSION: Final = "io.github.hauberk/seal"
 """The extension's id, as the protocol has it: a reversed domain name, a slash, a name (SEP-2133)."""
 END: Final = b'"}}}'
 """What comes after the seal, whatever the kind."""
+LARGE: Final = 4096
+"""From here, to copy costs more than a view (bytes)."""
 Meta = Mapping[str, Any] | None
 Seen = tuple[Kind, str, Any, Meta, bytes, bytes | memoryview]
 """A sealed frame, taken apart: kind; method, empty of a result or an error; id; visible ``_meta``; header; seal."""
@@ -45,6 +47,9 @@ _PLAIN_LEFT: Final = b'{"jsonrpc":"2.0"'
 _LEFT: Final = _PLAIN_LEFT + b',"id":'
 _RESULT: Final = b',"result":{"_meta":{' + _KEY
 _ERROR: Final = b',"error":{"code":-32004,"message":"sealed","data":{' + _KEY
+_END_BYTES: Final = len(END)
+_LEFT_BYTES: Final = len(_LEFT)
+_KEY_BYTES: Final = len(_KEY)
 _ZERO: Final = ord("0")
 _MOST_DIGITS: Final = 19
 """An id of so many digits may be too large for the edge."""
@@ -59,7 +64,7 @@ _known: Final[dict[bytes, tuple[Kind, str, Meta]]] = {}
 """What was read of headers before, by what follows their id."""
 
 
-class NotSealed(Exception):  # noqa: N818 - its caller says what that means
+class NotSealed(Exception):
     """A frame holds no seal at all, or is not laid out as one that does."""
 
     def __init__(self, *, plain: bool) -> None:
@@ -121,13 +126,13 @@ def read(frame: bytes, bounds: Bounds) -> Seen:
     Raises:
         NotSealed: It is laid out otherwise.
     """
-    at = frame.find(_KEY) + len(_KEY)
-    if at >= len(_KEY) and frame.endswith(END):
-        seal = memoryview(frame)[at : -len(END)]
-        cut = frame.find(b",", len(_LEFT))
+    at = frame.find(_KEY) + _KEY_BYTES
+    if at >= _KEY_BYTES and frame.endswith(END):
+        seal = frame[at:-_END_BYTES] if len(frame) < LARGE else memoryview(frame)[at:-_END_BYTES]
+        cut = frame.find(b",", _LEFT_BYTES)
         known = _known.get(frame[cut:at])
         if known is not None and frame.startswith(_LEFT):
-            text = frame[len(_LEFT) : cut]
+            text = frame[_LEFT_BYTES:cut]
             if text.isdigit() and (len(text) == 1 or (text[0] != _ZERO and len(text) < _MOST_DIGITS)):
                 return *known[:2], int(text), known[2], frame[:at], seal
         head = frame[:at]

@@ -14,12 +14,13 @@ The rules:
 from __future__ import annotations
 
 from typing import Any, Final
+from weakref import ref
 
 import orjson
 
 from hauberk import edge
 from hauberk.bounds import Bounds
-from hauberk.connection import Role
+from hauberk.connection import Connection, Role
 from hauberk.message import Frame, Proof
 from hauberk.refusals import IDENTITY, Refused
 from hauberk_envelope.session._agreement import Offer
@@ -168,6 +169,32 @@ class Link:
             self.session = offer.accept(message["result"], now)
         except Refused as error:
             self.fault = error
+
+
+class Links:
+    """The links of all connections that there are."""
+
+    __slots__ = ("_held", "of")
+
+    def __init__(self) -> None:
+        self.of: Final[dict[int, Link | None]] = {}
+        """By the ``id()`` of the connection; None of one whose messages are not sealed."""
+        self._held: Final[dict[int, ref[Connection]]] = {}
+
+    def put(self, connection: Connection, link: Link | None) -> None:
+        """Keep a link for as long as there is its connection."""
+        key = id(connection)
+        self.of[key] = link
+        if key not in self._held:
+            self._held[key] = ref(connection, lambda _: self._gone(key))
+
+    def _gone(self, key: int) -> None:
+        del self.of[key], self._held[key]
+
+    def all(self) -> list[tuple[Connection, Link | None]]:
+        """Return each connection with its link."""
+        found = [(held(), self.of[key]) for key, held in list(self._held.items())]
+        return [(connection, link) for connection, link in found if connection is not None]
 
 
 def refusal(id: Any) -> bytes:

@@ -37,6 +37,7 @@ from hauberk_envelope.session._refusals import refused
 ID_PREFIX: Final = "hbs1_"
 SIGNATURE_LABEL: Final = _canonical.DOMAIN + "frame-signature/v1"
 _ID_LABEL: Final = _canonical.DOMAIN + "session-id/v1"
+_HEAD_BYTES: Final = HEAD.size
 _HEAD_CHARS: Final = 4 * ((HEAD.size + 2) // 3)
 _SIGNATURE_BYTES: Final = 64
 _LAST: Final = (frozenset[int](), frozenset(b"AQgw"), frozenset(b"AEIMQUYcgkosw048"))
@@ -146,7 +147,8 @@ class Session:
             plain = isinstance(found, NotSealed) and found.plain
             code = "envelope.plain" if plain else "envelope.malformed"
             raise refused(code, f"a message of {self.peer.agent}") from None
-        head, sealed, held = seal[: HEAD.size], memoryview(seal)[HEAD.size :], True
+        head, held = seal[:_HEAD_BYTES], True
+        sealed = seal[_HEAD_BYTES:] if len(seal) < _layout.LARGE else memoryview(seal)[_HEAD_BYTES:]
         if self._terms.signed:
             sealed, signature = sealed[:-_SIGNATURE_BYTES], seal[-_SIGNATURE_BYTES:]
             held = self._verified(header, head, signature, sealed)
@@ -167,7 +169,7 @@ class Session:
             _even.settle(held=held, fitted=fitted)
         raise refused("envelope.forged", f"a message of {self.peer.agent}", session=self.id)
 
-    def _verified(self, header: bytes, head: bytes, signature: bytes, sealed: memoryview) -> bool:
+    def _verified(self, header: bytes, head: bytes, signature: bytes, sealed: bytes | memoryview) -> bool:
         associated = b"%b%b%b" % (self._receiving.bound, head, header)
         return _even.holds(self.peer.signing, signature, _to_sign(associated, sealed))
 

@@ -61,11 +61,17 @@ def run() -> list[Row]:
         return run_async(lambda: _measured(Path(directory)))  # type: ignore[no-any-return]
 
 
-async def _measured(path: Path) -> list[Row]:
+@contextlib.asynccontextmanager
+async def grounded(path: Path) -> AsyncIterator[Ground]:
+    """Make certificates in a folder, and a guard with TLS."""
     _certificates(path / "certs")
     (path / "state").mkdir(mode=0o700)
     async with Guard.load(Config.from_toml(_CONFIG.format(path=path), base=path)) as guard:
-        ground = Ground(guard, path)
+        yield Ground(guard, path)
+
+
+async def _measured(path: Path) -> list[Row]:
+    async with grounded(path) as ground:
         rows: list[Row] = []
         trips = {}
         for size in SIZES:
@@ -331,8 +337,8 @@ def _order_rows(trips: dict[str, Times]) -> list[Row]:
     return rows
 
 
-async def _handshake_rows(ground: Ground) -> list[Row]:
-    """Measure handshakes with certificates on both sides, in full and resumed: both ends, without any socket."""
+async def shaking(ground: Ground) -> Callable[[str], None]:
+    """Return what shakes hands in full (``once``) or resumed (``there``): both ends, without any socket."""
     address = parse("tls://127.0.0.1:1")
     here = (await ground.tls("here", "server", address)).context
     there = {server: await ground.tls(server, "client", address) for server in ("there", "once")}
@@ -348,6 +354,12 @@ async def _handshake_rows(ground: Ground) -> list[Row]:
         caller.read()
         there[server].established(caller)
 
+    return shake
+
+
+async def _handshake_rows(ground: Ground) -> list[Row]:
+    """Measure handshakes with certificates on both sides, in full and resumed."""
+    shake = await shaking(ground)
     times = rounds({"full": lambda: shake("once"), "resumed": lambda: shake("there")}, repeat=21, count=20)
     what = f"resumed / full ({micros(times, 'resumed'):.0f} µs; full {micros(times, 'full'):.0f})"
     return [Row("TLS handshake, certificates on both sides, CPU", what, ratio(times, "resumed", "full"), bar=0.6)]

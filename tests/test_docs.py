@@ -59,9 +59,11 @@ APART: dict[str, list[str]] = {
     "policy-history.md": ["console", "console", "sh", "toml", "toml"],
     "production.md": ["console"],
     "rejudge.md": ["toml", "console"],
+    "replay.md": ["toml", "toml", "python"],
     "rule-packs.md": ["toml", "toml"],
     "schemas.md": ["toml"],
     "serve.md": ["console", "console", "toml", "console"],
+    "shared-store.md": ["console", "toml"],
     "tls.md": ["console", "toml", "toml"],
     "testing-your-plugin.md": ["toml", "python", "python", "console", "python", "sh"],
 }

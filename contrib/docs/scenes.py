@@ -12,6 +12,7 @@ from contrib.docs import (
     scenes_envelope,
     scenes_names,
     scenes_pins,
+    scenes_replay,
     scenes_schemas,
     scenes_serve,
     scenes_text,
@@ -188,6 +189,7 @@ REFUSALS: Final[dict[str, Scene]] = {
     **scenes_schemas.REFUSALS,
     **scenes_text.REFUSALS,
     **scenes_who.REFUSALS,
+    **scenes_replay.REFUSALS,
 }
 
 UNPLAYED_REFUSALS: Final = {
@@ -197,6 +199,7 @@ UNPLAYED_REFUSALS: Final = {
     **scenes_tls.UNPLAYED_REFUSALS,
     **scenes_envelope.UNPLAYED_REFUSALS,
     **scenes_who.UNPLAYED_REFUSALS,
+    **scenes_replay.UNPLAYED_REFUSALS,
     "core.internal": (-32007, "critical"),
     "core.closed": (None, None),
     "core.peer_error": (None, None),
@@ -212,6 +215,7 @@ UNPLAYED_EVENTS: Final = {
     **scenes_tls.UNPLAYED_EVENTS,
     **scenes_envelope.UNPLAYED_EVENTS,
     **scenes_who.UNPLAYED_EVENTS,
+    **scenes_replay.UNPLAYED_EVENTS,
     **scenes_audit.UNPLAYED_EVENTS,
     "policy.untold": ("policy", "warning", "logged", "`why`"),
     "core.events_lost": ("system", "critical", "logged", ""),

@@ -19,7 +19,7 @@ The client is imported when a store is opened, by its extra: ``pip install 'haub
 from __future__ import annotations
 
 import asyncio
-import random
+import secrets
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any, Final, final
@@ -70,7 +70,7 @@ class SharedStore:
         timeout: float = TIMEOUT,
         on_change: Callable[[bool, str], None] | None = None,
         on_reached: Callable[[Line], Awaitable[None]] | None = None,
-        chance: Callable[[], float] = random.random,
+        chance: Callable[[], float] = lambda: secrets.randbelow(1000) / 1000,
     ) -> None:
         """Read the address; nothing is reached yet.
 

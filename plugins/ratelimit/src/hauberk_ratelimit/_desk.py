@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from weakref import WeakKeyDictionary
 
 from hauberk.connection import Connection
+from hauberk.event import Event
 from hauberk.exchange import Exchange, Outcome
 from hauberk.message import Frame, Message, ToolCall
 from hauberk.probe import SERVER
-from hauberk.refusals import Refused
+from hauberk.refusals import ConfigError, Refused
 from hauberk.verdict import Deny
 from hauberk_ratelimit._buckets import Buckets, kept
 from hauberk_ratelimit._domains import UnclearHostError, host_of, hosts_in
@@ -20,12 +22,14 @@ from hauberk_ratelimit._limits import LIMITS
 from hauberk_ratelimit._options import Options, check_places
 from hauberk_ratelimit._peers import address_of, identity_of
 from hauberk_ratelimit._rates import Rate
+from hauberk_ratelimit._resets import NAME, Resets
 from hauberk_ratelimit._rules import Book, Bucket, Caller, Ref
 
 if TYPE_CHECKING:
     from hauberk_ratelimit._shared import Exact
 
 HOST: Final = "ratelimit.host"
+RESET: Final = "ratelimit.reset"
 DOCTOR_TOOL: Final = "hauberk-doctor-flood"
 DOCTOR_MARK: Final = "hauberk-doctor-frame"
 _WEB: Final = ("http", "https")
@@ -54,6 +58,7 @@ class Desk:
         if options.store is not None:
             self._share()
         self._addresses: Final[WeakKeyDictionary[Connection, str]] = WeakKeyDictionary()
+        self._resets: Resets | None = None
         self._tries: Final = itertools.count()
         self._doctor: Final = Bucket("doctor", "doctor#0", _ONCE, Buckets(_ONCE, LIMITS.known), shared=False)
         check_places(guard.config)
@@ -71,6 +76,36 @@ class Desk:
             self.store = Synced(options, guard, counted)
         else:
             self.store = (Exact if options.sharing == "exact" else Leased)(options, guard, self.local)
+
+    async def open(self) -> None:
+        """Reach the store, if there is one.
+
+        Raises:
+            PluginError: It cannot be reached.
+        """
+        settings = self.guard.config
+        with suppress(ConfigError):  # moved by the environment: what lies there lifts nothing
+            self._resets = Resets(settings.state_dir / NAME, settings.host, self.guard.clock)
+        if self.store is not None:
+            await self.store.open()
+
+    async def close(self) -> None:
+        """Let go of the store."""
+        if self.store is not None:
+            await self.store.close()
+
+    def lifted(self) -> bool:
+        """Begin anew what an operator has reset; return whether there was anything."""
+        new = [] if self._resets is None else self._resets.new()
+        for entry in new:
+            for bucket in self.book.buckets:
+                if entry.concerns(bucket):
+                    bucket.table.forget(None if entry.id is None else "" if bucket.shared else kept(entry.id))
+            details = {"limit": entry.rule or "all", "of": entry.id or "all"}
+            self.guard.emit(
+                Event(code=RESET, category="system", severity="warning", plugin="ratelimit", details=details)
+            )
+        return bool(new)
 
     @property
     def waits(self) -> bool:
@@ -125,6 +160,8 @@ class Desk:
     def charge(self, call: ToolCall, refs: tuple[Ref, ...], cost: int) -> Deny | None:
         """Charge a call to the buckets of this process."""
         short = self.local.charge(refs, cost)
+        if short is not None and self.lifted():
+            short = self.local.charge(refs, cost)
         if short is not None:
             return short.deny()
         since = self.guard.now()
@@ -200,6 +237,8 @@ class Desk:
 
     def _charge(self, refs: tuple[Ref, ...]) -> None:
         short = self.edge.charge(refs)
+        if short is not None and self.lifted():
+            short = self.edge.charge(refs)
         if short is not None:
             raise short.refused()
 

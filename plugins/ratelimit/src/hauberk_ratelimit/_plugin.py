@@ -13,6 +13,8 @@ from hauberk_ratelimit import _options
 from hauberk_ratelimit._desk import Desk
 
 if TYPE_CHECKING:
+    import click
+
     from hauberk.probe import Probe
 
 
@@ -46,13 +48,11 @@ class RateLimit:
         Raises:
             PluginError: It cannot be reached.
         """
-        if self.desk.store is not None:
-            await self.desk.store.open()
+        await self.desk.open()
 
     async def close(self) -> None:
         """Let go of the store."""
-        if self.desk.store is not None:
-            await self.desk.store.close()
+        await self.desk.close()
 
     @hookimpl
     def on_tool_call(self, call: ToolCall, connection: Connection) -> Deny | None:
@@ -69,6 +69,13 @@ class RateLimit:
         from hauberk_ratelimit._probes import probes  # in development a host starts without them
 
         return probes(self.desk)
+
+    @staticmethod
+    def commands() -> click.Group:
+        """Return the commands under ``hauberk limits``."""
+        from hauberk_ratelimit._commands import limits
+
+        return limits
 
 
 class Waiting:

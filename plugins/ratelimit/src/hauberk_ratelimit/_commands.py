@@ -1,0 +1,107 @@
+"""``hauberk limits``: see the limits of a configuration and how they stand, and lift them."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Final
+
+import click
+import msgspec
+
+from hauberk.cli.options import HELP, configured, print_json, printing, table
+from hauberk.config import Config
+from hauberk.policy import GuardView
+from hauberk.refusals import ConfigError
+from hauberk_ratelimit._desk import Desk
+from hauberk_ratelimit._options import Options
+from hauberk_ratelimit._plugin import RateLimit
+
+HEAD: Final = ("limit", "allows", "left", "full in")
+
+
+class Row(msgspec.Struct):
+    """One rate or quota."""
+
+    rule: str
+    limit: str
+    each: bool
+    """Whether there is one bucket for each."""
+    left: int | None = None
+    reset: float | None = None
+    """Seconds until all of it is there again."""
+    buckets: int | None = None
+    """How many the store holds."""
+
+
+@click.group("limits", context_settings=HELP)
+def limits() -> None:
+    """See the rate limits of a configuration and how they stand, and lift them."""
+
+
+@limits.command("show", context_settings=HELP)
+@configured
+@printing
+def show_command(*, config: Path | None, host: str, as_json: bool) -> None:
+    """List the limits, and what is left of those that hosts share.
+
+    What a process keeps by itself is in its memory, and seen by nobody else.
+    """
+    desk = _desk(config, host)
+    rows = [Row(bucket.rule, str(bucket.part), not bucket.shared) for bucket in desk.book.buckets]
+    if desk.options.store is not None:
+        from hauberk_ratelimit._seen import seen
+
+        asyncio.run(seen(desk, rows))
+    if as_json:
+        print_json(msgspec.to_builtins(rows))
+        return
+    if not rows:
+        click.echo("nothing is limited")
+        return
+    for line in table([HEAD, *map(_cells, rows)]):
+        click.echo(line)
+
+
+@limits.command("reset", context_settings=HELP)
+@configured
+@click.option("--rule", metavar="NAME", default="", help="The limit, as `hauberk limits show` names it [default: all].")
+@click.option("--id", "key", metavar="ID", help="Whose bucket of it [default: everybody's].")
+def reset_command(*, config: Path | None, host: str, rule: str, key: str | None) -> None:
+    """Let limits begin anew, as if nothing had been used.
+
+    Where hosts share them that is at once; a process that keeps its own does it within a second, when it would refuse.
+    """
+    desk = _desk(config, host)
+    concerned = [bucket for bucket in desk.book.buckets if rule in ("", bucket.rule)]
+    if not concerned:
+        there = ", ".join(dict.fromkeys(bucket.rule for bucket in desk.book.buckets)) or "none"
+        raise ConfigError(f"there is no limit {rule!r} (there are: {there})", hint="hauberk limits show")
+    if desk.options.store is not None:
+        from hauberk_ratelimit._seen import forgotten
+
+        count = asyncio.run(forgotten(desk, [one for one in concerned if one in desk.book.calls], key))
+        click.echo(f"{count} shared bucket{'' if count == 1 else 's'} reset")
+    from hauberk_ratelimit import _resets
+
+    _resets.add(desk.guard.config.state_dir / _resets.NAME, host, rule, key)
+    click.echo("processes that keep buckets of their own begin anew when they would refuse")
+
+
+def _desk(config: Path | None, host: str) -> Desk:
+    """Return the limits of a configuration; what it warns of goes to standard error."""
+    from hauberk.guard import Guard
+
+    settings = Config.read(config, host=host)
+    for warning in settings.warnings:
+        click.echo(f"hauberk: warning: {warning}", err=True)
+    settings.check({**dict.fromkeys(place.word for place in settings.tables), RateLimit.name: Options})
+    return Desk(RateLimit, settings.options(RateLimit.name, Options), GuardView(Guard(settings), settings))
+
+
+def _cells(row: Row) -> tuple[str, ...]:
+    limit = f"{row.limit} each" if row.each else row.limit
+    if row.buckets is not None:
+        return row.rule, limit, "", f"{row.buckets} bucket{'' if row.buckets == 1 else 's'}"
+    left = "" if row.left is None else str(row.left)
+    return row.rule, limit, left, "" if row.reset is None else f"{row.reset:.3g} s"

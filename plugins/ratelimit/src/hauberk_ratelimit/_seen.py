@@ -1,0 +1,88 @@
+"""What a store holds of limits, for the commands of an operator."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any, Final
+
+from hauberk_ratelimit import _scripts
+from hauberk_ratelimit._buckets import kept
+from hauberk_ratelimit._shared import AT_ONCE, Exact, name_of, terms
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from hauberk_ratelimit._commands import Row
+    from hauberk_ratelimit._desk import Desk
+    from hauberk_ratelimit._rules import Bucket
+
+_MICRO: Final = 1_000_000
+_SCANNED: Final = 1_000
+"""Keys that the store looks at in one step."""
+
+
+async def seen(desk: Desk, rows: Sequence[Row]) -> None:
+    """Fill in what is left of each limit that is shared, or how many buckets there are of it.
+
+    Raises:
+        PluginError: The store cannot be reached.
+    """
+    there = _there(desk)
+    await there.store.open()
+    try:
+        calls = desk.book.calls
+        for row, bucket in zip(rows, calls, strict=False):
+            if bucket.shared:
+                row.left, row.reset = await _stands(there, bucket)
+            else:
+                row.buckets = len(await _keys(there, bucket))
+    finally:
+        await there.store.close()
+
+
+async def forgotten(desk: Desk, buckets: Sequence[Bucket], id: str | None) -> int:
+    """Forget what was used of some limits, by one or by everybody; return of how many buckets.
+
+    Raises:
+        PluginError: The store cannot be reached.
+    """
+    there = _there(desk)
+    await there.store.open()
+    try:
+        count = 0
+        for bucket in buckets:
+            names = [name_of(there.host, bucket, "" if bucket.shared else kept(id))] if id is not None else None
+            keys = await _keys(there, bucket) if names is None else names
+            for at in range(0, len(keys), AT_ONCE):
+                count += await there.store.command("DEL", *keys[at : at + AT_ONCE])
+        return count
+    finally:
+        await there.store.close()
+
+
+def _there(desk: Desk) -> Exact:
+    if desk.store is None:
+        raise LookupError("nothing is shared")
+    return desk.store
+
+
+async def _stands(there: Exact, bucket: Bucket) -> tuple[int, float]:
+    interval, most = terms(bucket)
+    (answer,) = await there.store.run(_scripts.LOOK, (name_of(there.host, bucket, ""),), (interval,))
+    if not interval:
+        return max(0, most - answer), 0.0
+    return max(0, (interval * most - answer) // interval), answer / _MICRO
+
+
+async def _keys(there: Exact, bucket: Bucket) -> list[Any]:
+    """Return the keys of the buckets that the store holds of one rate or quota."""
+    if bucket.shared:
+        return [name_of(there.host, bucket, "")]
+    start = re.sub(rb"([\\*?\[\]])", rb"\\\1", name_of(there.host, bucket, ""))
+    found: set[bytes] = set()
+    cursor: Any = b"0"
+    while True:
+        cursor, keys = await there.store.command("SCAN", cursor, "MATCH", start + b"*", "COUNT", _SCANNED)
+        found.update(keys)
+        if cursor == b"0":
+            return sorted(found)

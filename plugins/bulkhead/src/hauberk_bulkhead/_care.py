@@ -70,7 +70,8 @@ class Care:
             with suppress(asyncio.CancelledError):
                 await self._task
         if self._book is not None:
-            await asyncio.to_thread(self._write, [])
+            with suppress(ConfigError, OSError):  # it has been told of
+                await asyncio.to_thread(self._write, self._state.suspended.news)
             self._book.gone(os.getpid())
         if self._gate.sharing is not None:
             await self._gate.sharing.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -124,6 +125,8 @@ def suspend_command(
 ) -> None:
     """Refuse a principal, a server or an address, until it is resumed or the time is over."""
     kind, name = _one(principal, server, address)
+    if seconds is not None and math.isnan(seconds):
+        raise click.UsageError("--for is a number of seconds")
     book, guard = _book(config, host)
     now = guard.now()
     one = Suspension(kind, name, now, now + seconds if seconds is not None else 0.0, reason, "operator")

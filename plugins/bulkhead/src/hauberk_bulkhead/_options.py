@@ -28,11 +28,6 @@ Seconds = Annotated[float, Meta(gt=0, le=86_400)]
 Pattern = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_]*\.([a-z_]+|\*)$")]
 
 
-def _fewer(general: dict[str, int], specific: dict[str, int]) -> dict[str, int]:
-    """Return the caps of both tables; of a tool in both, the smaller."""
-    return {name: min(table[name] for table in (general, specific) if name in table) for name in general | specific}
-
-
 class Breaking(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """``[bulkhead.breaker]``: when the calls of a tool are refused for a while because they fail."""
 
@@ -138,7 +133,7 @@ class Options(config.Options, frozen=True, kw_only=True):
     """Calls of one tool among them."""
     in_flight_per_principal: Annotated[Cap, Narrow.MIN] = 50
     """Requests of one principal among them."""
-    tools: Annotated[dict[str, Cap], Narrow.by(_fewer)] = msgspec.field(default_factory=dict)
+    tools: Annotated[dict[str, Cap], Narrow.MIN] = msgspec.field(default_factory=dict)
     """Tools with a cap of their own."""
     queue: Annotated[Cap, Narrow.MIN] = 1000
     """Calls of one server that wait for a place; 0 is no queue, which is faster where none is wanted."""

@@ -25,7 +25,8 @@ from hauberk_bulkhead._limits import LIMITS
 
 PREFIX: Final = "hauberk:bulkhead"
 _INDEX: Final = f"{PREFIX}:open"
-_NOW: Final = "local t = redis.call('TIME'); local now = t[1] * 1000 + math.floor(t[2] / 1000)\n"
+NOW: Final = "local t = redis.call('TIME'); local now = t[1] * 1000 + math.floor(t[2] / 1000)\n"
+"""Lua that sets ``now``, in milliseconds by the store's clock."""
 _OPEN: Final = """
 local function trip(state, probes, index, name, keep)
   redis.call('DEL', probes)
@@ -34,15 +35,13 @@ local function trip(state, probes, index, name, keep)
   redis.call('ZADD', index, now + keep, name)
 end
 """
-_FAIL: Final = Script(
-    _NOW
-    + _OPEN
-    + """
+_FAIL: Final = """
 -- KEYS: state, probes, index, failures, requests
 -- ARGV: name, this failure, failures, window, requests since the last, minimum, keep, bound
 if redis.call('EXISTS', KEYS[1]) == 1 then return 1 end
 redis.call('ZREMRANGEBYSCORE', KEYS[4], '-inf', now - ARGV[4])
 redis.call('ZADD', KEYS[4], now, ARGV[2])
+redis.call('ZREMRANGEBYRANK', KEYS[4], 0, -1 - ARGV[3])
 redis.call('PEXPIRE', KEYS[4], ARGV[4])
 local requests = redis.call('INCRBY', KEYS[5], ARGV[5])
 redis.call('PEXPIRE', KEYS[5], ARGV[4])
@@ -53,11 +52,7 @@ redis.call('DEL', KEYS[4], KEYS[5])
 trip(KEYS[1], KEYS[2], KEYS[3], ARGV[1], tonumber(ARGV[7]))
 return 1
 """
-)
-_ASK: Final = Script(
-    _NOW
-    + _OPEN
-    + """
+_ASK: Final = """
 -- KEYS: state, probes, index; ARGV: name, this probe, open for, probes, slow, keep
 local found = redis.call('HMGET', KEYS[1], 'state', 'since')
 if not found[1] then return {'closed', 0} end
@@ -76,11 +71,7 @@ redis.call('PEXPIRE', KEYS[1], ARGV[6])
 redis.call('ZADD', KEYS[3], now + ARGV[6], ARGV[1])
 return {'probe', 0}
 """
-)
-_END: Final = Script(
-    _NOW
-    + _OPEN
-    + """
+_END: Final = """
 -- KEYS: state, probes, index; ARGV: name, this probe, how it ended, successes, keep
 if redis.call('ZREM', KEYS[2], ARGV[2]) == 0 then return 'late' end
 if ARGV[3] == 'nothing' then return 'half' end
@@ -93,15 +84,11 @@ redis.call('DEL', KEYS[1], KEYS[2])
 redis.call('ZREM', KEYS[3], ARGV[1])
 return 'closed'
 """
-)
-_LIST: Final = Script(
-    _NOW
-    + """
+_LIST: Final = """
 -- KEYS: index; ARGV: bound
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now)
 return redis.call('ZRANGE', KEYS[1], 0, tonumber(ARGV[1]) - 1)
 """
-)
 
 Answer = Literal["closed", "open", "busy", "probe"]
 Ended = Literal["succeeded", "failed", "nothing"]
@@ -120,8 +107,18 @@ class Told(NamedTuple):
 class SharedBreakers:
     """The breakers in one store."""
 
-    def __init__(self, store: SharedStore) -> None:
+    def __init__(self, store: SharedStore, now: str = NOW) -> None:
+        """Say where they are.
+
+        Args:
+            store: It is open.
+            now: Lua that sets ``now``; a test has a clock of its own.
+        """
         self.store: Final = store
+        self._fail: Final = Script(now + _OPEN + _FAIL)
+        self._ask: Final = Script(now + _OPEN + _ASK)
+        self._end: Final = Script(now + _OPEN + _END)
+        self._list: Final = Script(now + _LIST)
 
     async def fail(self, key: Key, terms: Terms, requests: int) -> bool:
         """Tell of a failure; return whether the breaker is open now.
@@ -136,7 +133,9 @@ class SharedBreakers:
         """
         name, keys = _name(key), _keys(key)
         args = (name, secrets.token_hex(8), terms.failures, _ms(terms.window), requests, terms.minimum, _keep(terms))
-        answer = await self.store.run(_FAIL, (*keys, f"{keys[0]}:failures", f"{keys[0]}:requests"), (*args, _BOUND))
+        answer = await self.store.run(
+            self._fail, (*keys, f"{keys[0]}:failures", f"{keys[0]}:requests"), (*args, _BOUND)
+        )
         return bool(answer)
 
     async def ask(self, key: Key, terms: Terms) -> Told:
@@ -147,7 +146,7 @@ class SharedBreakers:
         """
         probe = secrets.token_hex(8)
         args = (_name(key), probe, _ms(terms.open_seconds), terms.probes, _ms(terms.slow), _keep(terms))
-        word, left = await self.store.run(_ASK, _keys(key), args)
+        word, left = await self.store.run(self._ask, _keys(key), args)
         answer: Any = word.decode()
         return Told(answer, left / 1000, probe if answer == "probe" else "")
 
@@ -157,7 +156,9 @@ class SharedBreakers:
         Raises:
             StoreDown: The store could not be asked.
         """
-        answer: bytes = await self.store.run(_END, _keys(key), (_name(key), probe, how, terms.successes, _keep(terms)))
+        answer: bytes = await self.store.run(
+            self._end, _keys(key), (_name(key), probe, how, terms.successes, _keep(terms))
+        )
         return answer.decode()
 
     async def all_open(self) -> set[Key]:
@@ -166,7 +167,7 @@ class SharedBreakers:
         Raises:
             StoreDown: The store could not be asked.
         """
-        return set(_read(await self.store.run(_LIST, (_INDEX,), (_BOUND,))))
+        return set(_read(await self.store.run(self._list, (_INDEX,), (_BOUND,))))
 
     async def close(self, keys: set[Key]) -> None:
         """Close some, whatever they are.

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from plugins.replay.tests.conftest import Now, Seal, sealed
@@ -18,8 +18,10 @@ from tests.serving import until
 
 from hauberk.config import Config
 from hauberk.guard import Guard
+from hauberk.hookspecs import hookimpl
+from hauberk.message import Frame, Proof
 from hauberk.refusals import ConfigError, PluginError
-from hauberk.testing import Recorder, Rig
+from hauberk.testing import Recorder, Rig, guard_from
 from hauberk_replay import Replay
 from hauberk_replay._options import check_memory
 
@@ -109,6 +111,28 @@ async def test_two_hosts_and_one_store(guarded: Guarded, now: Now, server: Redis
             proof = sealed(now, "aa" if memory == "shared" else "bb")
             assert await called(here, proof) == "passed"
             assert await called(there, proof) == answer
+
+
+async def test_what_is_inside_of_a_message_comes_with_it(only_replay: None, now: Now, tmp_path: Path) -> None:
+    """A message that holds others has one proof, and is judged once: it passes with what it holds, and only once."""
+
+    class Once(Seal):
+        """Proves the same of every answer."""
+
+        @hookimpl
+        def on_receive(self, message: Frame) -> Frame:
+            return message.with_data(message.data, proof=Proof(key_id="a", nonce=b"n", issued=now() + 30))
+
+    clock = cast("Any", now)
+    asks = {"q": {"method": "roots/list", "params": {}}, "r": {"method": "roots/list", "params": {}}}
+    result = {"resultType": "input_required", "inputRequests": asks, "requestState": "s"}
+    meta = {"io.modelcontextprotocol/protocolVersion": "2026-07-28"}
+    async with guard_from("[replay]\n", Once(), folder=tmp_path, clock=clock) as rig:
+        for id in (1, 2):
+            await rig.call("ls", {}, id=id, _meta=meta)
+            await rig.answer(result, id=id)
+        assert rig.replies[0]["result"]["inputRequests"] == asks
+        assert rig.codes == ["replay.detected"]
 
 
 # --- the store fails ---

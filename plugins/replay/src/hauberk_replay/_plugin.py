@@ -46,7 +46,9 @@ class Replay:
             _options.same_for(server, guard.options_for(self, server), options, settings)
         self._guard: Final = guard
         self._window: Final = options.window
-        self._windows: Final[dict[str, Window]] = {}
+        self._windows: Final[dict[str, Window]] = {
+            server: guard.options_for(self, server).window for server in settings.servers
+        }
         self._memory: Memory = memory(options, guard)
         self._counters = Counters()
         self._checker = Checker(options.window, self._memory.nonces, self._counters)
@@ -82,18 +84,11 @@ class Replay:
         self._judged(message, connection)
 
     def _judged(self, message: Message, connection: Connection) -> Awaitable[None] | None:
-        if message.proof is None:
+        # What stands inside of a message has its proof, and comes with it: the message itself is judged, once.
+        if message.proof is None or message.embedded is not None:
             return None
-        window = self._windows.get(connection.server)
-        if window is None:
-            window = self._window_of(connection.server)
+        window = self._windows.get(connection.server, self._window)
         return self._checker.check(message.proof, self._guard.now(), window)
-
-    def _window_of(self, server: str) -> Window:
-        options: _options.Options = self._guard.options_for(self, server)
-        if server in self._guard.config.servers:
-            self._windows[server] = options.window
-        return options.window
 
     def probes(self) -> list[Probe]:
         """Return what shows that each check is live."""

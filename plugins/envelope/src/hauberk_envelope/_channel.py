@@ -12,6 +12,7 @@ The rules:
 
 from __future__ import annotations
 
+import asyncio
 import os
 import time
 import uuid
@@ -158,6 +159,7 @@ class Channel:
             try:
                 opened = await self.receive()
             except Refused:
+                await asyncio.sleep(0)  # else a flood of rubbish that is there already would let nobody else run
                 continue
             yield opened
 

@@ -14,6 +14,7 @@ from hauberk_envelope import _options
 if TYPE_CHECKING:
     import click
 
+    from hauberk.probe import Probe
     from hauberk_envelope.session._desk import Desk
 
 
@@ -79,3 +80,9 @@ class Envelope:
         from hauberk_envelope.keys import keys  # a host without its commands loads no cryptography
 
         return keys
+
+    def probes(self) -> list[Probe]:
+        """Return what shows that each control is live."""
+        from hauberk_envelope._probes import probes  # in development a host starts without them
+
+        return probes(self.desk.all(), self.guard.now) if self.desk.seals else []

@@ -137,7 +137,9 @@ def open_message(
     Raises:
         Refused: A code of ``envelope``; nothing of the content was used.
     """
-    found = _read(message)
+    found, recipients = _read(message), tuple(recipients)
+    if found.sender_key in {identity.key_id for identity in recipients}:
+        raise refused("envelope.wrong_sender", "a message", "it is our own, and came back")
     sender = trust.find(found.sender_key, now)
     if sender.agent != found.sender:
         raise refused("envelope.untrusted", "the sender's key", "under this name")
@@ -173,7 +175,14 @@ def open_archived(
 
 
 def _read(message: SecureAgentMessage | bytes) -> SecureAgentMessage:
-    return SecureAgentMessage.decode(message) if isinstance(message, bytes) else check_form(message)
+    """Return a message in its one form, which one that was made by hand has to have, too."""
+    if isinstance(message, bytes):
+        return SecureAgentMessage.decode(message)
+    try:
+        data = message.encode()
+    except Refused:
+        raise refused("envelope.malformed", "a message") from None
+    return SecureAgentMessage.decode(data)
 
 
 def _check_custom(value: dict[str, Any]) -> None:

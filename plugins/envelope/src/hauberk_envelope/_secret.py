@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final, NoReturn, final
 
@@ -44,6 +46,15 @@ class ProvisionedSecret:
             ConfigError: The file is not private, or holds no key.
         """
         return cls(keys.load_key(path))
+
+    @classmethod
+    def create(cls, path: Path, *, random: Callable[[int], bytes] = os.urandom) -> ProvisionedSecret:
+        """Make the file of a new secret, of mode 0600, to be given to all who shall have it.
+
+        Raises:
+            ConfigError: The path exists, or its directory cannot hold a private file.
+        """
+        return cls(keys.create_key(path, random=random))
 
     def material(self) -> bytes:
         """Return what content keys are made from (32 bytes)."""

@@ -47,12 +47,19 @@ class Desk:
             for event in known.old(now):
                 self._guard.emit(event)
 
+    @property
+    def seals(self) -> bool:
+        """Whether any table asks for a seal."""
+        return any(options.seal == "require" for options in self._tables().values())
+
     def all(self) -> dict[str, Known]:
         """Return what was read, by the table that it is of."""
+        sealing = {where: one for where, one in self._tables().items() if one.seal == "require"}
+        return {where: self.known(one) for where, one in sealing.items() if _parties.any_keys(one)}
+
+    def _tables(self) -> dict[str, Options]:
         servers = (None, *self._guard.config.servers_of("envelope"))
-        found = {"[envelope]" if one is None else f"[server.{one}.envelope]": self.options(one) for one in servers}
-        sealing = {where: one for where, one in found.items() if one.seal == "require" and _parties.any_keys(one)}
-        return {where: self.known(options) for where, options in sealing.items()}
+        return {"[envelope]" if one is None else f"[server.{one}.envelope]": self.options(one) for one in servers}
 
     def options(self, server: str | None) -> Options:
         """Return the options that hold for a server."""

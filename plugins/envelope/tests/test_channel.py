@@ -269,6 +269,22 @@ async def test_iteration_goes_on_after_what_it_refuses(wire: Wire) -> None:
     assert wire.codes() == ["envelope.plain", "replay.detected"]
 
 
+async def test_flood_of_rubbish_lets_others_run(wire: Wire) -> None:
+    """An agent that waits for a message, with rubbish in front of it, lets the others of its process run meanwhile."""
+    for _ in range(50):
+        await wire.queue("bob").put(b"rubbish")
+    seen: list[int] = []
+
+    async def other() -> None:
+        seen.append(len(wire.events))
+
+    waiting = asyncio.ensure_future(anext(aiter(wire.end(BOB, "alice"))))
+    await asyncio.sleep(0)
+    await other()
+    waiting.cancel()
+    assert seen[0] < 50
+
+
 async def test_agent_that_rotates_loses_nothing(wire: Wire) -> None:
     """What was sealed for the old key opens beside the new one; what is sealed next is by the new one (S0.26)."""
     new = identity("bob", seed="bob 2", begin=NOW)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import uuid
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -30,10 +32,11 @@ from plugins.envelope.tests.parties import (
     trust,
 )
 
-from hauberk.refusals import Refused
+from hauberk.refusals import ConfigError, Refused
+from hauberk_envelope import _aead, _even
 from hauberk_envelope._limits import LIMITS
-from hauberk_envelope._message import Metadata, SecureAgentMessage
-from hauberk_envelope._sealing import open_archived
+from hauberk_envelope._message import MessageType, Metadata, SecureAgentMessage
+from hauberk_envelope._sealing import _content_key, open_archived
 from hauberk_envelope._secret import ProvisionedSecret
 from hauberk_envelope._trust import Rules
 
@@ -116,6 +119,19 @@ def test_message_to_everybody_opens_for_all_who_have_the_secret() -> None:
     assert code(opened, message) == "envelope.wrong_recipient"
 
 
+def test_provisioned_secret_has_a_file(tmp_path: Path) -> None:
+    """A provisioned secret is made in a private file, read from it, and never overwritten (X.9)."""
+    made = ProvisionedSecret.create(tmp_path / "secret.key")
+    assert (tmp_path / "secret.key").stat().st_mode & 0o777 == 0o600
+    read = ProvisionedSecret.read(tmp_path / "secret.key")
+    assert (read.secret_id, read.material()) == (made.secret_id, made.material())
+    assert re.fullmatch("hbs1_[a-z2-7]{52}", made.secret_id)
+    with pytest.raises(ConfigError, match="exists already"):
+        ProvisionedSecret.create(tmp_path / "secret.key")
+    with pytest.raises(ValueError, match="32 bytes"):
+        ProvisionedSecret(bytes(31))
+
+
 def test_everybody_is_not_reached_without_a_secret() -> None:
     """There is no message to everybody under a key that one pair agreed on."""
     with pytest.raises(ValueError, match="provisioned secret"):
@@ -176,6 +192,10 @@ def test_every_bit_of_the_metadata_counts(field: str) -> None:
     """The metadata is bound bit by bit, the time to live and the type included (S0.22)."""
     for value in flips(getattr(ABOUT, field)):
         other = changed(MESSAGE, metadata=msgspec.structs.replace(ABOUT, **{field: value}))
+        assert code(opened, other) in ("envelope.forged", "envelope.malformed")
+    others: list[MessageType] = ["TaskResponse", "StatusUpdate", "ErrorNotification", "Shutdown", "InterAgentMessage"]
+    for kind in others:
+        other = changed(MESSAGE, metadata=msgspec.structs.replace(ABOUT, message_type=kind))
         assert code(opened, other) == "envelope.forged"
 
 
@@ -237,6 +257,14 @@ def test_all_refusals_are_one_to_the_other_side() -> None:
         assert caught.value.error_object(trusted=False) == told
 
 
+def test_message_that_no_wire_carries_is_refused() -> None:
+    """A message that a program made by hand, of what JSON does not carry, is refused like others."""
+    for members in ({"sender": "\ud800"}, {"sender": 1}, {"nonce": None}):
+        assert code(opened, changed(MESSAGE, **members)) == "envelope.malformed"
+    nan = msgspec.structs.replace(ABOUT, custom_fields={"x": float("nan")})
+    assert code(opened, changed(MESSAGE, metadata=nan)) == "envelope.malformed"
+
+
 # --- who, to whom ---
 
 
@@ -268,13 +296,43 @@ def test_message_is_not_taken_over() -> None:
     assert caught.value.details == {"check": "tag"}
 
 
+@pytest.mark.parametrize("part", ["content", "header"])
+def test_recipient_forges_nothing(part: str) -> None:
+    """Who has the content key, the recipient, makes no other message of it: all of it is signed (S0.22)."""
+    about = msgspec.structs.replace(ABOUT, message_type="Shutdown") if part == "header" else ABOUT
+    draft = changed(MESSAGE, metadata=about)
+    key = _content_key(draft, BOB.agree(draft.ephemeral or b""))
+    content = b"other" if part == "content" else b"hello"
+    forged = changed(draft, encrypted_content=_aead.seal(*key, content, draft.header()))
+    with pytest.raises(Refused) as caught:
+        opened(forged)
+    assert caught.value.details == {"check": "signature"}
+
+
+@pytest.mark.parametrize("held", [True, False])
+@pytest.mark.parametrize("fitted", [True, False])
+def test_forgery_is_settled(monkeypatch: pytest.MonkeyPatch, held: bool, fitted: bool) -> None:
+    """Signature and tag are both looked at, whichever fails, and what was missing is made up for; else nothing is."""
+    seen: list[dict[str, bool]] = []
+    monkeypatch.setattr(_even, "settle", lambda **given: seen.append(given))
+    other = MESSAGE
+    if not fitted:
+        other = signed(changed(MESSAGE, encrypted_content=MESSAGE.encrypted_content[:-1] + b"\0"), ALICE)
+    if not held:
+        other = changed(other, signature=bytes(64))
+    assert code(opened, other) == ("" if held and fitted else "envelope.forged")
+    assert seen == ([] if held and fitted else [{"held": held, "fitted": fitted}])
+
+
 def test_reflection_is_refused() -> None:
     """A message comes back to its sender: it was for another, and is refused; so it is with the names swapped (A01)."""
     rules = Rules(privileged_agents=frozenset({"alice", "bob"}))
     known = trust(rules=rules)
-    assert code(opened, MESSAGE, me=ALICE, known=known) == "envelope.wrong_recipient"
+    assert code(opened, MESSAGE, me=ALICE, known=known) == "envelope.wrong_sender"
     swapped = changed(MESSAGE, sender="bob", recipient="alice", sender_key=BOB.key_id, recipient_key=ALICE.key_id)
     assert code(opened, swapped, me=ALICE, known=known) == "envelope.forged"
+    for mine in (sealed(to=ALICE), sealed(to=None, secret=SECRET)):
+        assert code(opened, mine, me=ALICE, known=known, secrets=[SECRET]) == "envelope.wrong_sender"
     everybody = sealed(sender=CAROL, to=None, secret=SECRET)
     assert (
         code(lambda: opened(changed(everybody, sender="alice", sender_key=ALICE.key_id), secrets=[SECRET], known=known))

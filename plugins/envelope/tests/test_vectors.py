@@ -28,6 +28,7 @@ CODES: Final = {
     "plain": "envelope.plain",
     "version": "envelope.unsupported",
     "sender": "envelope.untrusted",
+    "own": "envelope.wrong_sender",
     "name": "envelope.untrusted",
     "revoked": "envelope.key_revoked",
     "rotation": "envelope.key_too_old",

@@ -132,6 +132,8 @@ def foreign() -> Iterator[dict[str, Any]]:
     yield vector("sender whose key expired", sealed(sender=EARLIER, random=random), "validity")
     yield vector("sender whose key is not valid yet", sealed(sender=LATER, random=random), "validity")
     yield vector("sender whose key was revoked", sealed(sender=REVOKED, random=random), "revoked")
+    own = {"can_communicate_with": {"bob": ["bob"]}}
+    yield vector("sender is the recipient", sealed(sender=BOB, to=BOB, random=random), "own", world=own)
     old = sealed(sender=OLD, random=random)
     yield vector("sender who did not rotate, in development", old, content=b"hello".hex())
     yield vector("sender who did not rotate, in production", old, "rotation", world={"production": True})

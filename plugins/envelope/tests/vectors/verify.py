@@ -237,6 +237,7 @@ def faults_of_sender(found: dict[str, Any], world: World) -> list[str]:
         return ["sender"]
     begin, end = seconds(sender["not_before"]), seconds(sender["not_after"])
     wrong = {
+        "own": sender["key_id"] == world.own["key_id"],
         "name": sender["agent"] != found["from"],
         "revoked": sender["key_id"] in world.revoked,
         "validity": not begin <= world.now <= end,

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.core.secured import CA, SERVER
 from tests.redis_server import RedisServer, redis_server
 from tests.serving import until
 
@@ -364,20 +365,19 @@ async def test_a_store_that_talks_nonsense_is_lost_and_nothing_hangs(said: bytes
 @pytest.mark.parametrize("trusted", [True, False])
 async def test_a_store_is_reached_by_tls_and_its_certificate_is_checked(tmp_path: Path, trusted: bool) -> None:
     """Over rediss:// the store's certificate is checked by the file that is named, and by its name; else no start."""
-    certs = tmp_path / "certs"
-    words = (["init", "--no-passphrase"], ["issue", "localhost"])
-    for each in words:
-        command = [sys.executable, "-m", "hauberk", "certs", *each, "--dir", str(certs)]
-        await asyncio.to_thread(subprocess.run, command, check=True, capture_output=True)
-    pair = certs / "mcp-servers" / "localhost" / "pair.pem"
-    with RedisServer(tls=(certs / "ca" / "ca.pem", pair)) as server:
-        uri = f"rediss://localhost:{server.port}" + (f"?ca={certs}/ca/ca.pem" if trusted else "")
+    ca, pair = tmp_path / "ca.pem", tmp_path / "pair.pem"
+    ca.write_text(CA)
+    pair.write_text(SERVER)
+    with RedisServer(tls=(ca, pair)) as server:
+        uri = f"rediss://localhost:{server.port}" + (f"?ca={ca}" if trusted else "")
         if trusted:
             async with opened(uri) as store:
                 assert await store.command("PING") == b"PONG"
         else:
             with pytest.raises(PluginError, match="is down"):
                 await SharedStore(uri).open()
+            with pytest.raises(ConfigError, match="cannot be used"):
+                await SharedStore(f"{uri}?ca={tmp_path}/none").open()
 
 
 async def test_a_closed_store_fails_calls_and_looks_for_nothing(redis_server: RedisServer) -> None:

@@ -1,9 +1,9 @@
 """Sockets: the carrier against a bare asyncio echo on the same kind of socket, the guard on it, and handshakes.
 
-The other end is a process of its own, on the same core, so a round trip is the work of both ends and of the system
-between them. The bare echo is an `asyncio.Protocol` at each end that knows how many bytes to expect; ours finds each
-frame's end. TLS is what the plugin makes of certificates of ``hauberk certs``, for the bare echo too: what differs is
-who reads and writes.
+The other end is a process of its own, on the same core. A round trip is the work of both ends and of the system between
+them, in CPU time of both processes: what else runs on the machine is not counted. The bare echo is an
+`asyncio.Protocol` at each end that knows how many bytes to expect; ours finds each frame's end. TLS is what the plugin
+makes of certificates of ``hauberk certs``, for the bare echo too: what differs is who reads and writes.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from typing import Any, Final, cast
 
 import orjson
 from tests.bench import samples
-from tests.bench.measure import Row, Times, micros, ratio, rounds, rounds_async, run_async
+from tests.bench.measure import Row, Times, micros, ratio, rounds, rounds_async, run_async, work_of
 from tests.bench.proxied import one_core
 
 from hauberk import Config, Guard
@@ -248,12 +248,13 @@ async def _serving(path: Path, kind: str, size: int) -> None:
 
 
 @contextlib.contextmanager
-def _other(path: Path, kind: str, size: int) -> Iterator[Address]:
+def _other(path: Path, kind: str, size: int) -> Iterator[tuple[Address, int]]:
+    """Start the other end; yield where it listens, and its process id."""
     command = [sys.executable, "-m", "tests.bench.carriers", str(path), kind, str(size)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[2]) as child:
         assert child.stdout is not None
         try:
-            yield parse(child.stdout.readline().strip())
+            yield parse(child.stdout.readline().strip()), child.pid
         finally:
             child.kill()
 
@@ -290,15 +291,18 @@ async def _trips(ground: Ground, path: Path, size: str) -> Times:
     length = samples.SIZES[size]
     frame = _frame(length)
     ends = {}
+    others = []
     with contextlib.ExitStack() as stack:
         for kind in ("unix", "tcp", "tls"):
-            address = stack.enter_context(_other(path, kind, length))
+            address, pid = stack.enter_context(_other(path, kind, length))
+            others.append(pid)
             ends[f"{kind} bare"] = await _bare(ground, address, kind, length)
             ends[f"{kind} ours"] = await _ours(ground, address, kind)
             if kind != "tcp":
                 ends[f"{kind} guarded"] = await _ours(ground, address, kind, guarded=True)
         candidates = {name: (lambda trip=trip: trip(frame)) for name, trip in ends.items()}
-        return await rounds_async(candidates, repeat=31, count=100 if length < 100_000 else 12)
+        count = 100 if length < 100_000 else 12
+        return await rounds_async(candidates, repeat=31, count=count, clock=work_of(*others))
 
 
 def _carrier_rows(size: str, times: Times) -> list[Row]:

@@ -16,7 +16,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from hauberk.message import Proof
 from hauberk.refusals import ConfigError, Refused
 from hauberk_replay import Checker, LocalNonces, Window, capacity
-from hauberk_replay._mark import Mark
+from hauberk_replay._mark import STEP, Mark
 
 NOW = 1_790_000_000.0
 
@@ -135,6 +135,17 @@ async def test_a_restart_accepts_nothing_again(tmp_path: Path) -> None:
     assert said(second, b"n", NOW + 1, NOW + 3) == "not_remembered"
     assert said(second, b"ahead", NOW + 50, NOW + 3) == "not_remembered"
     assert said(second, b"new", NOW + 51, NOW + 52) == "taken"
+    await first.close()
+    await second.close()
+
+
+async def test_a_message_made_exactly_at_the_mark_is_not_accepted_again(tmp_path: Path) -> None:
+    """A11: also one that was made in the very moment that the file names."""
+    first = await opened(tmp_path, NOW)
+    assert said(first, b"n", NOW, NOW) == "taken"
+    assert said(first, b"edge", NOW + STEP, NOW) == "taken"
+    second = await opened(tmp_path, NOW)
+    assert said(second, b"edge", NOW + STEP, NOW + STEP) == "not_remembered"
     await first.close()
     await second.close()
 

@@ -8,6 +8,7 @@ from contrib.docs import (
     rings,
     scenes_asks,
     scenes_audit,
+    scenes_bulkhead,
     scenes_dial,
     scenes_envelope,
     scenes_names,
@@ -108,6 +109,7 @@ _MATCHING: Final = {
             ),
         )
     ),
+    "core.mislabelled": Scene((_READ, _DONE), plugins=(rings.Mislabels,)),
     "core.id_in_flight": Scene((_call("read_note", 7, name="milk"), _call("read_note", "7", name="birthday"))),
     "core.discover_refused": Scene(
         (
@@ -152,6 +154,7 @@ EVENTS: Final = {
     **scenes_schemas.EVENTS,
     **scenes_text.EVENTS,
     **scenes_who.EVENTS,
+    **scenes_bulkhead.EVENTS,
     "policy.loaded": Scene(()),
     "policy.changed": Scene((), _SIEVE, then='[sieve]\nallow = ["files/*"]\n'),
     "policy.rejected": Scene((), _SIEVE, then="[sieve]\nalow = []\n"),
@@ -189,6 +192,7 @@ REFUSALS: Final[dict[str, Scene]] = {
     **scenes_schemas.REFUSALS,
     **scenes_text.REFUSALS,
     **scenes_who.REFUSALS,
+    **scenes_bulkhead.REFUSALS,
     **scenes_replay.REFUSALS,
 }
 
@@ -199,6 +203,7 @@ UNPLAYED_REFUSALS: Final = {
     **scenes_tls.UNPLAYED_REFUSALS,
     **scenes_envelope.UNPLAYED_REFUSALS,
     **scenes_who.UNPLAYED_REFUSALS,
+    **scenes_bulkhead.UNPLAYED_REFUSALS,
     **scenes_replay.UNPLAYED_REFUSALS,
     "core.internal": (-32007, "critical"),
     "core.closed": (None, None),
@@ -215,6 +220,7 @@ UNPLAYED_EVENTS: Final = {
     **scenes_tls.UNPLAYED_EVENTS,
     **scenes_envelope.UNPLAYED_EVENTS,
     **scenes_who.UNPLAYED_EVENTS,
+    **scenes_bulkhead.UNPLAYED_EVENTS,
     **scenes_replay.UNPLAYED_EVENTS,
     **scenes_audit.UNPLAYED_EVENTS,
     "policy.untold": ("policy", "warning", "logged", "`why`"),
@@ -222,5 +228,12 @@ UNPLAYED_EVENTS: Final = {
     "core.unprobed": ("system", "warning", "logged", ""),
 }
 """Category, severity, action and details of those that need a slow machine or two guards, or that only the log gets."""
-CONNECTIONS: Final = frozenset((*scenes_dial.BEFORE, *scenes_serve.UNPLAYED_REFUSALS, *scenes_tls.UNPLAYED_REFUSALS))
+CONNECTIONS: Final = frozenset(
+    (
+        *scenes_dial.BEFORE,
+        *scenes_serve.UNPLAYED_REFUSALS,
+        *scenes_tls.UNPLAYED_REFUSALS,
+        *scenes_bulkhead.UNPLAYED_CONNECTIONS,
+    )
+)
 """Refusals that are recorded of a connection, and not of a message."""

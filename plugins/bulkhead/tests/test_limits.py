@@ -218,7 +218,7 @@ async def test_failing_tool_is_left_alone(guarded: Opened, clock: Clock, role: R
         assert codes(rig).count("bulkhead.open") == 4
         assert [code for code in codes(rig) if code != "bulkhead.open"] == [
             "bulkhead.opened",
-            "bulkhead.tried",
+            "bulkhead.half_open",
             "bulkhead.closed",
         ]
 
@@ -329,7 +329,10 @@ async def test_busy_machine_refuses_requests_and_nothing_else(guarded: Opened, r
         busy(rig, 69.0)
         await rig.call("d", id=6)
         assert rig.reached[-1]["id"] == 6
-        assert [code for code in codes(rig) if code != "bulkhead.overloaded"] == ["bulkhead.shedding", "bulkhead.shed"]
+        assert [code for code in codes(rig) if code != "bulkhead.overloaded"] == [
+            "bulkhead.shedding",
+            "bulkhead.shedding_ended",
+        ]
 
 
 async def test_busy_machine_takes_no_new_connection(guarded: Opened) -> None:

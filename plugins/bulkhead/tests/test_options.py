@@ -68,6 +68,22 @@ async def test_bad_table_of_a_server_is_named(guarded: Opened) -> None:
             pass
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "shedding.cpu_percent = 50",
+        "isolation.events = 3",
+        "memory_total_bytes = 104857600",
+        'breaker.store = "redis://localhost"',
+    ],
+)
+async def test_what_holds_for_all_servers_stands_in_the_general_table(guarded: Opened, line: str) -> None:
+    """In a server's table nobody would read it, so there it is an error."""
+    with pytest.raises(ConfigError, match="it holds for all servers"):
+        async with guarded(f"[bulkhead]\n[server.files.bulkhead]\n{line}\n"):
+            pass
+
+
 async def test_password_of_a_store_is_shown_nowhere(guarded: Opened) -> None:
     """An address that is wrong is an error without the password in it."""
     with pytest.raises(ConfigError) as error:

@@ -27,7 +27,7 @@ def turned(key: Key, before: State, state: State) -> Event:
     if state == "open":
         return Event("bulkhead.opened", severity="critical", action="blocked", details=details, **where)  # type: ignore[arg-type]
     if state == "half-open":
-        return Event("bulkhead.tried", details=details, **where)  # type: ignore[arg-type]
+        return Event("bulkhead.half_open", details=details, **where)  # type: ignore[arg-type]
     return Event("bulkhead.closed", details=details, **where)  # type: ignore[arg-type]
 
 
@@ -36,7 +36,7 @@ def shed(change: Change) -> Event:
     details = {"what": change.what, "percent": round(change.percent, 1)}
     if change.sheds:
         return Event("bulkhead.shedding", "", category="system", severity="critical", action="blocked", details=details)
-    return Event("bulkhead.shed", "", category="system", details=details)
+    return Event("bulkhead.shedding_ended", "", category="system", details=details)
 
 
 def isolated(one: Suspension) -> Event:

@@ -61,7 +61,7 @@ class Hold:
 
 def opened(key: Key, seconds: float) -> Refused:
     text = f"calls of {key.tool or 'any tool'!r} of server {key.server!r} fail, and are not sent for a while"
-    return refused("bulkhead.open", text, rule="bulkhead.breaker", retry_after=round(max(0.1, seconds), 3))
+    return refused("bulkhead.open", text, rule="[bulkhead.breaker]", retry_after=round(max(0.1, seconds), 3))
 
 
 def full(scope: str, tool: str, hold: Hold) -> Refused:

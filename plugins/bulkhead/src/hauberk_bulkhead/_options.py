@@ -172,8 +172,10 @@ def check(guard: Any, plugin: Any) -> None:
     Raises:
         ConfigError: The operator must change something.
     """
+    general: Options = guard.options_for(plugin, None)
     for place, options in _all(guard, plugin):
         _check_one(options, guard.config, place)
+        _check_common(options, general, place)
 
 
 def waits(guard: Any, plugin: Any) -> bool:
@@ -194,6 +196,19 @@ def _all(guard: Any, plugin: Any) -> Iterator[tuple[str, Options]]:
     yield "[bulkhead]", guard.options_for(plugin, None)
     for server in guard.config.servers_of("bulkhead"):
         yield f"[server.{server}.bulkhead]", guard.options_for(plugin, server)
+
+
+def _check_common(options: Options, general: Options, place: str) -> None:
+    """Check that a server's table says nothing that holds for all servers, and would be read by nobody there."""
+    pairs = {
+        "shedding": (options.shedding, general.shedding),
+        "isolation": (options.isolation, general.isolation),
+        "memory_total_bytes": (options.memory_total_bytes, general.memory_total_bytes),
+        "breaker.store": (options.breaker.store, general.breaker.store),
+    }
+    for key, (here, there) in pairs.items():
+        if here != there:
+            raise ConfigError(f"{place} {key}: it holds for all servers", hint="write it into [bulkhead]")
 
 
 def _check_one(options: Options, settings: config.Config, place: str) -> None:

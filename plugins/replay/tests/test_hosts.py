@@ -214,6 +214,18 @@ async def test_a_local_bound_is_reported_and_bounded(server: RedisServer) -> Non
         assert await said(here, b"n") == "replay.detected"
 
 
+async def test_a_local_bound_knows_no_better_than_the_store(server: RedisServer) -> None:
+    """What is from before a process began is the store's to judge; while it is lost, nobody can tell."""
+    async with host(server) as there:
+        issued = [time.time() for _ in range(2)]
+        async with host(server, local=True) as here:
+            assert await said(here, b"n", issued=issued[0]) == "taken"
+            assert await said(there, b"n", issued=issued[0]) == "replay.detected"
+            server.kill()
+            assert await said(here, b"m", issued=issued[1]) == "replay.not_remembered"
+            assert await said(here, b"m") == "taken"
+
+
 async def test_a_local_bound_holds_while_the_store_hangs(server: RedisServer) -> None:
     """A16: paused, the process judges alone after one deadline, and what the store did late changes nothing."""
     async with host(server, local=True, timeout=0.1) as here:

@@ -167,6 +167,19 @@ async def test_a_local_bound_is_by_choice_and_reported(guarded: Guarded, now: No
         assert found.details["judged_alone"] == 1
 
 
+async def test_a_restart_while_the_store_is_lost(guarded: Guarded, now: Now, server: RedisServer) -> None:
+    """A11, A16: what a process accepted alone, the next one does not, though the store never heard of it."""
+    toml = table("shared", server, 'on_store_failure = "local"')
+    async with guarded(toml) as rig:
+        server.kill()
+        proof, ahead = sealed(now, "aa"), sealed(now, "bb", ago=-30)
+        assert [await called(rig, one) for one in (proof, ahead)] == ["passed", "passed"]
+    server.start()
+    async with guarded(toml) as rig:
+        server.kill()
+        assert [await called(rig, one) for one in (proof, ahead)] == ["replay.not_remembered"] * 2
+
+
 async def test_no_message_hangs_on_a_store_that_does(guarded: Guarded, now: Now, server: RedisServer) -> None:
     """A16: a store that is paused costs one deadline, not one a message; calls of others pass the while."""
     async with guarded(table("shared", server, "timeout = 0.1")) as rig:

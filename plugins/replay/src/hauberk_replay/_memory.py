@@ -52,6 +52,7 @@ def memory(options: Options, guard: Any) -> Memory:
     window, most = options.window, capacity(options.window, options.rate)
     settings = guard.config
     key = (options.memory, options.group, options.on_store_failure, options.timeout, window, most, settings.state_dir)
+    mark = Mark(settings.state_dir / "replay" / "latest")
     nonces: Nonces
     if shared.is_uri(options.memory):
         from hauberk_replay._shared import SharedNonces
@@ -61,18 +62,21 @@ def memory(options: Options, guard: Any) -> Memory:
             window,
             capacity_of_span(window, options.rate),
             group=options.group,
-            local=LocalNonces(window, most, since=guard.now()) if options.on_store_failure == "local" else None,
+            local=LocalNonces(window, most, since=guard.now(), mark=mark) if _alone(options) else None,
             timeout=options.timeout,
             on_change=_teller(guard, options),
         )
     elif options.memory == "memory":
-        mark = Mark(settings.state_dir / "replay" / "latest")
         nonces = LocalNonces(window, most, since=guard.now(), mark=mark)
     else:
         from hauberk_replay._sqlite import SqliteNonces
 
         nonces = SqliteNonces(sqlite_path(options, settings), window, most, now=guard.now)
     return Memory(key, nonces)
+
+
+def _alone(options: Options) -> bool:
+    return options.on_store_failure == "local"
 
 
 def _teller(guard: Any, options: Options) -> Callable[[bool, str, int], None]:

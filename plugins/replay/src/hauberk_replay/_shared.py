@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from typing import Final, final
 
-from hauberk.refusals import PluginError
+from hauberk.refusals import PluginError, Refused
 from hauberk.shared import Line, SharedStore, StoreDown, StoreRefused
 from hauberk_replay._bound import SHARE, span_of
 from hauberk_replay._local import LocalNonces
@@ -73,17 +73,24 @@ class SharedNonces:
             PluginError: It cannot be reached, or would forget.
             ConfigError: The files that its address names cannot be read.
         """
-        await self._store.open()
+        if self._local is not None:
+            await self._local.open()
+        try:
+            await self._store.open()
+        except BaseException:
+            await self.close()
+            raise
 
     async def close(self) -> None:
         """Let go of the store."""
         await self._store.close()
+        if self._local is not None:
+            await self._local.close()
 
     async def remember(self, key_id: str, nonce: bytes, issued: float, now: float) -> None:
         """Take a nonce that has not come before to any host of the group."""
         check_nonce(nonce)
-        if self._local is not None:
-            self._local.remember(key_id, nonce, issued, now)
+        unknown = None if self._local is None else _noted(self._local, key_id, nonce, issued, now)
         keys, args = self._asked(key_id, nonce, issued)
         try:
             end, reset, figure = await self._store.run(REMEMBER, keys, args)
@@ -94,6 +101,8 @@ class SharedNonces:
         except StoreDown as error:
             if self._local is None:
                 raise refused("replay.store_down", error.message) from None
+            if unknown is not None:
+                raise unknown from None
             self._alone += 1
             return
         self._reset = str(reset)
@@ -142,6 +151,21 @@ class SharedNonces:
         alone, self._alone = self._alone, 0
         if self._told is not None:
             self._told(found, why, alone)
+
+
+def _noted(local: LocalNonces, key_id: str, nonce: bytes, issued: float, now: float) -> Refused | None:
+    """Let this process remember a nonce; return why it could not tell, which the store may know better.
+
+    Raises:
+        Refused: It came before, or there is no room.
+    """
+    try:
+        local.remember(key_id, nonce, issued, now)
+    except Refused as error:
+        if error.code != "replay.not_remembered":
+            raise
+        return error
+    return None
 
 
 def _ms(seconds: float) -> int:

@@ -234,6 +234,7 @@ CONNECTIONS: Final = frozenset(
         *scenes_serve.UNPLAYED_REFUSALS,
         *scenes_tls.UNPLAYED_REFUSALS,
         *scenes_bulkhead.UNPLAYED_CONNECTIONS,
+        *scenes_envelope.CONNECTIONS,
     )
 )
 """Refusals that are recorded of a connection, and not of a message."""

@@ -9,6 +9,7 @@ from hauberk.config import Config
 from hauberk.event import Event
 from hauberk.refusals import ConfigError, Refused
 from hauberk_envelope import _keyfiles
+from hauberk_envelope._channel import key_old
 from hauberk_envelope._identity import Identity, PublicIdentity
 from hauberk_envelope._options import Options
 from hauberk_envelope._trust import Rules, Trust
@@ -55,12 +56,7 @@ class Known(NamedTuple):
     def old(self, now: float) -> list[Event]:
         """Return an event for each key of ours, or of those that we trust, that is past its rotation period (S0.26)."""
         return [
-            Event(
-                code="envelope.key_old",
-                category="system",
-                severity="warning",
-                details={"key_id": one.key_id, "agent": one.agent, "days": int((now - one.not_before) / 86_400)},
-            )
+            key_old(one, now)
             for one in (*(me.public for me in self.own[:1]), *self.trust.identities())
             if self.trust.old(one, now) and self.trust.revocation(one.key_id) is None and now <= one.not_after
         ]

@@ -34,7 +34,7 @@ from hauberk_envelope.session._layout import END, Meta, NotSealed
 from hauberk_envelope.session._noise import TAG_BYTES, Keys
 from hauberk_envelope.session._refusals import refused
 
-ID_PREFIX: Final = "hbs1_"
+ID_PREFIX: Final = "hbn1_"
 SIGNATURE_LABEL: Final = _canonical.DOMAIN + "frame-signature/v1"
 _ID_LABEL: Final = _canonical.DOMAIN + "session-id/v1"
 _HEAD_BYTES: Final = HEAD.size
@@ -210,7 +210,7 @@ class Session:
 
 
 def session_id(hashed: bytes) -> str:
-    """Return the name of a session: ``hbs1_`` and 52 characters of base32, of the hash of its handshake."""
+    """Return the name of a session: ``hbn1_`` and 52 characters of base32, of the hash of its handshake."""
     name = hashlib.sha256(_canonical.encode(_ID_LABEL, hashed)).digest()
     return ID_PREFIX + b32encode(name).decode().rstrip("=").lower()
 

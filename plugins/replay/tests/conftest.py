@@ -24,6 +24,38 @@ from hauberk_replay import LocalNonces, Nonces, Replay, SharedNonces, SqliteNonc
 
 KINDS = ("memory", "sqlite", "shared")
 WINDOW = Window()
+WORKER = """
+import asyncio, sys, time
+from hauberk.refusals import Refused
+from hauberk_replay import SharedNonces, SqliteNonces, Window
+from pathlib import Path
+
+async def main(where, most):
+    if where.startswith("sqlite://"):
+        nonces = SqliteNonces(Path(where.removeprefix("sqlite://")), Window(), 10**6, now=time.time, seconds=30)
+    else:
+        nonces = SharedNonces(where, Window(), 10**6, timeout=30)
+    await nonces.open()
+    print("ready", flush=True)
+    sys.stdin.readline()
+    async def said(number):
+        now = time.time()
+        try:
+            await nonces.remember("k", b"%d" % number, now, now)
+        except Refused as error:
+            return error.code
+        return "taken"
+    answers = []
+    for at in range(0, most, 50):
+        answers += await asyncio.gather(*(said(number) for number in range(at, at + 50)))
+    for answer in sorted(set(answers)):
+        print(answer, answers.count(answer))
+    print("end", flush=True)
+    sys.stdin.readline()
+
+asyncio.run(main(sys.argv[1], int(sys.argv[2])))
+"""
+"""A process that takes so many nonces, and says how often it was told what."""
 
 
 class Makes(Protocol):

@@ -17,39 +17,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from plugins.replay.tests.conftest import WINDOW, all_of, said
+from plugins.replay.tests.conftest import WINDOW, WORKER, all_of, said
 
 from hauberk.refusals import ConfigError, Refused
 from hauberk_replay import SqliteNonces, Window
-
-WORKER = """
-import asyncio, sys, time
-from hauberk.refusals import Refused
-from hauberk_replay import SqliteNonces, Window
-from pathlib import Path
-
-async def main(path, most):
-    nonces = SqliteNonces(Path(path), Window(), 10**6, now=time.time, seconds=30)
-    await nonces.open()
-    print("ready", flush=True)
-    sys.stdin.readline()
-    async def said(number):
-        now = time.time()
-        try:
-            await nonces.remember("k", b"%d" % number, now, now)
-        except Refused as error:
-            return error.code
-        return "taken"
-    answers = []
-    for at in range(0, most, 50):
-        answers += await asyncio.gather(*(said(number) for number in range(at, at + 50)))
-    for answer in sorted(set(answers)):
-        print(answer, answers.count(answer))
-    print("end", flush=True)
-    sys.stdin.readline()
-
-asyncio.run(main(sys.argv[1], int(sys.argv[2])))
-"""
 
 
 @asynccontextmanager
@@ -79,35 +50,24 @@ async def test_what_was_taken_is_known_after_a_restart(path: Path) -> None:
     assert path.parent.stat().st_mode & 0o777 == 0o700
 
 
-def test_four_processes_take_each_nonce_once(path: Path) -> None:
-    """S0.34, A15: four processes with the same nonces at the same time take each once, between them."""
-    command = [sys.executable, "-c", WORKER, str(path), "500"]
-    workers = [
-        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1) for _ in range(4)
-    ]
-    counts: Counter[str] = Counter()
-    try:
-        for worker in workers:
-            assert worker.stdout is not None
-            assert worker.stdout.readline() == "ready\n"
-        for worker in workers:
-            assert worker.stdin is not None
-            worker.stdin.write("\n")
-        for worker in workers:
-            assert worker.stdout is not None
-            while (line := worker.stdout.readline()) not in ("end\n", ""):
-                word, count = line.split()
-                counts[word] += int(count)
-    finally:
-        for worker in workers:
-            worker.communicate("\n", timeout=30)
-    assert counts == {"taken": 500, "replay.detected": 1500}
+async def test_threads_with_loops_of_their_own_take_each_nonce_once(path: Path) -> None:
+    """S0.34: whoever asks, from whichever thread and loop, each nonce is taken once."""
+    async with opened(path, seconds=20) as nonces:
+
+        async def ask() -> Counter[str]:
+            return Counter([await said(nonces, b"%d" % number) for number in range(100)])
+
+        counts = await asyncio.gather(*(asyncio.to_thread(asyncio.run, ask()) for _ in range(4)))
+        assert sum(counts, Counter()) == {"taken": 100, "replay.detected": 300}
 
 
 async def test_a_process_that_is_killed_has_forgotten_nothing(path: Path) -> None:
     """A11: what a process said that it took is known after kill -9."""
     worker = subprocess.Popen(
-        [sys.executable, "-c", WORKER, str(path), "100"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", WORKER, f"sqlite://{path}", "100"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
     )
     assert worker.stdin is not None
     assert worker.stdout is not None

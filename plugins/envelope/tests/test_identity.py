@@ -7,7 +7,7 @@ import pickle
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from plugins.envelope.tests.parties import ALICE, BOB, DAY, NOW, SECRET, code, counting, identity
 
@@ -178,6 +178,10 @@ def test_new_keys_are_random_and_begin_a_little_before() -> None:
             Identity.generate("a", now=NOW, days=days)
 
 
+@example("x", [b"ab", b"c"], "x", [b"a", b"bc"])
+@example("x", ["ab", "c"], "x", ["a", "bc"])
+@example("x", [b"1"], "x", ["1"])
+@example("x", [None], "x", [b""])
 @given(st.text(max_size=5), st.lists(FIELD, max_size=4), st.text(max_size=5), st.lists(FIELD, max_size=4))
 def test_two_values_have_two_forms(label: str, fields: list[Any], other: str, others: list[Any]) -> None:
     """Different labels or fields never have one byte form (X.8)."""

@@ -309,6 +309,13 @@ def test_recipient_forges_nothing(part: str) -> None:
     assert caught.value.details == {"check": "signature"}
 
 
+def test_signature_is_over_the_header() -> None:
+    """Of one sealed content under two headers, each has a signature of its own: it shows what the header said."""
+    other = changed(MESSAGE, metadata=msgspec.structs.replace(ABOUT, priority=1))
+    assert signed(MESSAGE, ALICE).signature == MESSAGE.signature
+    assert signed(other, ALICE).signature != MESSAGE.signature
+
+
 @pytest.mark.parametrize("held", [True, False])
 @pytest.mark.parametrize("fitted", [True, False])
 def test_forgery_is_settled(monkeypatch: pytest.MonkeyPatch, held: bool, fitted: bool) -> None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import Final
 
 _CODES: Final = (
-    "unreachable no_tls not_a_socket peer_user unanswered refused_by_peer not_restored peer_changed redirected"
+    "unreachable no_tls not_a_socket peer_user unanswered refused_by_peer not_restored peer_changed redirected "
+    "compressed"
 )
-BEFORE: Final = {f"core.{code}": (-32006 if code == "not_restored" else -32004, "warning") for code in _CODES.split()}
+_NO_MESSAGE: Final = frozenset({"not_restored", "compressed"})
+BEFORE: Final = {f"core.{code}": (-32006 if code in _NO_MESSAGE else -32004, "warning") for code in _CODES.split()}
 """Number and severity of those that are recorded of a connection, and of no message; tests/core/test_dial.py,
 tests/test_connect.py and tests/sdk/test_https.py make each of them."""
 UNPLAYED_REFUSALS: Final = {**BEFORE, "core.connection_lost": (-32006, None)}

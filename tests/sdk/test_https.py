@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gzip
 import json
 import ssl
 from collections.abc import AsyncIterator, Callable
@@ -25,6 +26,7 @@ from hauberk.config import Config
 from hauberk.connection import Connection, Peer
 from hauberk.guard import Guard
 from hauberk.hosts import _https
+from hauberk.hosts._targets import Web
 from hauberk.principal import Principal
 from hauberk.refusals import ConfigError, Refused
 from hauberk_tls import Tls
@@ -540,6 +542,30 @@ async def test_no_request_leaves_for_another_place(url: str, other: str, passes:
             await web.post(other)
     assert caught.value.code == "core.redirected"
     assert sent == []
+
+
+@pytest.mark.parametrize("coding", ["gzip", "deflate", "br", "GZIP", "identity, gzip", "x"])
+async def test_nothing_is_decompressed(coding: str) -> None:
+    """An answer that is compressed unasked is refused before any of it is read, however small it came (S4.18)."""
+    read: list[bytes] = []
+
+    async def bomb() -> AsyncIterator[bytes]:
+        read.append(b"")
+        yield gzip.compress(bytes(1 << 20))
+
+    def answered(request: httpx2.Request) -> httpx2.Response:
+        assert request.headers["accept-encoding"] == "identity"
+        return httpx2.Response(200, headers={"content-encoding": coding}, content=bomb())
+
+    connection = Connection(id="1", host="h", server="s", role="client", carrier="http")
+    connection.headers["accept-encoding"] = "gzip"
+    web = Web("http://a.example/mcp", {"ACCEPT-ENCODING": "br"})
+    async with _https._client(web, connection, None) as client:
+        client._transport = httpx2.MockTransport(answered)
+        client._mounts = {}
+        with pytest.raises(Refused) as caught:
+            await client.post("http://a.example/mcp")
+    assert (caught.value.code, read) == ("core.compressed", [])
 
 
 @pytest.mark.parametrize("plugin", [True, False])

@@ -11,7 +11,9 @@ The rules:
    connection without TLS proves nobody, and there is none once another one of the session had TLS.
 4. The client, and so its pool, belongs to one wrapped transport: one endpoint, one identity, one configuration of TLS.
    Nothing of it is shared. Tickets are kept by who made the context (`hauberk.connection.Tls.established`).
-5. The environment has no say (``SSL_CERT_FILE``, ``SSLKEYLOGFILE``, ``HTTPS_PROXY``): not in production, and
+5. Nothing is decompressed: a few kilobytes could be gigabytes then, and no bound of ours would have seen them. What
+   comes compressed all the same is refused.
+6. The environment has no say (``SSL_CERT_FILE``, ``SSLKEYLOGFILE``, ``HTTPS_PROXY``): not in production, and
    nowhere once something is to be checked. A proxy would end the TLS, or the checks.
 """
 
@@ -35,7 +37,7 @@ from hauberk.connection import Connection, Peer, Tls
 from hauberk.hosts._causes import cause
 from hauberk.hosts._dial import without_tls
 from hauberk.principal import ANONYMOUS
-from hauberk.refusals import IDENTITY, Refused
+from hauberk.refusals import IDENTITY, MEDIATION, Refused
 
 if TYPE_CHECKING:
     from hauberk.guard import Guard
@@ -110,13 +112,27 @@ def _no_tls(text: str) -> Refused:
 def _client(web: Web, connection: Connection, link: _Link | None) -> httpx2.AsyncClient:
     timeout = httpx2.Timeout(MCP_DEFAULT_TIMEOUT, read=MCP_DEFAULT_SSE_READ_TIMEOUT)
     transport = None if link is None else _Transport(link)
+    headers = httpx2.Headers({**web.headers, **connection.headers})
+    headers["Accept-Encoding"] = "identity"
     return httpx2.AsyncClient(
-        headers={**web.headers, **connection.headers},
+        headers=headers,
         timeout=timeout,
         transport=transport,
         trust_env=link is None,
-        event_hooks={"request": [_Origin(web.url, upgrade=link is None)]},
+        event_hooks={"request": [_Origin(web.url, upgrade=link is None)], "response": [_plain]},
     )
+
+
+async def _plain(response: httpx2.Response) -> None:
+    """Refuse an answer that would have to be decompressed, before any of it is read.
+
+    Raises:
+        Refused: ``core.compressed``.
+    """
+    if response.headers.get("content-encoding", "identity").strip().lower() not in {"", "identity"}:
+        why = f"the server at {response.url.host} answers compressed, and was asked not to"
+        hint = "let the server, or the proxy before it, honour Accept-Encoding: identity"
+        raise Refused("core.compressed", why, jsonrpc=MEDIATION, hint=hint)
 
 
 class _Origin:

@@ -29,6 +29,7 @@ GROUPS = (
     "sealing",
     "auditing",
     "replaying",
+    "limiting",
     "sieve_rules",
     "sieve_lists",
     "sieve_schemas",

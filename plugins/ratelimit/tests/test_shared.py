@@ -419,7 +419,7 @@ async def test_a_store_that_is_killed_and_comes_back(sharing: str, choice: str) 
         server.start()
         assert await _until(lambda: store.store.up) <= 5.5
         assert await let(desk, 9) == 5
-        assert [event.code for event in events] == ["ratelimit.store_down", "ratelimit.store_back"]
+        assert [event.code for event in events] == ["ratelimit.store_lost", "ratelimit.store_found"]
         await store.close()
 
 
@@ -457,7 +457,7 @@ async def test_a_store_that_refuses_is_one_that_is_down() -> None:
             assert isinstance(await store_of(desk).charge(hosts.refs(desk.book), 1), Refused)
         server.ask("CONFIG", "SET", "maxmemory", "0")
         assert await let(desk, 1) == 1
-        assert [event.code for event in events] == ["ratelimit.store_down", "ratelimit.store_back"]
+        assert [event.code for event in events] == ["ratelimit.store_lost", "ratelimit.store_found"]
         await store_of(desk).close()
 
 

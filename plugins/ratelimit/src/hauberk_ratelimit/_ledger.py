@@ -105,6 +105,9 @@ class Local:
         clock = self._clock()
         longest, short = 0.0, None
         with self._lock:
+            if cost == 1 and len(refs) == 1 and isinstance(table := refs[0][0].table, Buckets):
+                longest = table.hit(refs[0][1], clock)
+                return None if not longest else Short(refs[0][0], 1, longest, *table.left(refs[0][1], clock))
             for ref in refs:
                 bucket, key = ref
                 wait = bucket.table.wait(key, self._now() if bucket.monthly else clock, cost)

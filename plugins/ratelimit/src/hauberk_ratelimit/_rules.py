@@ -41,10 +41,15 @@ class Bucket(msgspec.Struct, eq=False):
     shared: bool
     """Whether it is one bucket, and not one for each."""
 
-    @property
-    def monthly(self) -> bool:
-        """Whether its times are those of the calendar."""
-        return type(self.part) is Quota
+    terms: tuple[int, int] = (0, 0)
+    """What a shared store has to know: the interval of a rate (µs), or 0, and its burst, or the quota."""
+    monthly: bool = False
+    """Whether its times are those of the calendar."""
+
+    def __post_init__(self) -> None:
+        part = self.part
+        self.monthly = isinstance(part, Quota)
+        self.terms = (0, part.count) if isinstance(part, Quota) else (part.micros, part.burst)
 
 
 Ref = tuple[Bucket, str]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from hauberk_ratelimit import _scripts
 from hauberk_ratelimit._buckets import kept
-from hauberk_ratelimit._shared import AT_ONCE, Exact, name_of, terms
+from hauberk_ratelimit._shared import AT_ONCE, Exact, name_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -67,7 +67,7 @@ def _there(desk: Desk) -> Exact:
 
 
 async def _stands(there: Exact, bucket: Bucket) -> tuple[int, float]:
-    interval, most = terms(bucket)
+    interval, most = bucket.terms
     (answer,) = await there.store.run(_scripts.LOOK, (name_of(there.host, bucket, ""),), (interval,))
     if not interval:
         return max(0, most - answer), 0.0

@@ -27,11 +27,11 @@ from hauberk_ratelimit import _scripts
 from hauberk_ratelimit._buckets import NEVER
 from hauberk_ratelimit._ledger import Local, Short
 from hauberk_ratelimit._options import Options
-from hauberk_ratelimit._rates import Rate
 from hauberk_ratelimit._rules import Bucket, Ref
 
 DOWN: Final = "ratelimit.store_down"
-BACK: Final = "ratelimit.store_back"
+LOST: Final = "ratelimit.store_lost"
+FOUND: Final = "ratelimit.store_found"
 _MICRO: Final = 1_000_000
 _SOON: Final = 1.0
 """When to come again, told while the store is down (seconds)."""
@@ -46,17 +46,6 @@ Giving = Callable[[], None]
 def name_of(host: str, bucket: Bucket, key: str) -> bytes:
     """Return the key of a bucket in the store."""
     return f"hauberk:ratelimit:{host}:{bucket.id}:{key}".encode("utf-8", "surrogatepass")
-
-
-def terms(bucket: Bucket) -> tuple[int, int]:
-    """Return what a script has to know of a bucket."""
-    part = bucket.part
-    return (part.micros, part.burst) if isinstance(part, Rate) else (0, part.count)
-
-
-def most(bucket: Bucket) -> int:
-    """Return what one call may cost at most."""
-    return terms(bucket)[1]
 
 
 class Exact:
@@ -96,8 +85,7 @@ class Exact:
     async def charge(self, refs: Sequence[Ref], cost: int) -> Short | Refused | Giving:
         """Take from all of the buckets, and return what gives it back; or take nothing, and return why."""
         for bucket, _ in refs:
-            if cost > most(bucket):
-                limit = most(bucket)
+            if cost > (limit := bucket.terms[1]):
                 return Short(bucket, cost, NEVER, limit, limit, 0.0)
         try:
             short = await self._charged(refs, cost)
@@ -125,7 +113,8 @@ class Exact:
 
         One that is cancelled while it runs is given back once it has run.
         """
-        task = asyncio.ensure_future(self._run(_scripts.TAKE, refs, need, want))
+        script = _scripts.TAKE if any(bucket.monthly for bucket, _ in refs) else _scripts.TAKE_RATES
+        task = asyncio.ensure_future(self._run(script, refs, need, want))
         try:
             answer = await asyncio.shield(task)
         except asyncio.CancelledError:
@@ -135,7 +124,7 @@ class Exact:
             return answer[0], None
         _, wait, place, left, again = answer
         bucket = refs[place - 1][0]
-        return 0, Short(bucket, need, wait / _MICRO, most(bucket), max(0, left), again / _MICRO)
+        return 0, Short(bucket, need, wait / _MICRO, bucket.terms[1], max(0, left), again / _MICRO)
 
     def _give_taken(self, done: asyncio.Future[Any], refs: Sequence[Ref]) -> None:
         if not done.cancelled() and done.exception() is None and done.result()[0]:
@@ -153,16 +142,16 @@ class Exact:
 
     async def _run(self, script: Script, refs: Sequence[Ref], one: int, other: int) -> Any:
         keys = tuple(name_of(self.host, bucket, key) for bucket, key in refs)
-        return await self.store.run(script, keys, (one, other, *(term for bucket, _ in refs for term in terms(bucket))))
+        return await self.store.run(script, keys, (one, other, *(term for bucket, _ in refs for term in bucket.terms)))
 
     def _changed(self, why: str, *, found: bool) -> None:
         """Say that the store is lost, or there again."""
         details = {"store": self.store.where, "on_store_failure": self.options.on_store_failure}
         if found:
-            self._emit(Event(code=BACK, category="system", plugin="ratelimit", details=details))
+            self._emit(Event(code=FOUND, category="system", plugin="ratelimit", details=details))
             return
         details["reason"] = why
-        self._emit(Event(code=DOWN, category="system", severity="critical", plugin="ratelimit", details=details))
+        self._emit(Event(code=LOST, category="system", severity="critical", plugin="ratelimit", details=details))
 
 
 def down() -> Refused:

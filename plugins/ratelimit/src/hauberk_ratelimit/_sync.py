@@ -25,7 +25,7 @@ from hauberk_ratelimit._options import Options
 from hauberk_ratelimit._quotas import Quotas
 from hauberk_ratelimit._rates import Rate
 from hauberk_ratelimit._rules import Ref
-from hauberk_ratelimit._shared import AT_ONCE, Exact, name_of, terms
+from hauberk_ratelimit._shared import AT_ONCE, Exact, name_of
 
 _MICRO: Final = 1_000_000
 
@@ -105,7 +105,7 @@ class Synced(Exact):
         keys = tuple(name_of(self.host, bucket, key) for bucket, key in refs)
         args: list[int] = []
         for (bucket, _), count in zip(refs, used, strict=True):
-            interval, most = terms(bucket)
+            interval, most = bucket.terms
             args += (interval, interval * most + LIMITS.debts * int(self.options.sync_seconds * _MICRO), count)
         return await self.store.run(_scripts.TELL, keys, tuple(args))
 

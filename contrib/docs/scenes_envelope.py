@@ -13,7 +13,10 @@ _SESSIONS: Final = (
 )
 CONNECTIONS: Final = tuple(f"envelope.{code}" for code in ("carrier", "no_keys", "no_peer", "no_agreement"))
 """Those that refuse a connection."""
-UNPLAYED_REFUSALS: Final = {f"envelope.{code}": (-32004, "warning") for code in f"{_MESSAGES} {_SESSIONS}".split()}
+UNPLAYED_REFUSALS: Final[dict[str, tuple[int, str | None]]] = {
+    **{f"envelope.{code}": (-32004, "warning") for code in f"{_MESSAGES} {_SESSIONS}".split()},
+    "envelope.refused": (-32004, None),
+}
 """Number and severity of those that need keys; plugins/envelope/tests makes each of them."""
 UNPLAYED_EVENTS: Final = {
     "envelope.key_old": ("system", "warning", "logged", "`key_id`, `since`"),

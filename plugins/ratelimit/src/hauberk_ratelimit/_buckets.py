@@ -27,7 +27,7 @@ from hauberk_ratelimit._rates import Rate
 
 NEVER: Final = math.inf
 _IDLE: Final = -math.inf
-_REST: Final = ""
+REST: Final = "\0rest"
 """The key of the bucket of those who found no room; it stands in a dictionary of its own."""
 Left = tuple[int, int, float]
 """Limit, what remains of it, and when all of it will be there again (seconds from now)."""
@@ -123,6 +123,10 @@ class Buckets:
         if tat is not None:
             shard[key] = tat - cost * self.interval
 
+    def place(self, key: str, now: float) -> str:
+        """Return under which key somebody is charged: his own, or that of those who find no room."""
+        return self._place(key, now)[1]
+
     def left(self, key: str, now: float) -> Left:
         """Return how a bucket stands."""
         shard, key = self._place(key, now)
@@ -159,7 +163,7 @@ class Buckets:
         if key in shard or len(shard) < self._room or self._make_room(shard, now):
             return shard, key
         self.crowded += 1
-        return self._rest, _REST
+        return self._rest, REST
 
     def _make_room(self, shard: dict[str, float], now: float) -> bool:
         """Let go of a bucket that is full; what was looked at and is not goes to the end."""

@@ -130,6 +130,19 @@ class Local:
                 else:
                     bucket.table.give(key, cost)
 
+    def places(self, refs: Sequence[Ref]) -> tuple[Ref, ...]:
+        """Return the buckets under the keys that there is room for."""
+        clock, now = self._clock(), self._now()
+        with self._lock:
+            return tuple((bucket, bucket.table.place(key, now if bucket.monthly else clock)) for bucket, key in refs)
+
+    def note(self, refs: Sequence[Ref], cost: int) -> None:
+        """Note what was taken elsewhere, whatever is left here."""
+        clock, now = self._clock(), self._now()
+        with self._lock:
+            for bucket, key in refs:
+                bucket.table.take(key, now if bucket.monthly else clock, cost)
+
     def behind(self, bucket: Bucket, key: str, seconds: float) -> None:
         """Let a bucket be full no earlier than so many seconds from now."""
         with self._lock:

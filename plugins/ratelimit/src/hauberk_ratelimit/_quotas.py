@@ -16,10 +16,9 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Final
 
-from hauberk_ratelimit._buckets import NEVER, Left
+from hauberk_ratelimit._buckets import NEVER, REST, Left
 from hauberk_ratelimit._rates import Quota
 
-_REST: Final = ""
 _MONTHS: Final = 12
 
 
@@ -71,6 +70,10 @@ class Quotas:
         if key in self._used and month_of(since) >= self._month:
             self._used[key] = max(0, self._used[key] - cost)
 
+    def place(self, key: str, now: float) -> str:
+        """Return under which key somebody is counted: his own, or that of those who find no room."""
+        return self._key(key, now)
+
     def learn(self, key: str, now: float, used: int) -> None:
         """Count what all have used, where several count."""
         self._used[self._key(key, now)] = used
@@ -101,4 +104,4 @@ class Quotas:
         if key in self._used or len(self._used) < self._cap:
             return key
         self.crowded += 1
-        return _REST
+        return REST

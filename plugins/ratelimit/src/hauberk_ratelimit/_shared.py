@@ -11,6 +11,9 @@ The rules:
 4. While the store is down, calls are refused (``ratelimit.store_down``), or held to the same limits by this process
    alone, as the configuration says: never let pass without a limit (S1.43, A63). A charge whose answer was lost may
    have been made; nobody gets it back.
+5. Each process keeps the buckets of its own callers too, as far as there is room: who finds none here shares one bucket
+   in the store with all others who found none, so that the store holds no more than its hosts do (X.6).
+6. A store that is configured to throw out keys when it is full would give fresh budgets: a host does not start with it.
 """
 
 from __future__ import annotations
@@ -21,8 +24,8 @@ from contextlib import suppress
 from typing import Any, Final
 
 from hauberk.event import Event
-from hauberk.refusals import LIMITS, Refused
-from hauberk.shared import Script, SharedStore, StoreDown, StoreRefused
+from hauberk.refusals import LIMITS, PluginError, Refused
+from hauberk.shared import Line, Script, SharedStore, StoreDown, StoreRefused
 from hauberk_ratelimit import _scripts
 from hauberk_ratelimit._buckets import NEVER
 from hauberk_ratelimit._ledger import Local, Short
@@ -62,6 +65,7 @@ class Exact:
             options.store or "",
             timeout=options.store_timeout,
             on_change=lambda found, why: self._changed(why, found=found),
+            on_reached=self._forgets_nothing,
         )
         self._giving: Final[set[asyncio.Task[None]]] = set()
         self._faulty = False
@@ -87,6 +91,7 @@ class Exact:
         for bucket, _ in refs:
             if cost > (limit := bucket.terms[1]):
                 return Short(bucket, cost, NEVER, limit, limit, 0.0)
+        refs = self.local.places(refs)
         try:
             short = await self._charged(refs, cost)
         except StoreDown as error:
@@ -97,7 +102,19 @@ class Exact:
         if self._faulty:
             self._faulty = False
             self._changed("", found=True)
-        return short or (lambda: self.refund(refs, cost))
+        if short is not None:
+            return short
+        self.local.note(refs, cost)
+        return self._giver(refs, cost)
+
+    def _giver(self, refs: Sequence[Ref], cost: int) -> Giving:
+        since = self._now()
+
+        def give() -> None:
+            self.local.refund(refs, cost, since)
+            self.refund(refs, cost)
+
+        return give
 
     def _alone(self, refs: Sequence[Ref], cost: int) -> Short | Giving:
         """Hold the limits in this process, while the store is down."""
@@ -143,6 +160,21 @@ class Exact:
     async def _run(self, script: Script, refs: Sequence[Ref], one: int, other: int) -> Any:
         keys = tuple(name_of(self.host, bucket, key) for bucket, key in refs)
         return await self.store.run(script, keys, (one, other, *(term for bucket, _ in refs for term in bucket.terms)))
+
+    async def _forgets_nothing(self, line: Line) -> None:
+        """Check that the store keeps what it is told.
+
+        Raises:
+            PluginError: It throws out keys when it is full: who makes it full gets a fresh budget.
+        """
+        said = (await line.command("INFO", "memory")).decode("utf-8", "replace")
+        facts = dict(fact.split(":", 1) for fact in said.splitlines() if ":" in fact)
+        policy = facts.get("maxmemory_policy", "noeviction")
+        if facts.get("maxmemory", "0") != "0" and policy != "noeviction":
+            raise PluginError(
+                f"the shared store {self.store.where} has maxmemory-policy {policy!r}: it forgets what was used",
+                hint="set maxmemory-policy noeviction, or give the limits a store of their own",
+            )
 
     def _changed(self, why: str, *, found: bool) -> None:
         """Say that the store is lost, or there again."""

@@ -42,12 +42,12 @@ class Counted(Local):
     def charge(self, refs: Sequence[Ref], cost: int = 1) -> Short | None:
         """Take from all of the buckets or from none; who is refused wants to know what all have used, too."""
         short = super().charge(refs, cost)
-        self._count(refs, 0 if short is not None else cost)
+        self._count(self.places(refs), 0 if short is not None else cost)
         return short
 
     def refund(self, refs: Sequence[Ref], cost: int, since: float) -> None:
         """Give back what was taken, where the store has not been told of it."""
-        for ref in refs:
+        for ref in self.places(refs):
             if self.used.get(ref, 0) >= cost:
                 super().refund((ref,), cost, since)
                 self.used[ref] -= cost

@@ -26,13 +26,13 @@ def cross(crossing: Crossing, message: Message) -> Walk | None:
     exchange = crossing.asked
     _tell(exchange, message.data)
     result = message.data.get("result")
-    waits = crossing.encoded is None or crossing.after is not None or crossing.policy.recorder.both
-    if waits or message.method in CACHEABLE_METHODS or (result is not None and _asks(result)):
+    heard = crossing.encoded is None or crossing.policy.recorder.both or message.method in CACHEABLE_METHODS
+    if heard or crossing.after is not None or exchange.resolve is not None or (result is not None and _asks(result)):
         return _walk(crossing, exchange, message)
     if result is not None:
         _settle(crossing, exchange, message, result)
-    outcome: Outcome = "answered" if message.kind == "result" else "error"
-    left = _leave(crossing, exchange, message)
+    outcome: Outcome = "error" if result is None else "answered"
+    left = crossing.write(message, None, message.data)
     _ = _record(crossing, exchange, message, outcome)
     if left is not None:
         return _end(exchange, outcome, left)

@@ -18,8 +18,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Generator, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Awaitable, Callable, Generator, Mapping
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 import orjson
@@ -47,6 +47,13 @@ Walk = Generator[Awaitable[Any], Any, Any]
 _NOTHING = b"{}"
 LONG = 1536
 """After a message of more bytes, the next on its way is likely to be long too."""
+
+_CROSS: Final[Mapping[str, Callable[[Crossing, Message], Walk | None]]] = {
+    "request": requests.cross,
+    "notification": notices.cross,
+    "result": answers.cross,
+    "error": answers.cross,
+}
 
 
 class Crossing(msgspec.Struct, eq=False):
@@ -91,17 +98,14 @@ class Crossing(msgspec.Struct, eq=False):
             if self.policy.chains.frames_in.steps and not self.way.outward:
                 rest: Walk | None = self._unframe(raw, data)
             else:
-                rest = self._meet(self._enter(raw, data))
+                rest = self._enter(raw, data)
         except BaseException as error:  # noqa: BLE001 - raised again on the rest of the way
             rest = raising(error)
         if rest is None:
             return None
         walk = self._run(rest, raw, data)
-        try:
-            return walk, walk.send(None)
-        except StopIteration as end:
-            self.reply = end.value
-            return None
+        waiting = next(walk, None)
+        return None if waiting is None else (walk, waiting)
 
     def _run(self, rest: Walk, raw: bytes | None, data: dict[str, Any] | None) -> Walk:
         """Walk the rest of the way; return the reply for the asker where `returns_reply` says so, else None."""
@@ -110,28 +114,17 @@ class Crossing(msgspec.Struct, eq=False):
         except Stopped:
             self.flush()
         except (Refused, HookError) as error:  # by no other name: its traceback holds this frame
-            reply = yield from refusing.read(self, error, raw, data)
+            self.reply = yield from refusing.read(self, error, raw, data)
             if isinstance(error.__cause__, KeyboardInterrupt):
                 raise KeyboardInterrupt from None
-            return reply
         except Exception as error:
             logger.exception("a message was refused because of an error in hauberk itself")
-            return (yield from refusing.read(self, internal(error), raw, data))
+            self.reply = yield from refusing.read(self, internal(error), raw, data)
         finally:
             exchange = self.exchange
             if exchange is not None and exchange.outcome is None and not (exchange.sent and self.kind == "request"):
                 self._over(exchange)
-        return None
-
-    def _meet(self, message: Message) -> Walk | None:
-        """Take a message on, as what it is; return the rest of its way, where there is one."""
-        if message.method in self.policy.answers:
-            return agreement.cross(self, message)
-        if self.kind == "request":
-            return requests.cross(self, message)
-        if self.kind == "notification":
-            return notices.cross(self, message)
-        return answers.cross(self, message)
+        return self.reply
 
     def _over(self, exchange: Exchange) -> None:
         """Leave no exchange open that nothing else would end: its task was cancelled, here or while refusing."""
@@ -149,13 +142,11 @@ class Crossing(msgspec.Struct, eq=False):
         frame = yield from self.through(self.policy.chains.frames_in, frame)
         if not self.policy.chains.frames_in.plain:
             yield from self.turn()  # what came earlier is matched earlier: an answer ends the progress before it
-        message = self._enter(frame.data, None, frame)
-        if self.done is not None and self.exchange is not None and self.kind == "request":
-            self.session.let_pass(self, self.exchange)
-        if (rest := self._meet(message)) is not None:
+        if (rest := self._enter(frame.data, None, frame)) is not None:
             yield from rest
 
-    def _enter(self, raw: bytes | None, data: dict[str, Any] | None, frame: Frame | None = None) -> Message:
+    def _enter(self, raw: bytes | None, data: dict[str, Any] | None, frame: Frame | None = None) -> Walk | None:
+        """Read a message, and take it on as what it is; return the rest of its way, where there is one."""
         way, session, chains = self.way, self.session, self.policy.chains
         if raw is None:
             data, encoded = edge.normalise(data or {}, long=way.long, bounds=session.bounds)
@@ -198,7 +189,10 @@ class Crossing(msgspec.Struct, eq=False):
             self.notes,
             Content(encoded, checked, method, session.lists.latest) if kind == "result" and method in KEPT else None,
         )
-        return message
+        if self.done is not None and self.exchange is not None and kind == "request":
+            session.let_pass(self, self.exchange)
+        cross = agreement.cross if method in self.policy.answers else _CROSS[kind]
+        return cross(self, message)
 
     def _open(self, id: Any, method: str, params: Any, speaker: Principal) -> None:
         session, way = self.session, self.way

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from hauberk import embedded
 from hauberk.judgement import Judgement
@@ -13,26 +13,20 @@ from hauberk.ways import awaiting
 if TYPE_CHECKING:
     from hauberk.crossing import Crossing, Walk
 
+_RETRY: Final = "inputResponses"
+"""What a request brings that answers what an earlier answer asked for."""
+
 
 def cross(crossing: Crossing, message: Message) -> Walk | None:
     """Take a request to the other side; return the rest of its way, where somebody has a say in it or it waits."""
-    if crossing.encoded is None or crossing.after is not None or _judged(crossing, message) or _resumes(message):
+    policy = crossing.policy
+    judged = message.method == "tools/call" and (policy.decides or policy.chains.judged)
+    if judged or crossing.encoded is None or crossing.after is not None or _RETRY in message.data.get("params", ()):
         return _walk(crossing, message)
     left = crossing.write(message, None, message.data)
     if crossing.notes:
         crossing.flush()
     return None if left is None else awaiting(left)
-
-
-def _judged(crossing: Crossing, message: Message) -> bool:
-    """Whether a request is a call about which there is anything to decide."""
-    policy = crossing.policy
-    return message.method == "tools/call" and (crossing.encoded is None or policy.decides or policy.chains.judged)
-
-
-def _resumes(message: Message) -> bool:
-    """Whether a request brings the answers to what an earlier answer asked for."""
-    return "inputResponses" in message.data.get("params", ())
 
 
 def _walk(crossing: Crossing, message: Message) -> Walk:
@@ -41,11 +35,12 @@ def _walk(crossing: Crossing, message: Message) -> Walk:
     if first.steps:
         message = crossing.walk(first, message) if first.plain else (yield from crossing.through(first, message))
         crossing.asked.principal = message.principal  # its answer is for who asked, as narrow as it was asked for
-    if _resumes(message):
+    if _RETRY in message.data.get("params", ()):
         message = yield from embedded.responses(crossing, message)
     call: ToolCall | None = None
     judgement: Judgement | None = None
-    if _judged(crossing, message):
+    judged = crossing.encoded is None or crossing.policy.decides or crossing.policy.chains.judged
+    if judged and message.method == "tools/call":
         judgement = Judgement(crossing, message)
         yield from judgement.run()
         call = judgement.call

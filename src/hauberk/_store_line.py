@@ -225,15 +225,16 @@ async def reach(address: StoreAddress, timeout: float, on_lost: Callable[[Line, 
     try:
         async with asyncio.timeout(CONNECT_SECONDS):
             await connection.connect()
-    except TimeoutError:
+    except BaseException as error:
         await connection.disconnect(nowait=True)
-        raise StoreDown(f"the shared store {address} is down: not reached within {CONNECT_SECONDS:g} s") from None
-    except Exception as error:  # noqa: BLE001 - the client's errors and the system's
-        await connection.disconnect(nowait=True)
-        raise StoreDown(f"the shared store {address} is down: {_told(error)}") from None
+        if not isinstance(error, Exception):
+            raise
+        why = f"not reached within {CONNECT_SECONDS:g} s" if isinstance(error, TimeoutError) else _told(error)
+        raise StoreDown(f"the shared store {address} is down: {why}") from None
     line = Line(connection, str(address), timeout, on_lost)
     try:
-        await line.command("PING")
+        if await line.command("PING") != b"PONG":
+            raise StoreDown(f"{address} is no store: it does not answer a PING")  # noqa: TRY301 - closed below
     except BaseException:
         await line.closed()
         raise

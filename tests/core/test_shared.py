@@ -380,6 +380,37 @@ async def test_a_store_is_reached_by_tls_and_its_certificate_is_checked(tmp_path
                 await SharedStore(f"{uri}?ca={tmp_path}/none").open()
 
 
+async def test_what_is_no_store_stops_the_start(tmp_path: Path) -> None:
+    """Who answers anything but what a store answers to a PING is none."""
+
+    async def agree(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(ConnectionError):
+            while data := await reader.read(4096):
+                writer.write(b"+OK\r\n" * data.count(b"*"))
+        writer.close()
+
+    async with await asyncio.start_unix_server(agree, tmp_path / "s"):
+        with pytest.raises(PluginError, match="is no store"):
+            await SharedStore(f"unix://{tmp_path}/s").open()
+    await asyncio.sleep(0.01)
+
+
+async def test_closing_while_it_is_looked_for_leaves_nothing(tmp_path: Path) -> None:
+    """A search that is cancelled in the middle of a connection lets go of it; unclosed sockets fail this test."""
+    with RedisServer() as server:
+        store = SharedStore(server.uri)
+        await store.open()
+        server.restart()
+        await until(lambda: not store.up)
+        server.pause()
+        try:
+            dialling = asyncio.get_running_loop().time() + 0.4
+            await until(lambda: asyncio.get_running_loop().time() > dialling)
+            await store.close()
+        finally:
+            server.resume()
+
+
 async def test_a_closed_store_fails_calls_and_looks_for_nothing(redis_server: RedisServer) -> None:
     """Closing ends the search, and the calls."""
     store = SharedStore(redis_server.uri)

@@ -23,9 +23,12 @@ def cross(crossing: Crossing, message: Message) -> Walk | None:
     Returns:
         The rest of its way, where somebody has a say in it or it waits.
     """
-    exchange = crossing.asked
-    _tell(exchange, message.data)
-    result = message.data.get("result")
+    exchange, result = crossing.asked, message.data.get("result")
+    # How its peer answered, whatever hooks make of it, for who looks when the exchange ends.
+    if result is None:
+        exchange.error = message.data["error"]["code"]
+    elif exchange.tool:
+        exchange.failed = result.get("isError") is True
     heard = crossing.encoded is None or crossing.policy.recorder.both or message.method in CACHEABLE_METHODS
     if heard or crossing.after is not None or exchange.resolve is not None or (result is not None and _asks(result)):
         return _walk(crossing, exchange, message)
@@ -89,14 +92,6 @@ def _leave(crossing: Crossing, exchange: Exchange, message: Message) -> Awaitabl
         return crossing.write(message, None, message.data)
     exchange.resolve(message.data)  # the guard itself asked
     return None
-
-
-def _tell(exchange: Exchange, data: dict[str, Any]) -> None:
-    """Leave on the exchange how its peer answered, whatever hooks make of it; for who looks when it ends."""
-    if (error := data.get("error")) is not None:
-        exchange.error = error["code"]
-    elif exchange.tool:
-        exchange.failed = data["result"].get("isError") is True
 
 
 def _record(crossing: Crossing, exchange: Exchange, message: Message, outcome: Outcome) -> Awaitable[None] | None:

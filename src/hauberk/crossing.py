@@ -94,11 +94,16 @@ class Crossing(msgspec.Struct, eq=False):
         Returns:
             The rest of the way and what it waits for, if it does.
         """
+        rest: Walk | None
         try:
-            if self.policy.chains.frames_in.steps and not self.way.outward:
-                rest: Walk | None = self._unframe(raw, data)
-            else:
+            frames = self.policy.chains.frames_in
+            if not frames.steps or self.way.outward:
                 rest = self._enter(raw, data)
+            elif frames.plain:
+                frame = self.walk(frames, self._frame(raw, data))
+                rest = self._enter(frame.data, None, frame)
+            else:
+                rest = self._unframe(raw, data)
         except BaseException as error:  # noqa: BLE001 - raised again on the rest of the way
             rest = raising(error)
         if rest is None:
@@ -135,13 +140,16 @@ class Crossing(msgspec.Struct, eq=False):
 
     # --- in: what is it, and does anybody expect it ---
 
-    def _unframe(self, raw: bytes | None, data: dict[str, Any] | None) -> Walk:
-        """Take the frame through WIRE, GATE and SEAL before anything in it is read, then on as the message in it."""
+    def _frame(self, raw: bytes | None, data: dict[str, Any] | None) -> Frame:
+        """Return what came in as WIRE, GATE and SEAL get it, before anything in it is read."""
         frame = Frame(encode(data or {}) if raw is None else raw, self.way.toward, self.session.connection.peer)
         self.notes = frame.notes
-        frame = yield from self.through(self.policy.chains.frames_in, frame)
-        if not self.policy.chains.frames_in.plain:
-            yield from self.turn()  # what came earlier is matched earlier: an answer ends the progress before it
+        return frame
+
+    def _unframe(self, raw: bytes | None, data: dict[str, Any] | None) -> Walk:
+        """Take a frame through hooks of which one may wait, then on as the message in it."""
+        frame = yield from self.through(self.policy.chains.frames_in, self._frame(raw, data))
+        yield from self.turn()  # what came earlier is matched earlier: an answer ends the progress before it
         if (rest := self._enter(frame.data, None, frame)) is not None:
             yield from rest
 

@@ -435,6 +435,30 @@ async def test_what_comes_right_after_the_answer(yard: Yard) -> None:
         assert await asked(pair, tool_call())
 
 
+@pytest.mark.parametrize(
+    "plain",
+    [
+        notification("notifications/tools/list_changed"),
+        request("sampling/createMessage", {"messages": []}, id=1),
+        answer({"message": "AAAA"}, id=1),
+    ],
+)
+async def test_plain_words_before_the_answer(yard: Yard, plain: dict[str, Any]) -> None:
+    """While a client waits for the answer to its request for a session, nothing else comes in, and the answer does."""
+    async with two_guards(yard, agree=False) as pair:
+
+        def between(data: bytes) -> list[bytes]:
+            return [orjson.dumps(plain), data]
+
+        pair.back.between = between
+        await pair.agree()
+        assert pair.client.near.raw == []
+        assert pair.codes(pair.client)[0] == "envelope.plain"
+        assert len(pair.out.seen) == 1  # a server is told nothing in plain
+        pair.back.between = lambda data: [data]
+        assert await asked(pair, tool_call())
+
+
 async def test_a_host_cannot_ask(yard: Yard) -> None:
     """The host of a guard cannot send a request for a session, before or after, and a server cannot either."""
     async with two_guards(yard) as pair:

@@ -6,8 +6,8 @@ The rules:
    server, one request for a session at a time comes in plain, and the answer to it leaves in plain.
 2. Nothing else does. What comes in plain is refused, whether there is a session or not: no seal is no reason to trust
    (A04). What is to leave without a session is refused.
-3. Whoever waits at the other end for an answer that cannot be sealed gets an error in plain, the same for every reason,
-   with nothing in it but its own id.
+3. A client that waits for an answer which cannot be sealed gets an error in plain, the same for every reason, with
+   nothing in it but its own id. A server gets none.
 4. A session that is over is not made up for on the same connection, and neither is an agreement that failed too often.
 """
 
@@ -131,7 +131,7 @@ class Link:
 
     def _unsealed(self, frame: Frame, error: Refused) -> Frame:
         """Return what tells whoever waits that there is nothing, or refuse."""
-        if frame.kind != "error":
+        if frame.kind != "error" or self.role == "client":
             raise error
         if frame.id == self._asked:
             self._asked = None

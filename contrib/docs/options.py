@@ -25,6 +25,7 @@ from hauberk_audit.checkpoints._checkpoint_options import Checkpoints
 from hauberk_audit.sealing._encryption import Encryption
 from hauberk_audit.writing._rotation import Rotation
 from hauberk_bulkhead._options import Breaking, Isolating, Shedding
+from hauberk_ratelimit._options import RuleTable
 from hauberk_sieve.access._rule import Entry
 from hauberk_sieve.addresses._options import Addresses
 from hauberk_sieve.asks._options import Asks
@@ -47,6 +48,7 @@ TABLES: Final[dict[str, type[msgspec.Struct]]] = {
     "`[core.bounds]`": Bounds,
     "Every plugin": Options,
     **{f"`[{word}]`": load_class(installed()[word]).Options for word in FIRST_PARTY},
+    "`[ratelimit.rules]`": RuleTable,
     "`[bulkhead.breaker]`": Breaking,
     "`[bulkhead.shedding]`": Shedding,
     "`[bulkhead.isolation]`": Isolating,

@@ -13,6 +13,7 @@ from contrib.docs import (
     scenes_envelope,
     scenes_names,
     scenes_pins,
+    scenes_ratelimit,
     scenes_replay,
     scenes_schemas,
     scenes_serve,
@@ -194,6 +195,7 @@ REFUSALS: Final[dict[str, Scene]] = {
     **scenes_who.REFUSALS,
     **scenes_bulkhead.REFUSALS,
     **scenes_replay.REFUSALS,
+    **scenes_ratelimit.REFUSALS,
 }
 
 UNPLAYED_REFUSALS: Final = {
@@ -205,6 +207,7 @@ UNPLAYED_REFUSALS: Final = {
     **scenes_who.UNPLAYED_REFUSALS,
     **scenes_bulkhead.UNPLAYED_REFUSALS,
     **scenes_replay.UNPLAYED_REFUSALS,
+    **scenes_ratelimit.UNPLAYED_REFUSALS,
     "core.internal": (-32007, "critical"),
     "core.closed": (None, None),
     "core.peer_error": (None, None),
@@ -222,6 +225,7 @@ UNPLAYED_EVENTS: Final = {
     **scenes_who.UNPLAYED_EVENTS,
     **scenes_bulkhead.UNPLAYED_EVENTS,
     **scenes_replay.UNPLAYED_EVENTS,
+    **scenes_ratelimit.UNPLAYED_EVENTS,
     **scenes_audit.UNPLAYED_EVENTS,
     "policy.untold": ("policy", "warning", "logged", "`why`"),
     "core.events_lost": ("system", "critical", "logged", ""),

@@ -10,6 +10,7 @@ The rules:
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from typing import TYPE_CHECKING
 
@@ -62,7 +63,11 @@ async def admit(
     with policy.users.one():
         try:
             await pipeline.connect(policy.chains.connect, connection, policy.deadline, guard.clock)
+        except asyncio.CancelledError:
+            connection.end()
+            raise
         except (Refused, HookError) as error:
+            connection.end()
             refused(guard, connection, error)
             if isinstance(error.__cause__, KeyboardInterrupt):
                 raise KeyboardInterrupt from None

@@ -94,6 +94,7 @@ class Connection:
 
     __slots__ = (
         "__weakref__",
+        "_deferred",
         "carrier",
         "credentials",
         "executable",
@@ -150,6 +151,23 @@ class Connection:
         self.held: dict[str, int] = {}
         """How often a plugin kept back news of a list, by method; who goes by lists has to ask anew all the same."""
         self.notes: list[Event] = []
+        self._deferred: list[Callable[[], object]] | None = []
+
+    def defer(self, function: Callable[[], object]) -> None:
+        """Run ``function`` exactly once when the connection is over, or is not made after all; at once if it is."""
+        if self._deferred is None:
+            function()
+        else:
+            self._deferred.append(function)
+
+    def end(self) -> None:
+        """Run what was deferred; called by whoever made the connection. What a function raises goes to the log."""
+        deferred, self._deferred = self._deferred, None
+        for function in deferred or ():
+            try:
+                function()
+            except Exception:
+                logger.exception("a function deferred to the end of a connection failed")
 
     def note(self, event: Event) -> None:
         """Leave an event for the record; what ``on_connect`` notes is written when its chain ends."""

@@ -214,6 +214,7 @@ class Session:
         self.floods.tell()
         self.reports.record(Event("core.disconnected", category="connection", details=self.connection.described))
         self.guard.forget(self)
+        self.connection.end()
         if self.on_close is not None:
             await self.on_close()
 

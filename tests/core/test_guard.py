@@ -631,3 +631,37 @@ def test_feature_is_whole_in_production(house: House) -> None:
     both = Config.from_toml(toml.replace("'envelope'", "'envelope', 'replay'"), base=house.folder)
     assert set(Guard.load(locked(both)).loaded) == {"envelope", "replay"}
     assert set(load("[plugins]\nrequire=['envelope']\n").loaded) == {"envelope"}
+
+
+async def test_what_is_deferred_to_the_end_of_a_connection_runs_once() -> None:
+    """It runs when the session closes, whatever another function raises; at once where the connection is over."""
+    ended: list[str] = []
+
+    def connect(connection: Any) -> None:
+        connection.defer(lambda: ended.append("first"))
+        connection.defer(lambda: 1 // 0)
+        connection.defer(lambda: ended.append("last"))
+
+    async with rig(ring(on_connect=connect)) as opened:
+        assert ended == []
+        await opened.session.close()
+        await opened.session.close()
+        opened.connection.end()
+        assert ended == ["first", "last"]
+        opened.connection.defer(lambda: ended.append("late"))
+    assert ended == ["first", "last", "late"]
+
+
+async def test_connection_that_is_refused_is_over() -> None:
+    """What one plugin deferred runs when another one refuses the connection."""
+    ended: list[str] = []
+
+    def refuse(connection: Any) -> None:
+        connection.defer(lambda: ended.append("gone"))
+        raise Refused("ring.no", "no")
+
+    made = make_rig([ring(on_connect=refuse)])
+    async with made.guard:
+        with pytest.raises(Refused):
+            await made.guard.connect("files", "server")
+    assert ended == ["gone"]

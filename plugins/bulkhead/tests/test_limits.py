@@ -199,7 +199,7 @@ async def fail(rig: Rig, first: int, count: int = 5, tool: str = "read", code: i
 
 @both
 async def test_failing_tool_is_left_alone(guarded: Opened, clock: Clock, role: Role) -> None:
-    """After five failures its calls are refused, other tools' are not; then one is tried, and three close it (S4.20)."""
+    """After five failures its calls are refused and no other tool's; then one is tried, three close it (S4.20)."""
     async with guarded(role=role) as rig:
         await fail(rig, 1)
         await rig.call("read", id=10)

@@ -10,6 +10,7 @@ from contextlib import suppress
 from typing import Any
 
 import pytest
+from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
@@ -102,6 +103,29 @@ def test_full_queue_makes_room_for_who_has_least() -> None:
     assert [place.state for place in flood] == ["waiting", "waiting", "displaced", "displaced"]
     assert full(room, "bob", wait=PATIENCE) == "queue"
     assert full(room, "ann", wait=PATIENCE) == "queue"
+
+
+def test_principal_at_his_cap_stays_at_the_door() -> None:
+    """When somebody else leaves, who has his share already does not get that place (S1.42)."""
+    room = Room(Caps(2, 2, 1, 9))
+    ann, bob = enter(room, "ann"), enter(room, "bob")
+    waits = enter(room, "ann", wait=PATIENCE)
+    room.leave(bob, 0.0)
+    assert waits.state == "waiting"
+    room.leave(ann, 0.0)
+    assert waits.state == "in"
+
+
+def test_equals_take_turns() -> None:
+    """Of principals with as many calls in the room, the one goes first that has waited longest for a turn."""
+    room = Room(Caps(3, 9, 9, 9))
+    inside = [enter(room, "ann"), enter(room, "bob"), enter(room, "cat")]
+    waiting = {who: [enter(room, who, wait=PATIENCE) for _ in range(2)] for who in ("bob", "ann")}
+    order = []
+    for place in (inside[2], *inside[:2]):
+        room.leave(place, 0.0)
+        order.append([who for who, places in waiting.items() for one in places if one.state == "in"])
+    assert order == [["bob"], ["bob", "ann"], ["bob", "bob", "ann"]]
 
 
 def test_raised_cap_lets_in_who_waits() -> None:
@@ -252,6 +276,7 @@ class Rooms(RuleBasedStateMachine):
 
 
 TestRooms = Rooms.TestCase
+TestRooms.settings = settings(max_examples=300, deadline=None)
 
 
 # --- under attack ---

@@ -316,7 +316,7 @@ async def test_probes_of_a_guard_close_it_for_all(redis_server: RedisServer, gua
 @pytest.mark.parametrize("choice", ["local", "refuse"])
 @pytest.mark.parametrize("how", ["kill", "pause"])
 async def test_store_that_is_lost(redis_server: RedisServer, guarded: Opened, choice: str, how: str) -> None:
-    """Killed or stopped: calls go by this host's breaker or none passes, as chosen; no hang, and an event (A16, A63)."""
+    """Killed or stopped: calls go by this host's breaker or none passes, as chosen; no hang; an event (A16, A63)."""
     async with guarded(sharing(redis_server, f'on_store_failure = "{choice}"\n')) as rig:
         await rig.call("read", id=1)
         await rig.answer(id=1)

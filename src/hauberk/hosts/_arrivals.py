@@ -127,6 +127,7 @@ async def arrive(
         sock.close()
         raise
     made: Stream | None = None
+    arrival: Arrival | None = None
     try:
         tls = secured(connection, address)
         made = await _opened(guard, sock, tls)
@@ -135,7 +136,8 @@ async def arrive(
         listen = terms.listen
         _prove(connection, made.peer(address), listen)
         proved()
-        return await _spoken(guard, connection, made, tls, listen.first_seconds, take)
+        arrival = await _spoken(guard, connection, made, tls, listen.first_seconds, take)
+        return arrival
     except (Refused, HookError) as error:
         guard.refused(connection, error)
         refusal = error.refusal() if isinstance(error, HookError) else error
@@ -150,6 +152,9 @@ async def arrive(
         else:
             sock.close()
         raise
+    finally:
+        if arrival is None:
+            connection.end()
 
 
 async def _opened(guard: Guard, sock: socket.socket, tls: Tls | None) -> Stream | None:

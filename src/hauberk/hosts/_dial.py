@@ -136,15 +136,18 @@ async def _dialled(guard: Guard, server: str, address: Address, uids: frozenset[
         guard.refused(connection, error)
         if made is not None:
             made.abort()
+        connection.end()
         raise (error.refusal() if isinstance(error, HookError) else error) from None
     except BaseException:
         if made is not None:
             made.abort()
+        connection.end()
         raise
     try:
         await guard.connected(connection)
     except BaseException:
         made.abort()
+        connection.end()
         raise
     if tls is not None and made.tls is not None:
         tls.established(made.tls)

@@ -260,6 +260,7 @@ class Served:
             else:
                 event = Event("core.disconnected", category="connection", details=self.connection.described)
                 self._reports.record(event)
+                self.connection.end()
         finally:
             if self._backend is not None:
                 await self._backend.end()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import weakref
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from hauberk.connection import Connection
@@ -72,7 +73,8 @@ class Bulkhead:
         """Count a connection; refuse one too many, or one of somebody who is suspended (S4.16)."""
         state = self.gate.state
         self.gate.connect(connection)
-        weakref.finalize(connection, state.part, connection.id).atexit = False  # one that never came to a session
+        connection.defer(partial(state.part, connection.id))
+        weakref.finalize(connection, state.part, connection.id).atexit = False  # of one that nobody ended
 
     @hookimpl
     def on_send(self, message: Message | Frame, connection: Connection) -> None:
@@ -99,11 +101,8 @@ class Bulkhead:
 
     @hookimpl
     def on_audit(self, event: Event) -> None:
-        """Count what somebody did, and let go of a connection that is over."""
-        if event.code == "core.disconnected":
-            self.gate.state.part(event.exchange)
-        else:
-            self.care.heard(event)
+        """Count what somebody did."""
+        self.care.heard(event)
 
     def probes(self) -> list[Probe]:
         """Return what shows that caps, sizes and breakers are live."""

@@ -39,8 +39,8 @@ def on_connect(connection: Connection) -> None:
     """Prepare or refuse a connection.
 
     Args:
-        connection: Set ``tls`` and ``headers``; add to ``verify`` what has to be checked once the peer is known, and
-            ``defer`` what has to be undone when the connection is over, or is not made after all.
+        connection: Set ``tls`` and ``headers``; add to ``verify`` what has to be checked once the peer is known;
+            ``defer`` what has to be undone at its end.
 
     Raises:
         Refused: The connection is not made.

@@ -147,6 +147,6 @@ async def _round(flood: _Peer | None, quiet: _Peer) -> float:
 async def _rush(flood: _Peer, over: asyncio.Event) -> None:
     while not over.is_set():
         for _ in range(_BURST):
-            flood.call()
+            _ = flood.call()
         flood.far.raw.clear()
         await asyncio.sleep(_TICK)

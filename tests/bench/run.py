@@ -30,6 +30,7 @@ GROUPS = (
     "auditing",
     "replaying",
     "limiting",
+    "bounding",
     "sieve_rules",
     "sieve_lists",
     "sieve_schemas",

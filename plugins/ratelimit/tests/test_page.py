@@ -43,7 +43,7 @@ def test_each_way_to_write_a_limit_is_one() -> None:
         Limit(()),
     ]
     for text in ("-1/minute", "1.5/second", "nan/minute", "1/week", "100001/second", "1/day burst 400"):
-        with pytest.raises(ValueError, match="limit|unit|second|year"):
+        with pytest.raises(ValueError, match=r"limit|unit|second|year"):
             parse(text)
 
 

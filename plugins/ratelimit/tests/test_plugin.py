@@ -327,6 +327,25 @@ async def test_every_table_holds(limited: Any) -> None:
         assert await calls(rig, 99, "read") == 99
 
 
+async def test_no_table_makes_a_call_cheaper(limited: Any) -> None:
+    """The table of a host may make a call cost more than the general one, never less; a server's may not at all."""
+    toml = """
+        [ratelimit]
+        global = "20/hour"
+        costs = { dear = 5, plain = 1 }
+        [host.default.ratelimit.costs]
+        dear = 0
+        plain = 2
+        other = 0
+    """
+    async with limited(toml) as rig:
+        assert [await calls(rig, 1, tool) for tool in ("dear", "plain", "other")] == [1, 1, 1]
+        assert await calls(rig, 99, "other") == 12
+    config = Config.from_toml('[plugins]\ndisable = ["pins", "sieve", "audit"]\n[server.x.ratelimit.costs]\nx = 0')
+    with pytest.raises(ConfigError, match="costs: holds for all servers"):
+        Guard.load(config)
+
+
 async def test_a_server_has_limits_of_its_own(limited: Any) -> None:
     """``calls`` is a bucket for each server, and a server's table is for that server alone."""
     toml = '[ratelimit]\ncalls = "3/hour"\n[server.files.ratelimit]\ncalls = "1/hour"'

@@ -526,3 +526,105 @@ async def test_the_store_decides_as_this_process_does(server: RedisServer) -> No
 def test_a_month_of_the_store_is_one_of_the_calendar() -> None:
     """What the tests compare the store with is the calendar itself."""
     assert month_of(datetime(2028, 2, 29, tzinfo=UTC).timestamp()) == 2028 * 12 + 1
+
+
+# --- through a guard ---
+
+
+@pytest.mark.parametrize("sharing", ["exact", "lease", "sync"])
+async def test_guards_of_several_hosts_share(server: RedisServer, limited: Any, sharing: str) -> None:
+    """Two guards with one store let pass what one limit allows; the doctor finds each of them live, at no cost."""
+    from hauberk import doctor
+
+    toml = f'[ratelimit]\nstore = "{server.uri}"\nsharing = "{sharing}"\nglobal = "1/hour burst 4"\n'
+    async with limited(toml) as one, limited(toml) as other:
+        for rig in (one, other):
+            report = await doctor.examine(rig.guard, rig.guard.policy)
+            found = [finding.state for finding in report.findings if finding.name == "ratelimit.refuses_call"]
+            assert found == ["ok"]
+        for _ in range(9):
+            await one.call("ls")
+            await other.call("ls")
+        passed = len(one.reached) + len(other.reached)
+        assert passed == (8 if sharing == "sync" else 4)
+        assert set(one.codes) == {"ratelimit.exceeded"}
+        assert one.error()["data"]["httpStatus"] == 429
+
+
+async def test_a_call_that_another_plugin_stops_is_given_back_to_all(server: RedisServer, limited: Any) -> None:
+    """A shared charge is refunded, too, where the call is not sent in the end."""
+    from hauberk.config import Options as Base
+    from hauberk.hookspecs import hookimpl
+    from hauberk.layers import Layer
+    from hauberk.message import Message
+
+    class Late:
+        """Refuses what was charged, on its way out."""
+
+        name = "late"
+        layer = Layer.ADMIT
+
+        class Options(Base, frozen=True):
+            """No options."""
+
+        @hookimpl
+        def on_send(self, message: Message) -> None:
+            if message.method == "tools/call":
+                raise Refused("late.no", "no")
+
+    toml = f'[ratelimit]\nstore = "{server.uri}"\nglobal = "1/hour burst 4"\n'
+    async with limited(toml, Late()) as one, limited(toml) as other:
+        for _ in range(9):
+            await one.call("ls")
+            await asyncio.sleep(0.01)
+        assert set(one.codes) == {"late.no"}
+        for _ in range(9):
+            await other.call("ls")
+        assert len(other.reached) == 4
+
+
+async def test_a_guard_whose_store_is_lost_says_when_to_come_again(limited: Any) -> None:
+    """A call while the store is down is refused with a code of its own, 429 and a time, and the loss is an event."""
+    with RedisServer() as server:
+        async with limited(f'[ratelimit]\nstore = "{server.uri}"\nglobal = "9/hour"\n') as rig:
+            await rig.call("ls")
+            server.kill()
+            await rig.call("ls")
+            data = rig.error()["data"]
+            assert (data["code"], data["retryAfter"], data["httpStatus"]) == ("ratelimit.store_down", 1.0, 429)
+            assert "ratelimit.store_lost" in [event.code for event in rig.recorder.events]
+            assert len(rig.reached) == 1
+
+
+async def test_a_reload_goes_on_with_the_store(server: RedisServer, limited: Any) -> None:
+    """After a reload, of another limit too, what was used of the shared ones is used."""
+    from hauberk.config import Config
+
+    toml = f'[ratelimit]\nstore = "{server.uri}"\nglobal = "1/hour burst 4"\n'
+    async with limited(toml) as rig:
+        for _ in range(3):
+            await rig.call("ls")
+        await rig.guard.reload(Config.from_toml(toml + 'calls = "99/hour"\n'))
+        for _ in range(3):
+            await rig.call("ls")
+        assert len(rig.reached) == 4
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("choice", ["refuse", "local"])
+def test_four_hosts_whose_store_is_killed_under_load(choice: str) -> None:
+    """Under load no call hangs while the store is gone, each is decided as configured, and all go on after it."""
+    with RedisServer() as server:
+        options = {"global": "100/second burst 20", "store": server.uri, "on_store_failure": choice}
+        children = hosts.Hosts(4, options, 250, 6.0)
+        children.begin()
+        time.sleep(1.5)
+        server.kill()
+        time.sleep(1.0)
+        server.start()
+        said = children.said()
+        assert max(one["longest"] for one in said) < 1.5
+        assert all((one["failed"] > 0) == (choice == "refuse") for one in said)
+        assert all(one["passed"] > 0 for one in said)
+        clients = server.ask("INFO", "stats").decode().split("total_connections_received:")[1].splitlines()[0]
+        assert int(clients) < 60  # each looks for it with longer and longer waits, and none storms it

@@ -136,10 +136,7 @@ class Desk:
         refs = book.refs(caller, hosts)
         if not refs:
             return None
-        cost = book.cost(server, call.name)
-        if isinstance(cost, str):
-            items = call.arguments.get(cost)
-            cost = max(1, len(items)) if isinstance(items, list | dict) else 1
+        cost = book.cost(server, call.name, lambda argument: _items(call.arguments.get(argument)))
         return (refs, cost) if cost else None
 
     def _hosts(self, call: ToolCall, connection: Connection) -> list[str]:
@@ -241,6 +238,11 @@ class Desk:
             short = self.edge.charge(refs)
         if short is not None:
             raise short.refused()
+
+
+def _items(value: Any) -> int:
+    """Return how many items an argument has; what is no list counts as one."""
+    return max(1, len(value)) if isinstance(value, list | dict) else 1
 
 
 def unless_sent(exchange: Exchange, give: Callable[[], None]) -> None:

@@ -24,12 +24,14 @@ Text = Annotated[str, Narrow.by(_rates.stricter)]
 Dimension = Literal["server", "tool", "domain", "principal"]
 DIMENSIONS: Final[tuple[Dimension, ...]] = ("server", "tool", "domain", "principal")
 _WHOLE_HOST: Final = (
+    "preset",
     "global",
     "address",
     "messages",
     "principals",
     "plans",
     "members",
+    "costs",
     "max_ids",
     "store",
     "sharing",

@@ -12,7 +12,7 @@ The rules:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -150,7 +150,7 @@ class Book:
         self._fixed: list[Group] = []
         self._by_domain: list[Group] = []
         self._plans: list[Plans] = []
-        self._costs: list[tuple[Pattern, Pattern, int | str]] = []
+        self._costs: list[list[tuple[Pattern, Pattern, int | str]]] = []
         self._known: dict[Any, tuple[Ref, ...]] = {}
         self.address: tuple[Ref, ...] = ()
         """What frames are charged to by the address that they come from; under no key yet."""
@@ -195,10 +195,8 @@ class Book:
         }
         if plans:
             self._plans.append(Plans(plans, table.get("members", {})))
-        for name, cost in table.get("costs", {}).items():
-            on, tool = _split(name, where)
-            self._costs.append((pattern(on), pattern(tool), cost))
-        self._costs.sort(key=lambda one: (one[1].weight, one[0].weight), reverse=True)
+        costs = [(*map(pattern, _split(name, where)), cost) for name, cost in table.get("costs", {}).items()]
+        self._costs.append(sorted(costs, key=lambda one: (one[1].weight, one[0].weight), reverse=True))
 
     # --- what a call meets ---
 
@@ -222,12 +220,22 @@ class Book:
         more = [ref for host in hosts for group in self._by_domain for ref in group.refs(*_values(caller, host))]
         return tuple(dict.fromkeys((*found, *more)))
 
-    def cost(self, server: str, tool: str) -> int | str:
-        """Return what a call costs, or the name of the argument whose items are counted."""
-        for on, name, cost in self._costs:
-            if on.matches(server) and name.matches(tool):
-                return cost
-        return 1
+    def cost(self, server: str, tool: str, items: Callable[[str], int]) -> int:
+        """Return what a call costs: as the first table says, unless another one says more.
+
+        Args:
+            server: The server.
+            tool: The tool.
+            items: Counts the items of an argument.
+        """
+        found: list[int] = []
+        for costs in self._costs:
+            said = next((cost for on, name, cost in costs if on.matches(server) and name.matches(tool)), None)
+            if said is not None:
+                found.append(items(said) if isinstance(said, str) else said)
+            elif not found:
+                found.append(1)
+        return max(found, default=1)
 
     def _found(self, caller: Caller) -> tuple[Ref, ...]:
         values, keys = _values(caller, "")

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 from mcp import Client
-from tests.running import PATIENCE, WITNESS, environment
+from tests.running import PATIENCE, WITNESS, environment, guarding
 from tests.serving import Serving, serving
 
 from hauberk import Config, Guard, plugins
@@ -244,6 +244,51 @@ async def test_a_proxy_whose_name_must_match(made: Path, tmp_path: Path) -> None
                 with pytest.raises(Refused, match="did not agree"):
                     await toured(ours, text, "legacy")
                 assert len(serve.events("envelope.wrong_name")) == 1
+
+
+async def test_a_connection_that_is_lost(made: Path, tmp_path: Path) -> None:
+    """`hauberk connect` dials again when a connection is lost, and agrees anew before it passes on anything."""
+    ours, theirs = tmp_path / "c", tmp_path / "s"
+    placed(made, theirs, "vault")
+    placed(made, ours, "laptop")
+    envelope = ENVELOPE.format(sign="session", match="true")
+    lines: list[asyncio.StreamWriter] = []
+    with served(theirs, envelope, listen=f"unix://{tmp_path}/s/x.sock") as serve:
+
+        async def reach() -> Any:
+            reader, writer = await asyncio.open_unix_connection(tmp_path / "s" / "x.sock", limit=1 << 20)
+            lines.append(writer)
+            return reader, writer
+
+        async with somebody(reach, listen={"path": tmp_path / "m.sock"}) as (_, seen):
+            configured(ours, f'[server.files]\nurl = "unix://{tmp_path}/m.sock"', envelope, 'peer = "vault"')
+            with guarding(ours, ["connect", "--config", str(ours / "hauberk.toml"), "files"]) as client:
+                hello = {
+                    "protocolVersion": "2025-11-25",
+                    "capabilities": {},
+                    "clientInfo": {"name": CANARY, "version": "1"},
+                }
+                first = await asyncio.to_thread(
+                    client.ask, {"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": hello}
+                )
+                assert first["result"]["serverInfo"]["name"] == "echo"
+                client.send({"jsonrpc": "2.0", "method": "notifications/initialized"})
+                for id in (2, 3):
+                    lines[-1].close()
+                    for again in range(200):
+                        call = {"jsonrpc": "2.0", "id": 100 * id + again, "method": "tools/call"}
+                        call["params"] = {"name": "echo", "arguments": {"text": CANARY}}
+                        answer = await asyncio.to_thread(client.ask, call)
+                        while "id" not in answer:
+                            answer = await asyncio.to_thread(client.receive)
+                        if "result" in answer:
+                            break
+                        await asyncio.sleep(0.05)
+                    assert answer["result"]["content"][0]["text"] == CANARY
+                assert await asyncio.to_thread(client.end) == 0
+        assert CANARY.encode() not in b"".join(seen)
+        assert len(serve.events("envelope.agreed")) == len(lines) == 3
+        assert serve.events("envelope.plain", "envelope.out_of_order") == []
 
 
 async def test_a_client_without_a_guard(made: Path, tmp_path: Path) -> None:

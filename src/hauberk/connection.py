@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 from hauberk.event import Event
@@ -159,6 +160,14 @@ class Connection:
             function()
         else:
             self._deferred.append(function)
+
+    @contextlib.contextmanager
+    def ending(self) -> Iterator[None]:
+        """End the connection on the way out, if nothing else has."""
+        try:
+            yield
+        finally:
+            self.end()
 
     def end(self) -> None:
         """Run what was deferred; called by whoever made the connection. What a function raises goes to the log."""

@@ -270,7 +270,11 @@ class Guard:
             PluginError: The guard was not open, and a plugin cannot open.
         """
         connection = await self.admit(server, role, target=target, peer=peer, program=program)
-        await self.connected(connection)
+        try:
+            await self.connected(connection)
+        except BaseException:
+            connection.end()
+            raise
         return connection
 
     async def admit(self, server: str, role: Role, **known: Any) -> Connection:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from pathlib import Path
@@ -31,6 +32,8 @@ class Gate:
         self.executable = executable
         self.refuses = refuses
         self.seen: list[Connection] = []
+        self.over: list[str] = []
+        """Of which connections the end was told."""
 
     @hookimpl
     def on_connect(self, connection: Connection) -> None:
@@ -38,6 +41,7 @@ class Gate:
         self.seen.append(connection)
         connection.executable = self.executable
         connection.verify.append(self._check)
+        connection.defer(lambda: self.over.append(connection.id))
 
     def _check(self, _peer: Any) -> None:
         if self.refuses:
@@ -99,3 +103,25 @@ async def test_check_of_a_server_in_the_process_is_recorded() -> None:
             async with one.wrap(Server("files"), server="files"):
                 pytest.fail("connected")
     assert recorder.codes.count("gate.no") == 1
+
+
+@pytest.mark.parametrize(
+    ("target", "refuses"),
+    [
+        (params("/nowhere/at/all"), ""),
+        (params(), "gate.no"),
+        (Server("files"), "gate.no"),
+        ("http://127.0.0.1:1/mcp", "gate.no"),
+        ("http://127.0.0.1:1/mcp", ""),
+        (Server("files"), ""),
+    ],
+)
+async def test_each_connection_has_an_end(target: Any, refuses: str) -> None:
+    """What was deferred to the end of a connection runs once, whether it is made, refused or cannot be started."""
+    gate = Gate(refuses=refuses)
+    async with guard(gate) as made:
+        with contextlib.suppress(OSError, Refused):
+            async with made.wrap(target, server="files"):
+                assert gate.over == []
+        assert gate.over == [connection.id for connection in gate.seen]
+        assert len(gate.over) == 1

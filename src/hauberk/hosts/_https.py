@@ -64,22 +64,23 @@ async def opened(guard: Guard, server: str, web: Web, shown: str) -> AsyncIterat
         Refused: A plugin or a check said no.
     """
     connection = await guard.admit(server, "client", carrier="https" if web.secure else "http", target=shown)
-    try:
-        _check(guard, connection)
-    except Refused as error:
-        guard.refused(connection, error)
-        raise
-    link = _Link(guard, connection) if _checked(guard, connection) else None
-    if link is None:
-        await guard.connected(connection)
-    async with _client(web, connection, link) as client:
+    with connection.ending():
         try:
-            async with streamable_http_client(web.url, http_client=client) as (read, write):
-                yield connection, read, write
-        except BaseExceptionGroup as group:
-            if link is not None and link.error is not None and group.subgroup(Refused) is not None:
-                raise link.error from None  # the SDK's task groups have it in groups of their own
+            _check(guard, connection)
+        except Refused as error:
+            guard.refused(connection, error)
             raise
+        link = _Link(guard, connection) if _checked(guard, connection) else None
+        if link is None:
+            await guard.connected(connection)
+        async with _client(web, connection, link) as client:
+            try:
+                async with streamable_http_client(web.url, http_client=client) as (read, write):
+                    yield connection, read, write
+            except BaseExceptionGroup as group:
+                if link is not None and link.error is not None and group.subgroup(Refused) is not None:
+                    raise link.error from None  # the SDK's task groups have it in groups of their own
+                raise
 
 
 def _checked(guard: Guard, connection: Connection) -> bool:

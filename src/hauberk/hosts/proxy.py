@@ -148,7 +148,7 @@ async def run(
             program = Program(command, tuple(args), env, None if cwd is None else str(cwd))
             connection = await guard.connect(server, "client", target=server, program=program)
             proxy = Proxy(guard, connection, stdin, stdout)
-            with proxy.signals():
+            with proxy.signals(), connection.ending():
                 try:
                     child = Child(command, args, env=env, cwd=cwd, executable=connection.executable)
                 except (OSError, ValueError) as error:

@@ -291,6 +291,7 @@ class GuardedTransport:
 
             started = _child.program(guard, server, target)
             connection = await guard.connect(server, "client", target=shown(target), program=started)
+            stack.enter_context(connection.ending())
             return await stack.enter_async_context(_child.run_child(guard, connection, target))
         if isinstance(target, Web):
             from hauberk.hosts import _https
@@ -299,6 +300,7 @@ class GuardedTransport:
             connection, read, write = await stack.enter_async_context(way)
         else:
             connection = await guard.connect(server, "client", target=shown(target))
+            stack.enter_context(connection.ending())
             admission.proved(guard, connection)
             read, write = await stack.enter_async_context(opened(target))
         return await stack.enter_async_context(around(guard, connection, read, write))
@@ -364,6 +366,7 @@ async def serve(guard: Guard, read: Any, write: Any, server: str) -> AsyncIterat
     role: Role = "server"
     async with _open(guard):
         connection = await guard.connect(server, role)
-        admission.proved(guard, connection)
-        async with around(guard, connection, read, write) as streams:
-            yield streams
+        with connection.ending():
+            admission.proved(guard, connection)
+            async with around(guard, connection, read, write) as streams:
+                yield streams

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import ipaddress
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 from hauberk.carriers.address import authority
@@ -97,7 +97,7 @@ def parse(uri: str) -> StoreAddress:
     user, password = unquote(parts.username or ""), unquote(parts.password or "")
     if password and options.get("password_file"):
         raise ConfigError(f"{scheme}:// of the shared store has a password and a password_file", hint="keep the file")
-    common = {"user": user, "password": password, "password_file": options.get("password_file", "")}
+    common: dict[str, Any] = {"user": user, "password": password, "password_file": options.get("password_file", "")}
     if scheme == "unix":
         if host or port is not None or not Path(unquote(parts.path)).name:
             raise ConfigError("unix:// of the shared store needs an absolute path, and no host", hint=_HINT)

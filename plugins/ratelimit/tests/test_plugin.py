@@ -309,6 +309,17 @@ async def test_a_call_costs_what_was_said(limited: Any) -> None:
 # --- tables ---
 
 
+@pytest.mark.parametrize("toml", ['[plugins]\nrequire = ["ratelimit"]', "[ratelimit]\nmax_ids = 7"])
+async def test_what_is_switched_on_limits(limited: Any, clock: Clock, toml: str) -> None:
+    """Switched on without any limit, each server has ten calls a second and twenty at once (S0.35, X.1)."""
+    async with limited(toml) as rig:
+        assert await calls(rig, 50) == 20
+        clock.turn(1.001)
+        assert await calls(rig, 50) == 10
+    async with limited('[ratelimit]\nglobal = "unlimited"') as rig:
+        assert await calls(rig, 50) == 50
+
+
 async def test_every_table_holds(limited: Any) -> None:
     """A server's own table takes nothing from the general one, however loose it is."""
     toml = """

@@ -48,7 +48,7 @@ def show_command(*, config: Path | None, host: str, as_json: bool) -> None:
     What a process keeps by itself is in its memory, and seen by nobody else.
     """
     desk = _desk(config, host)
-    rows = [Row(bucket.rule, str(bucket.part), not bucket.shared) for bucket in desk.book.buckets]
+    rows = [Row(bucket.rule, str(bucket.part), not bucket.shared) for bucket in desk.book.buckets if _runs(desk)]
     if desk.options.store is not None:
         from hauberk_ratelimit._seen import seen
 
@@ -97,6 +97,13 @@ def _desk(config: Path | None, host: str) -> Desk:
         click.echo(f"hauberk: warning: {warning}", err=True)
     settings.check({**dict.fromkeys(place.word for place in settings.tables), RateLimit.name: Options})
     return Desk(RateLimit, settings.options(RateLimit.name, Options), GuardView(Guard(settings), settings))
+
+
+def _runs(desk: Desk) -> bool:
+    """Whether the plugin runs with this configuration."""
+    from hauberk.loading import idle
+
+    return not idle(desk.guard.config, RateLimit.name, RateLimit)
 
 
 def _cells(row: Row) -> tuple[str, ...]:

@@ -33,6 +33,9 @@ RESET: Final = "ratelimit.reset"
 DOCTOR_TOOL: Final = "hauberk-doctor-flood"
 DOCTOR_MARK: Final = "hauberk-doctor-frame"
 _WEB: Final = ("http", "https")
+DEFAULT: Final = "servers"
+"""The preset of a host that is told to limit, and not what (S0.35)."""
+_SAYS: Final = ("preset", "global", "calls", "messages", "address", "tools", "domains", "principals", "rules", "plans")
 _ALWAYS: Final = frozenset({"notifications/initialized", "notifications/cancelled"})
 """What only ends or settles something is not held back: a limit must not keep a call from being cancelled."""
 _ONCE: Final = Rate(1, 60, 1)
@@ -62,7 +65,10 @@ class Desk:
         self._tries: Final = itertools.count()
         self._doctor: Final = Bucket("doctor", "doctor#0", _ONCE, Buckets(_ONCE, LIMITS.known), shared=False)
         check_places(guard.config)
-        for level in _levels(plugin.name, options, guard):
+        levels = _levels(plugin.name, options, guard)
+        if not any(level.table.get(key) for level in levels for key in _SAYS):
+            levels = [_Level("", None, {"preset": DEFAULT}, set())]  # what is switched on does something (X.1)
+        for level in levels:
             self.book.add(*level)
 
     def _share(self) -> None:

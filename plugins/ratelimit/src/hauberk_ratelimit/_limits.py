@@ -30,12 +30,14 @@ class Limits(msgspec.Struct, frozen=True):
     """Buckets kept in one dictionary: what is moved when it grows."""
     key: int = 64
     """Characters of an identity that are kept as they are; a longer one is kept as its digest."""
-    known: int = 4_096
+    known: int = 512
     """Callers and tools of which the matching rules are remembered."""
     hosts: int = 16
     """Hosts that the URLs of one call may name."""
     host: int = 253
     """Characters of a host."""
+    servers: int = 4_096
+    """Servers that have a bucket each: their names are those of a configuration."""
     cost: int = 1_000_000
     """What one call may cost."""
 

@@ -14,7 +14,6 @@ from msgspec import Meta
 from hauberk import config
 from hauberk.config import Narrow
 from hauberk.refusals import ConfigError
-from hauberk.shared import check_uri
 from hauberk_ratelimit import _patterns, _rates
 from hauberk_ratelimit._domains import UnclearHostError, normal
 from hauberk_ratelimit._limits import LIMITS
@@ -64,7 +63,8 @@ class Options(config.Options, frozen=True, kw_only=True):
     """``[ratelimit]``."""
 
     preset: Preset | None = None
-    """A table that others have found right; what else is written here takes the place of its keys."""
+    """A table that others have found right; what else is written takes the place of its keys. ``servers`` if no table
+    says any limit."""
     global_: Text | None = msgspec.field(default=None, name="global")
     """All tool calls of the host."""
     calls: Text | None = None
@@ -158,6 +158,8 @@ def _check_rule(rule: RuleTable) -> None:
 
 
 def _check_store(uri: str) -> None:
+    from hauberk.shared import check_uri  # a host that shares nothing needs no client
+
     try:
         check_uri(uri)
     except ConfigError as error:

@@ -311,12 +311,13 @@ class Book:
 
     def _made(self, name: str, text: str, patterns: tuple[Pattern, ...], each: tuple[Dimension, ...]) -> Rule:
         buckets = []
+        cap = min(self._cap, LIMITS.servers) if each == ("server",) else self._cap
         for place, part in enumerate(parse(text).parts):
             table: Buckets | Quotas
             if isinstance(part, Quota):
-                table = Quotas(part, self._cap)
+                table = Quotas(part, cap)
             else:
-                table = Buckets(part, self._cap if each else 1, debt=self._debt)
+                table = Buckets(part, cap if each else 1, debt=self._debt)
             buckets.append(Bucket(name, f"{name}#{place}", part, table, not each))
         one, two, three, four = patterns
         own = tuple(dimension in each for dimension in DIMENSIONS)

@@ -87,4 +87,4 @@ def check_memory(options: Options, settings: config.Config) -> None:
 def sqlite_path(options: Options, settings: Any) -> Path:
     """Return where the file is."""
     path = options.memory.removeprefix("sqlite://")
-    return Path(path) if path else settings.state_dir / "replay" / "replay.sqlite"
+    return Path(path) if path else settings.state_dir / "replay" / "nonces.sqlite"

@@ -19,6 +19,7 @@ from hauberk.refusals import ConfigError, Refused
 from hauberk.testing import Clock, Rig, notification
 from hauberk.verdict import Ask, Deny
 from hauberk_ratelimit._peers import identity_of, party
+from hauberk_ratelimit._rules import Book, Caller
 
 
 async def calls(rig: Rig, count: int, tool: str = "ls", arguments: Any = None) -> int:
@@ -304,6 +305,18 @@ async def test_a_call_costs_what_was_said(limited: Any) -> None:
         assert await calls(rig, 9, "ping") == 9
         assert await calls(rig, 1, "batch", {"calls": list(range(21))}) == 0
         assert "never has as much" in rig.error()["message"]
+
+
+def test_what_is_remembered_of_callers_is_bounded() -> None:
+    """However many callers and tools there are, and however long their names, little is kept of them (X.6)."""
+    book = Book(100)
+    book.add("", None, {"tools": {"*": "1/hour each"}, "principals": {"*": "1/hour each"}})
+    for number in range(2000):
+        name = f"{number}-" + "x" * 10_000
+        refs = book.refs(Caller("files", name, Principal(id=name), name))
+        assert [len(key) for _, key in refs] == [40, 40]
+    assert len(book._known) <= 512
+    assert all(len(part) <= 64 for place in book._known for part in place if isinstance(part, str))
 
 
 # --- tables ---

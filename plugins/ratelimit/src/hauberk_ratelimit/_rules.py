@@ -208,7 +208,7 @@ class Book:
     def refs(self, caller: Caller, hosts: Sequence[str] = ()) -> tuple[Ref, ...]:
         """Return every bucket that a call is charged to, each once."""
         groups = caller.principal.groups if self._plans else None
-        place = (caller.server, caller.tool, caller.identity, groups)
+        place = (caller.server, kept(caller.tool), kept(caller.identity), groups)
         found = self._known.get(place)
         if found is None:
             found = self._found(caller)
@@ -271,6 +271,9 @@ class Book:
 
     # --- how they are made ---
 
+    def _table(self, part: Rate | Quota, cap: int) -> Buckets | Quotas:
+        return Quotas(part, cap) if isinstance(part, Quota) else Buckets(part, cap, debt=self._debt)
+
     def _group(self, rules: list[Rule | None], spared: Iterable[str] = ()) -> None:
         if there := [rule for rule in rules if rule is not None]:
             group = Group(there, frozenset(spared))
@@ -310,15 +313,11 @@ class Book:
         return self._made(name, text, patterns, each if own else ())
 
     def _made(self, name: str, text: str, patterns: tuple[Pattern, ...], each: tuple[Dimension, ...]) -> Rule:
-        buckets = []
-        cap = min(self._cap, LIMITS.servers) if each == ("server",) else self._cap
-        for place, part in enumerate(parse(text).parts):
-            table: Buckets | Quotas
-            if isinstance(part, Quota):
-                table = Quotas(part, cap)
-            else:
-                table = Buckets(part, cap if each else 1, debt=self._debt)
-            buckets.append(Bucket(name, f"{name}#{place}", part, table, not each))
+        cap = min(self._cap, LIMITS.servers) if each == ("server",) else self._cap if each else 1
+        buckets = [
+            Bucket(name, f"{name}#{place}", part, self._table(part, cap), not each)
+            for place, part in enumerate(parse(text).parts)
+        ]
         one, two, three, four = patterns
         own = tuple(dimension in each for dimension in DIMENSIONS)
         return Rule((one, two, three, four), (own[0], own[1], own[2], own[3]), tuple(buckets))

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from hauberk_bulkhead._options import Isolating, Options, Shedding
 
 _HEADROOM: Final = 1024
+_WIDEST: Final = 100_000
+"""Beyond it the probe would be larger than what the doctor's server takes."""
 Check = Callable[[Sequence[Event]], str | None]
 
 
@@ -43,6 +45,15 @@ def probes(gate: Gate, general: Options) -> list[Probe]:
             refused="bulkhead.too_large",
         ),
     ]
+    if options.width <= _WIDEST:
+        found.append(
+            Probe(
+                "bulkhead.refuses_wide",
+                "an array of more members than any may have is refused before it is parsed",
+                (client(request("tools/list", {"_meta": {"wide": [0] * (options.width + 1)}})),),
+                refused="bulkhead.too_wide",
+            )
+        )
     breaking = general.breaker
     if breaking.enabled:
         found.append(

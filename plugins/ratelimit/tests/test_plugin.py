@@ -124,6 +124,22 @@ async def test_a_call_that_is_not_sent_is_given_back(limited: Any) -> None:
         assert await calls(rig, 20) == 2
 
 
+async def test_a_call_that_was_sent_is_not_given_back(limited: Any) -> None:
+    """However a call ends once it was sent, answered, failed or cancelled, its permit is used."""
+    async with limited('[ratelimit]\nglobal = "3/hour"\nmessages = "8/hour"') as rig:
+        await rig.call("ls", id="a")
+        await rig.answer(id="a")
+        await rig.call("ls", id="b")
+        await rig.send(rig.from_server, {"jsonrpc": "2.0", "id": "b", "error": {"code": -32000, "message": "no"}})
+        await rig.call("ls", id="c")
+        await rig.send(rig.from_client, notification("notifications/cancelled", {"requestId": "c"}))
+        assert await calls(rig, 9) == 0
+        before = len(rig.reached)
+        for _ in range(9):
+            await rig.request("tools/list")
+        assert len(rig.reached) - before == 5
+
+
 async def test_a_denied_call_is_not_charged(limited: Any) -> None:
     """What a judge refuses in the first round takes no permit (S1.41)."""
 

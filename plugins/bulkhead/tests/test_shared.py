@@ -307,6 +307,7 @@ async def test_probes_of_a_guard_close_it_for_all(redis_server: RedisServer, gua
         assert await plugin_of(two).gate.sharing.shared.all_open() == set()  # type: ignore[union-attr]
         clock.turn(10)
         await look(one)
+        await one.settle()
         assert codes(one) == ["bulkhead.opened", "bulkhead.closed"]
         await one.call("read", id=99)
         assert one.reached[-1]["id"] == 99

@@ -535,13 +535,17 @@ async def test_only_the_hooks_that_are_needed_are_there(limited: Any, toml: str,
 
 async def test_a_reload_gives_nobody_a_fresh_budget(limited: Any) -> None:
     """What was used before a reload is used after it, of a limit that stayed and of one that changed."""
-    toml = '[ratelimit]\nglobal = "4/hour"\ntools = {"*" = "10/hour"}\nprincipals = {"*" = "9/month each"}'
+    toml = '[ratelimit]\nglobal = "4/hour"\ntools = {"*" = "10/hour"}\nprincipals = {"*" = "90/month each"}'
     async with limited(toml) as rig:
         assert await calls(rig, 4) == 4
-        await rig.guard.reload(Config.from_toml(toml.replace("10/hour", "11/hour")))
+        toml = toml.replace("10/hour", "11/hour")
+        await rig.guard.reload(Config.from_toml(toml))
         assert await calls(rig, 2) == 0
-        await rig.guard.reload(Config.from_toml(toml.replace('global = "4/hour"', "")))
-        assert await calls(rig, 20) == 5
+        toml = toml.replace('global = "4/hour"', "")
+        await rig.guard.reload(Config.from_toml(toml))
+        assert await calls(rig, 20) == 7
+        await rig.guard.reload(Config.from_toml(toml.replace("90/month", "14/month").replace("11/hour", "99/hour")))
+        assert await calls(rig, 20) == 3
 
 
 async def test_probes_find_that_limits_are_live(limited: Any, monkeypatch: pytest.MonkeyPatch) -> None:

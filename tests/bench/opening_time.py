@@ -1,6 +1,8 @@
 """Does the time of a refusal tell a bad signature from a bad tag? Welch's t-test, on single messages in random order.
 
-usage: python -m tests.bench.opening_time [--samples N] [--json FILE]
+usage: python -m tests.bench.opening_time [--frames] [--samples N] [--json FILE]
+
+With ``--frames`` it is frames of a session whose messages are signed, and not messages between agents.
 
 Both kinds are messages of 200 bytes: of the one a bit of the signature is another, of the other a bit of the tag, and
 its sender signed that. Each message is a new one, since verifying takes a little more or less with each (Ed25519 is
@@ -25,18 +27,27 @@ import time
 from pathlib import Path
 from typing import Any, Final
 
+import orjson
+import pybase64
 from msgspec.structs import replace
 
+from hauberk.bounds import Bounds
 from hauberk.refusals import Refused
 from hauberk_envelope import _even
 from hauberk_envelope._identity import Identity
 from hauberk_envelope._sealing import _signed, open_message, seal_message
 from hauberk_envelope._trust import Rules, Trust
+from hauberk_envelope.session import _session
+from hauberk_envelope.session._direction import HEAD, bound
+from hauberk_envelope.session._layout import END, EXTENSION
+from hauberk_envelope.session._noise import Keys
+from hauberk_envelope.session._session import Session, Terms, _to_sign
 
 BAR: Final = 4.5
 PARTS: Final = (1.0, 0.9, 0.75, 0.5)
 """The parts of the samples that are looked at, the fastest."""
 NOW: Final = 1_790_000_000.0
+BOUNDS: Final = Bounds()
 SIZE: Final = 200
 KINDS: Final = ("bad signature", "bad tag")
 
@@ -72,13 +83,47 @@ class Scene:
         raise AssertionError("it opened")
 
 
+class Frames:
+    """Two guards with a session, and frames of both kinds from the one to the other."""
+
+    def __init__(self, seed: int) -> None:
+        self._random: Final = random.Random(seed)
+        self.alice, self.bob = (Identity.generate(name, now=NOW, random=self._random.randbytes) for name in "ab")
+        self._keys: Final = Keys(*(self._random.randbytes(32) for _ in range(3)))
+        self._call: Final = orjson.dumps({"jsonrpc": "2.0", "id": 7, "method": "ping", "params": {"x": "x" * SIZE}})
+
+    def made(self, kind: str) -> bytes:
+        """Return a new frame of a kind, in a session that is as new; both are made each time."""
+        own, other, terms = self.alice.public, self.bob.public, Terms(signed=True)
+        one = Session(self._keys, initiator=True, me=self.alice, peer=other, terms=terms)
+        self._end = Session(self._keys, initiator=False, me=self.bob, peer=own, terms=terms)
+        frame = one.seal("request", "ping", 7, None, self._call, NOW)
+        start = frame.index(EXTENSION.encode()) + len(EXTENSION) + 3
+        seal = pybase64.b64decode(frame[start : -len(END)])
+        head, sealed, signature = seal[: HEAD.size], seal[HEAD.size : -64], seal[-64:]
+        bit = self._random.randrange(128)
+        wrong = _flipped(sealed, 8 * (len(sealed) - 16) + bit)
+        signed = self.alice.sign(_to_sign(bound(self._keys.hash, "initiator") + head + frame[:start], wrong))
+        kinds = (head + sealed + _flipped(signature, bit), head + wrong + signed)
+        return frame[:start] + pybase64.b64encode(kinds[KINDS.index(kind)]) + END
+
+    def refused(self, data: bytes) -> int:
+        """Return how long the refusal of a frame takes (nanoseconds)."""
+        start = time.perf_counter_ns()
+        try:
+            self._end.open(data, NOW, BOUNDS)
+        except Refused:
+            return time.perf_counter_ns() - start
+        raise AssertionError("it opened")
+
+
 def _flipped(data: bytes, bit: int) -> bytes:
     return data[: bit // 8] + bytes([data[bit // 8] ^ 1 << bit % 8]) + data[bit // 8 + 1 :]
 
 
-def measured(samples: int, seed: int) -> dict[str, list[int]]:
+def measured(samples: int, seed: int, kind_of: type[Scene | Frames] = Scene) -> dict[str, list[int]]:
     """Return how long each of ``samples`` refusals of each kind took (nanoseconds)."""
-    scene = Scene(seed)
+    scene = kind_of(seed)
     order = [kind for kind in KINDS for _ in range(samples)]
     random.Random(seed).shuffle(order)
     times: dict[str, list[int]] = {kind: [] for kind in KINDS}
@@ -125,15 +170,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="time refusals of messages")
     parser.add_argument("--samples", type=int, default=100_000, help="of each kind")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--frames", action="store_true", help="frames of sessions, and not messages between agents")
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
-    measured(1000, 0)
-    found = judged(measured(args.samples, args.seed))
+    scene: type[Scene | Frames] = Frames if args.frames else Scene
+    measured(1000, 0, scene)
+    found = judged(measured(args.samples, args.seed, scene))
     for row in found:
         means = ", ".join(f"{kind} {mean / 1000:.1f} µs" for kind, mean in row["mean_ns"].items())
         print(f"fastest {row['part']:4.0%}: {means}, t = {row['t']:+.2f}")
     _even.settle = lambda **_: None
-    control = largest(judged(measured(args.samples // 5, args.seed)))
+    _session._settle = lambda *_, **__: None
+    control = largest(judged(measured(args.samples // 5, args.seed, scene)))
     print(f"largest |t| {largest(found)}, bar {BAR}; without settling {control}")
     if args.json:
         about = {"python": platform.python_version(), "machine": platform.machine(), "system": platform.system()}

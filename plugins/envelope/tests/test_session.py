@@ -29,7 +29,7 @@ from plugins.envelope.tests.ends import (
 
 from hauberk.edge import MAX_DEPTH
 from hauberk.refusals import Refused
-from hauberk_envelope.session import _layout
+from hauberk_envelope.session import _direction, _layout
 from hauberk_envelope.session._direction import HARD_STOP, HEAD, REKEY, Unopened
 from hauberk_envelope.session._layout import EXTENSION
 from hauberk_envelope.session._session import Session, Terms, session_id
@@ -161,6 +161,10 @@ def test_another_version() -> None:
     _, epoch, count, time = HEAD.unpack(pybase64.b64decode(frame[start : start + 28]))
     head = pybase64.b64encode(HEAD.pack(2, epoch, count, time))
     assert code(bob, frame[:start] + head + frame[start + 28 :]) == "envelope.forged"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_direction, "VERSION", 2)
+        newer = seal(ends()[0], call())
+    assert code(ends()[1], newer) == "envelope.forged"  # though its tag fits
 
 
 def parts(frame: bytes) -> tuple[bytes, bytes, bytes, bytes, bytes]:

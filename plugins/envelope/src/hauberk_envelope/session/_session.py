@@ -246,8 +246,8 @@ def _taken(
 def _settle(header: bytes, size: int, *, held: bool, fitted: bool) -> None:
     """Go through the outcomes that a frame to be refused did not have, so that all take the same time (`_even`).
 
-    The first failure costs more than the next one, and one of the kinds would have it here and the other before: so there
-    is one more, for both.
+    The first failure costs more than the next one, and one of the kinds would have it here and the other before: so
+    there is one more, for both.
 
     Args:
         header: Of the frame.

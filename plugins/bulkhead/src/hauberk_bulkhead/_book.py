@@ -70,6 +70,11 @@ class Book:
 
     # --- suspensions ---
 
+    @property
+    def is_stale(self) -> bool:
+        """Whether the file is another than was read last; one ``stat``."""
+        return self._stat() != self._mark
+
     def changed(self) -> Page | None:
         """Return what the file says; None where that is as it was.
 
@@ -187,6 +192,8 @@ class Book:
 
 
 def _runs(pid: int) -> bool:
+    if os.name != "posix":
+        return True  # there signal 0 is an event, which would end it
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

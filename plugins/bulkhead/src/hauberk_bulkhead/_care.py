@@ -71,7 +71,7 @@ class Care:
                 await self._task
         if self._book is not None:
             with suppress(ConfigError, OSError):  # it has been told of
-                await asyncio.to_thread(self._write, self._state.suspended.news)
+                await asyncio.to_thread(_write, self._book, self._state.suspended.news, None)
             self._book.gone(os.getpid())
         if self._gate.sharing is not None:
             await self._gate.sharing.close()
@@ -156,35 +156,37 @@ class Care:
         book, state = self._book, self._state
         if book is None:
             return
-        news = state.suspended.news
+        news, live = state.suspended.news, self._news_of_live()
+        page: Page | None = None
         try:
-            await asyncio.to_thread(self._write, news)
-            page = await asyncio.to_thread(book.changed)
+            if news or live is not None:
+                await asyncio.to_thread(_write, book, news, live)
+            if book.is_stale:
+                page = await asyncio.to_thread(book.changed)
         except (ConfigError, OSError) as error:
             self._tell("bulkhead.unwritten", str(error))
             return
-        self._tell("bulkhead.unwritten", "")
-        if page is not None:
-            state.suspended.written(news)
-            state.suspended.take(page.suspended, self._guard.now())
-            if page.reset > self._reset:
-                self._reset = page.reset
-                await self._begin_anew()
-
-    def _write(self, news: list[Suspension]) -> None:
-        book = self._book
-        if book is None:
+        if page is None:
             return
-        if news:
-            book.add(news)
+        self._tell("bulkhead.unwritten", "")
+        state.suspended.written(news)
+        state.suspended.take(page.suspended, self._guard.now())
+        if page.reset > self._reset:
+            self._reset = page.reset
+            await self._begin_anew()
+
+    def _news_of_live(self) -> Live | None:
+        """Return what is in flight, if it is to be written now: every so often, and not what was written last."""
         now = self._guard.clock()
-        if now - self._written >= LIMITS.written_seconds:
-            self._written = now
-            live = self._live()
-            shape = (live.rooms, live.breakers, live.memory, live.load)
-            if shape != self._last and (any(shape) or any(self._last)):
-                self._last = shape
-                book.show(live)
+        if now - self._written < LIMITS.written_seconds:
+            return None
+        self._written = now
+        live = self._live()
+        shape = (live.rooms, live.breakers, live.memory, live.load)
+        if shape == self._last or not (any(shape) or any(self._last)):
+            return None
+        self._last = shape
+        return live
 
     def _live(self) -> Live:
         state = self._state
@@ -233,3 +235,10 @@ class Care:
 def _called(loop: asyncio.AbstractEventLoop, see: Any, percent: dict[str, float]) -> None:
     with suppress(RuntimeError):  # the loop is over, and so is everything
         loop.call_soon_threadsafe(see, percent)
+
+
+def _write(book: Book, news: list[Suspension], live: Live | None) -> None:
+    if news:
+        book.add(news)
+    if live is not None:
+        book.show(live)

@@ -200,6 +200,7 @@ async def test_book_that_breaks_while_a_guard_runs(guarded: Opened, tmp_path: Pa
             await look(rig)
         await rig.call("a", id=1)
         rig.assert_refused("bulkhead.suspended")
+        await rig.settle()
         assert codes(rig).count("bulkhead.unwritten") == 1
 
 

@@ -381,6 +381,7 @@ async def test_old_look_is_told_once(guarded: Opened, clock: Clock) -> None:
         clock.turn(601)
         for _ in range(3):
             await plugin_of(rig).care.look()
+        await rig.settle()
         assert codes(rig) == ["bulkhead.unsampled"]
 
 

@@ -229,6 +229,26 @@ def test_no_more_than_burst_and_rate(gaps: list[int], count: int, burst: int, co
             assert number * cost <= burst + Fraction((last - first) * count, GRID)
 
 
+@PLAIN
+@given(
+    steps=st.lists(st.integers(0, GRID) | st.sampled_from(["just before", "then"]), max_size=80),
+    count=st.integers(1, 50),
+    burst=st.integers(1, 5),
+)
+def test_a_permit_is_not_taken_a_moment_too_early(steps: list[int | str], count: int, burst: int) -> None:
+    """The quick way to take one permit decides as the other way does: a microsecond too early is too early."""
+    quick, other, now, wait = Buckets(Rate(count, 1, burst), 1), Buckets(Rate(count, 1, burst), 1), 0.0, 0.0
+    for step in steps:
+        if isinstance(step, int):
+            now += step / GRID
+        else:
+            now += max(0.0, wait - 1e-6) if step == "just before" else wait
+        wait = other.wait("x", now)
+        assert quick.hit("x", now) == wait
+        if wait == 0:
+            other.take("x", now)
+
+
 def test_a_batch_of_ten_costs_ten() -> None:
     """What costs ten takes ten, and never passes where fewer may come at once (S1.24)."""
     buckets = Buckets(Rate(60, 60, 15), 1)

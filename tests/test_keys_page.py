@@ -55,7 +55,7 @@ def test_table_of_files_is_that_of_the_disk(place: Place) -> None:
     assert place.run(f"hauberk keys revoke {other} --reason retired").status == 0
     base = place.home / "config" / "hauberk" / "keys"
     found = rows(section(PAGE, "What is where"))
-    assert len(found) == 5
+    assert len(found) == 6
     for names, mode, _ in found:
         for name in re.findall(r"`([^`]+)`", names):
             path = base / name.replace("KEY-ID", own if name.endswith(".key") else other)

@@ -6,7 +6,9 @@ import contextlib
 import io
 import json
 import os
+import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,10 +17,13 @@ import pytest
 from plugins.envelope.tests.parties import ALICE, BOB, DAY, NOW, identity
 
 from hauberk.cli._app import App
+from hauberk.refusals import ConfigError
 from hauberk_envelope import _keyfiles
 from hauberk_envelope._identity import Identity
 from hauberk_envelope._trust import Trust
 from hauberk_envelope.keys import _commands
+from hauberk_envelope.keys._desk import Desk
+from hauberk_envelope.keys._places import PAUSE, TRIES, Places
 
 
 class Ran(NamedTuple):
@@ -116,7 +121,7 @@ def test_files_are_private(ann: Person, ben: Person, tmp_path: Path) -> None:
         found = person.files()
         assert {mode for name, mode in found.items() if "." in name} == {0o600}
         assert {mode for name, mode in found.items() if "." not in name} == {0o700}
-    assert len(ben.files()) == 5
+    assert len(ben.files()) == 6
 
 
 def test_secrets_are_never_printed(ann: Person) -> None:
@@ -147,6 +152,52 @@ def test_wrong_key_id_is_not_trusted(ann: Person, ben: Person, tmp_path: Path) -
     assert not (ben.base / "agents").exists()
 
 
+@pytest.fixture
+def known(ann: Person, ben: Person, tmp_path: Path) -> Identity:
+    """Ben trusts a laptop of that name, and Eve, who is Ann here, sends a file with the same name in it."""
+    theirs = identity("laptop", begin=time.time())
+    file = tmp_path / "laptop.toml"
+    file.write_text(_keyfiles.public_text(theirs.public), encoding="utf-8")
+    ben.ok("trust", str(file), "--key-id", theirs.key_id)
+    ann.ok("generate", "laptop")
+    return theirs
+
+
+def test_key_id_proves_no_name(ann: Person, ben: Person, known: Identity, tmp_path: Path) -> None:
+    """Who tells a right key id does not come by a name that another has here, unless somebody says that it is meant.
+
+    A key id is of keys alone, so Eve, whose keys they are, may write any name beside them (unknown key share, S0.23).
+    """
+    file, key_id = ann.exported("laptop", tmp_path / "eve.toml"), ann.key_id("laptop")
+    said = ben.fails("trust", str(file), "--key-id", key_id)
+    assert f"laptop has a key here already: {known.key_id}" in said
+    assert "--agent laptop" in said
+    assert "the file is of laptop, not of Eve" in ben.fails("trust", str(file), "--key-id", key_id, "--agent", "Eve")
+    assert [row["key_id"] for row in ben.rows()] == [known.key_id]
+    ben.ok("trust", str(file), "--key-id", key_id, "--agent", "laptop")
+    assert {row["key_id"] for row in ben.rows()} == {known.key_id, key_id}
+
+
+def test_name_of_a_revoked_key_and_our_own_name_are_taken(
+    ann: Person, ben: Person, known: Identity, tmp_path: Path
+) -> None:
+    """Neither a revoked key nor an own one leaves its name to whoever comes next."""
+    file, key_id = ann.exported("laptop", tmp_path / "eve.toml"), ann.key_id("laptop")
+    ben.ok("revoke", known.key_id, "--reason", "retired")
+    assert "a key here already" in ben.fails("trust", str(file), "--key-id", key_id)
+    other = Person(tmp_path / "other")
+    other.ok("generate", "laptop")
+    assert "a key here already" in other.fails("trust", str(file), "--key-id", key_id)
+
+
+def test_name_is_compared_where_it_is_given(ann: Person, ben: Person, tmp_path: Path) -> None:
+    """``--agent`` holds for the first key of a name, too."""
+    ann.ok("generate", "laptop")
+    words = ("trust", str(ann.exported("laptop", tmp_path / "a.toml")), "--key-id", ann.key_id("laptop"), "--agent")
+    assert "not of Eve" in ben.fails(*words, "Eve")
+    assert ben.ok(*words, "laptop").startswith("trusted: laptop")
+
+
 @pytest.mark.parametrize(("answer", "status"), [("y\n", 0), ("n\n", 1), ("\n", 1)])
 def test_person_compares_the_key_id(
     ann: Person, ben: Person, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: str, status: int
@@ -164,6 +215,7 @@ def test_person_compares_the_key_id(
     assert (done.status == 0) == (status == 0)
     assert f"a has a key here already: {other.key_id}" in done.err
     assert ann.key_id("a") in done.err
+    assert "Was it a who told you" in done.err + done.out
     assert len(list((ben.base / "agents").iterdir())) == (2 if status == 0 else 1)
 
 
@@ -187,6 +239,43 @@ def test_revoked_key_counts_no_longer_and_never_again(ann: Person, ben: Person, 
     assert [(row["state"], row["reason"]) for row in ben.rows()] == [("revoked", "compromised")]
     assert "was revoked already" in ben.fails("revoke", "a", "--reason", "retired")
     assert "was revoked here" in ben.fails("trust", str(file), "--key-id", key_id)
+
+
+def test_key_is_revoked_before_it_comes(ann: Person, ben: Person, tmp_path: Path) -> None:
+    """A key id that is not here can be revoked; then its key is never trusted."""
+    ann.ok("generate", "a")
+    key_id, file = ann.key_id("a"), ann.exported("a", tmp_path / "a.toml")
+    done = ben.run("revoke", key_id, "--reason", "compromised")
+    assert done.status == 0
+    assert "no such key here" in done.err
+    assert "was revoked already" in ben.fails("revoke", key_id, "--reason", "compromised")
+    assert "was revoked here" in ben.fails("trust", str(file), "--key-id", key_id)
+    assert Trust.read(ben.base / "agents").identities() == ()
+    assert "no key of 'hbk1_x' here" in ben.fails("revoke", "hbk1_x", "--reason", "retired")
+
+
+def test_two_commands_at_once_are_one_after_the_other(ann: Person) -> None:
+    """A ``generate`` that starts while another makes a key waits, and keeps that key (S0.17)."""
+    code = f"from hauberk.cli._app import App; App().start(['keys', 'generate', 'a', '--dir', {str(ann.base)!r}])"
+    places = Places.of(ann.base)
+    with places.locked():
+        second = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+        with pytest.raises(subprocess.TimeoutExpired):
+            second.wait(2)
+        assert Desk(places, time.time(), rotation_days=90).generate("a", 365, os.urandom)
+    assert second.communicate(timeout=60)[0].startswith("kept: a")
+    assert len(ann.rows()) == 1
+
+
+def test_command_waits_for_another_but_not_for_ever(ann: Person) -> None:
+    """A command that finds the lock held tries again, and says at last what is in the way; then nothing was made."""
+    places, waited = Places.of(ann.base), list[float]()
+    missed = pytest.raises(ConfigError, match="another command does not let go")
+    with places.locked(), missed, places.locked(waited.append):
+        pytest.fail("two hold the lock")
+    assert waited == [PAUSE] * TRIES
+    with places.locked(waited.append):
+        assert len(waited) == TRIES
 
 
 def test_word_that_names_nothing_or_too_much_is_an_error(ann: Person) -> None:

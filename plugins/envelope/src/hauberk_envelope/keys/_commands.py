@@ -6,7 +6,8 @@ import hmac
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, TypeVar, get_args
 
@@ -35,10 +36,12 @@ Examples:
 _TRUST_EPILOG: Final = """\b
 Examples:
   hauberk keys trust SecurityExpert.toml
-  hauberk keys trust SecurityExpert.toml --key-id hbk1_…
+  hauberk keys trust SecurityExpert.toml --agent SecurityExpert --key-id hbk1_…
 
 Anybody can write a file with any name in it. What proves whose it is, is the key id, read to you by the other side: on
-the phone, in person, in a message that is signed otherwise. Exit status: 0 it is trusted, 2 it is not.
+the phone, in person, in a message that is signed otherwise. It proves the keys and no name: whose voice that was, only
+you know. So give that name as well; where the name has another key here already, you have to. Exit status: 0 it is
+trusted, 2 it is not.
 """
 _REVOKE_EPILOG: Final = """\b
 Examples:
@@ -46,7 +49,7 @@ Examples:
   hauberk keys revoke hbk1_… --reason superseded
 
 compromised: somebody else may have the key, so nothing that it ever signed counts. superseded, retired: messages in
-archives still count. Revoke on each machine that trusts the key.
+archives still count. Revoke on each machine that trusts the key. A key id that is not here yet is revoked ahead.
 """
 _ROTATE_EPILOG: Final = """\b
 Examples:
@@ -90,7 +93,9 @@ def keys() -> None:
 @placed
 def generate_command(*, agent: str, days: int, base: Path | None) -> None:
     """Make the keys of AGENT, unless it has some that count."""
-    made = _desk(base).generate(_agent(agent), days, os.urandom)
+    name = _agent(agent)
+    with _changing(base) as desk:
+        made = desk.generate(name, days, os.urandom)
     if made is None:
         click.echo(f"kept: {agent} has a key that counts; hauberk keys rotate {agent} makes another")
         return
@@ -103,7 +108,9 @@ def generate_command(*, agent: str, days: int, base: Path | None) -> None:
 @placed
 def rotate_command(*, agent: str, days: int, base: Path | None) -> None:
     """Make further keys of AGENT; the old ones go on for now."""
-    identity, path = _desk(base).rotate(_agent(agent), days, os.urandom)
+    name = _agent(agent)
+    with _changing(base) as desk:
+        identity, path = desk.rotate(name, days, os.urandom)
     _say_made(identity.public, path)
 
 
@@ -118,16 +125,18 @@ def export_command(*, word: str, base: Path | None) -> None:
 @keys.command("trust", epilog=_TRUST_EPILOG, context_settings=HELP)
 @click.argument("file", type=click.Path(path_type=Path, allow_dash=True))
 @click.option("--key-id", metavar="KEY-ID", help="What the other side told you [default: ask on the terminal].")
+@click.option("--agent", metavar="NAME", help="Who told you [default: as the file says, if that name is new here].")
 @placed
-def trust_command(*, file: Path, key_id: str | None, base: Path | None) -> None:
+def trust_command(*, file: Path, key_id: str | None, agent: str | None, base: Path | None) -> None:
     """Trust the key in FILE; - is standard input."""
     identity = _given(file)
     desk = _desk(base)
     if desk.known(identity):
         click.echo(f"kept: {identity.key_id} of {identity.agent} is trusted")
         return
-    _confirm(desk, identity, key_id)
-    desk.take(identity)
+    _confirm(desk, identity, key_id, agent)
+    with _changing(base) as changing:
+        changing.take(identity)
     click.echo(f"trusted: {identity.agent}, {identity.key_id}, until {_keyfiles.time_text(identity.not_after)}")
 
 
@@ -183,12 +192,22 @@ def show_command(*, words: tuple[str, ...], base: Path | None, as_json: bool) ->
 @placed
 def revoke_command(*, word: str, reason: Reason, base: Path | None) -> None:
     """Say that a key counts no longer, own or trusted."""
-    path = _desk(base).revoke(word, reason)
+    with _changing(base) as desk:
+        path = desk.revoke(word, reason)
     click.echo(f"revoked: {path.stem}, {reason}; running hosts learn of it when they reload")
+    if all(row.identity.key_id != path.stem for row in desk.rows()):
+        click.echo("there is no such key here; should it come, it is not trusted", err=True)
 
 
 def _desk(base: Path | None, rotation_days: float = LIMITS.rotation_days, now: Callable[[], float] = time.time) -> Desk:
     return Desk(Places.of(base), now(), rotation_days=rotation_days)
+
+
+@contextmanager
+def _changing(base: Path | None) -> Iterator[Desk]:
+    """Give what is there while nobody else changes it."""
+    with Places.of(base).locked():
+        yield _desk(base)
 
 
 def _agent(word: str) -> str:
@@ -206,19 +225,30 @@ def _given(file: Path) -> PublicIdentity:
     return _keyfiles.parse_public(data, f"public key {str(file)!r}")
 
 
-def _confirm(desk: Desk, identity: PublicIdentity, told: str | None) -> None:
-    """Compare the key id with what the other side told, or let a person do it."""
+def _confirm(desk: Desk, identity: PublicIdentity, told: str | None, teller: str | None) -> None:
+    """Compare key id and name with what the other side told, or let a person do it.
+
+    A key id is of keys, whatever name their owner puts beside them: who has a right key id may write another's name.
+    """
+    agent = identity.agent
+    if teller is not None and teller != agent:
+        raise ConfigError(f"the file is of {agent}, not of {teller}", hint="do not trust this file; ask its owner")
+    others = [row.identity.key_id for row in desk.rows() if row.identity.agent == agent]
     if told is not None:
         if not hmac.compare_digest(told.encode(), identity.key_id.encode()):
             raise ConfigError("the key id is another one", hint="do not trust this file; ask its owner")
+        if others and teller is None:
+            raise ConfigError(
+                f"{agent} has a key here already: {others[0]}",
+                hint=f"a key id proves no name: if it was {agent} who told you, add --agent {agent}",
+            )
         return
-    click.echo(f"{identity.agent} says that its key is\n    {identity.key_id}", err=True)
-    others = [row.identity.key_id for row in desk.rows() if row.identity.agent == identity.agent]
+    click.echo(f"{agent} says that its key is\n    {identity.key_id}", err=True)
     for other in others:
-        click.echo(f"{identity.agent} has a key here already: {other}", err=True)
+        click.echo(f"{agent} has a key here already: {other}", err=True)
     if not sys.stdin.isatty():
         raise ConfigError("nobody is here to compare the key id", hint="give --key-id, as the other side told you")
-    click.confirm("Did the other side tell you this key id, some other way?", abort=True, err=True)
+    click.confirm(f"Was it {agent} who told you this key id, some other way?", abort=True, err=True)
 
 
 def _say_made(identity: PublicIdentity, path: Path) -> None:

@@ -4,7 +4,8 @@ The rules:
 
 1. Nothing is overwritten or removed. A key is revoked by a file beside it, and rotated by another one.
 2. A key is trusted by its key id, which the other side told some other way; what a file says of itself is no reason.
-3. A key that was revoked here is never trusted again.
+3. A key that was revoked here is never trusted again, nor is one that was revoked before it came.
+4. A change is made while `Places.locked` is held, by a desk that read under it.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import Final, Literal, NamedTuple
 from hauberk import files
 from hauberk.refusals import ConfigError, Refused
 from hauberk_envelope import _keyfiles
-from hauberk_envelope._identity import Identity, PublicIdentity
+from hauberk_envelope._identity import KEY_ID, Identity, PublicIdentity
 from hauberk_envelope._keyfiles import PUBLIC, REVOKED, Reason
 from hauberk_envelope._trust import Rules, Trust
 from hauberk_envelope.keys._places import Places
@@ -131,32 +132,29 @@ class Desk:
         Raises:
             ConfigError: As `known`, or the directory cannot hold it.
         """
-        self.known(identity)
-        self.places.make()
         path = self.places.agents / f"{identity.key_id}{PUBLIC}"
-        files.write_new(path, _keyfiles.public_text(identity).encode())
+        if not self.known(identity):
+            files.write_new(path, _keyfiles.public_text(identity).encode())
         return path
 
     def revoke(self, word: str, reason: Reason) -> Path:
-        """Say that a key counts no longer here.
+        """Say that a key counts no longer here, by its agent or key id; a key id need not be here yet.
 
         Raises:
             ConfigError: The word names none or several, or it was revoked already.
         """
-        found = {row.identity.key_id: row for row in self.rows((word,))}
+        found = {word} if KEY_ID.fullmatch(word) else {row.identity.key_id for row in self.rows((word,))}
         if len(found) > 1:
             raise ConfigError(f"{word!r} has {len(found)} keys", hint="name the key id; hauberk keys list has them")
-        key_id = next(iter(found))
+        (key_id,) = found
         if self.trust.revocation(key_id):
             raise ConfigError(f"{key_id} was revoked already")
-        self.places.make()
         path = self.places.agents / f"{key_id}{REVOKED}"
         files.write_new(path, _keyfiles.revocation_text(key_id, now=self.now, reason=reason).encode())
         return path
 
     def _make(self, agent: str, days: int, random: Callable[[int], bytes]) -> tuple[Identity, Path]:
         identity = Identity.generate(agent, now=self.now, days=days, random=random)
-        self.places.make()
         return identity, _keyfiles.write_secret(self.places.own, identity)
 
     def _counting(self, word: str) -> list[Identity]:

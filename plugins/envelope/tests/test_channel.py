@@ -30,6 +30,7 @@ from hauberk.refusals import Refused
 from hauberk_envelope import Channel
 from hauberk_envelope._channel import Replay
 from hauberk_envelope._identity import Identity
+from hauberk_envelope._limits import LIMITS
 from hauberk_envelope._trust import Rules, Trust
 from hauberk_envelope.agents import channel
 
@@ -177,6 +178,40 @@ async def test_time_to_live_is_looked_at(wire: Wire) -> None:
     await wire.end(ALICE, "bob").send(b"short", ttl=5)
     wire.now += 6
     assert await refused(wire.end(BOB, "alice").receive()) == "replay.too_old"
+
+
+@pytest.mark.parametrize(
+    "about",
+    [
+        {"ttl": 0},
+        {"ttl": -5},
+        {"ttl": LIMITS.ttl_seconds + 1},
+        {"ttl": 1.5},
+        {"ttl": float("nan")},
+        {"ttl": True},
+        {"priority": -1},
+        {"priority": 256},
+        {"message_type": "Nope"},
+        {"requires_ack": "yes"},
+        {"custom_fields": ["none"]},
+    ],
+    ids=str,
+)
+async def test_what_nobody_would_take_is_not_sent(wire: Wire, about: dict[str, Any]) -> None:
+    """What each recipient would refuse, a number out of its range above all, is an error of the sender's: not sent."""
+    with pytest.raises(ValueError, match="no metadata of a message"):
+        await wire.end(ALICE, "bob").send(b"x", **about)
+    assert wire.sent == []
+
+
+@pytest.mark.parametrize(
+    "about", [{"ttl": 1}, {"ttl": LIMITS.ttl_seconds}, {"priority": 0}, {"priority": 255}], ids=str
+)
+async def test_bounds_are_taken(wire: Wire, about: dict[str, Any]) -> None:
+    """The first and the last number of each range arrive."""
+    await wire.end(ALICE, "bob").send(b"x", **about)
+    found = (await wire.end(BOB, "alice").receive()).message.metadata
+    assert {name: getattr(found, name) for name in about} == about
 
 
 async def test_message_of_another_is_refused(wire: Wire) -> None:

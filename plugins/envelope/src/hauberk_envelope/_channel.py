@@ -113,7 +113,7 @@ class Channel:
             everybody: Whether it is for all who have the provisioned secret.
             message_type: What it is.
             priority: 0 to 255.
-            ttl: How long it counts (seconds).
+            ttl: How long it counts (seconds, 1 to 604800); None: as long as the recipient's window is.
             requires_ack: Whether the sender waits for an answer.
             custom_fields: What else is said, for all to read; JSON.
 
@@ -122,7 +122,7 @@ class Channel:
 
         Raises:
             Refused: The recipient has no key that counts, or may not be talked to; our own key does not count.
-            ValueError: No recipient, or a number that is none.
+            ValueError: No recipient, or what no recipient would take: a number out of its range, a type that is none.
         """
         about = Metadata(
             message_id=uuid.UUID(bytes=self._random(16), version=4),

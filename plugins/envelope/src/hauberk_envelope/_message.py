@@ -190,6 +190,18 @@ def check_form(message: SecureAgentMessage) -> SecureAgentMessage:
     return message
 
 
+def check_metadata(about: Metadata) -> Metadata:
+    """Return metadata that was made by hand as a recipient would read it.
+
+    Raises:
+        ValueError: No recipient would: a number out of its range, or something of another kind.
+    """
+    try:
+        return msgspec.convert({name: getattr(about, name) for name in about.__struct_fields__}, Metadata)
+    except msgspec.ValidationError as exc:
+        raise ValueError(f"no metadata of a message: {exc}") from None
+
+
 def time_text(seconds: float) -> str:
     """Return a time as messages have it, to the microsecond.
 

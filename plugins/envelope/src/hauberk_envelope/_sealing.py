@@ -43,6 +43,7 @@ from hauberk_envelope._message import (
     Metadata,
     SecureAgentMessage,
     check_form,
+    check_metadata,
     time_text,
 )
 from hauberk_envelope._refusals import refused
@@ -91,11 +92,11 @@ def seal_message(
     Raises:
         Refused: ``envelope.too_large``; ``core.not_json`` of custom fields; ``envelope.forged``: the recipient's key is
             weak.
-        ValueError: Neither a recipient nor a secret.
+        ValueError: Neither a recipient nor a secret, or metadata that nobody would take.
     """
     if len(content) > LIMITS.message_bytes:
         raise refused("envelope.too_large", "a message", f"over {LIMITS.message_bytes} bytes")
-    about = metadata or Metadata(message_id=uuid.UUID(bytes=random(16), version=4))
+    about = check_metadata(metadata or Metadata(message_id=uuid.UUID(bytes=random(16), version=4)))
     _check_custom(about.custom_fields)
     ephemeral, material = _agreed(to, secret, random)
     draft = SecureAgentMessage(

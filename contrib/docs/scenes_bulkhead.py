@@ -19,7 +19,9 @@ _LONG: Final = _call("write_note", 1, text="x" * 1024)
 _DEEP: Final = _call("write_note", 1, text=[[[[[["deep"]]]]]])
 _WIDE: Final = _call("write_note", 1, text=list(range(9)))
 _FRAGILE: Final = "[bulkhead.breaker]\nfailures = 1\nminimum_requests = 1\n"
-_STRICT: Final = '[sieve]\nallow = ["files/read_*"]\n[bulkhead.isolation]\nevents = 1\nof_principals = ["sieve.denied"]\n'
+_STRICT: Final = (
+    '[sieve]\nallow = ["files/read_*"]\n[bulkhead.isolation]\nevents = 1\nof_principals = ["sieve.denied"]\n'
+)
 REFUSALS: Final = {
     "bulkhead.full": Scene((_ONE, _TWO), "[bulkhead]\nin_flight = 1\nqueue = 0\n"),
     "bulkhead.late": Scene((_ONE, _TWO), "[bulkhead]\nin_flight = 1\nqueue = 10\nqueue_seconds = 0.05\n"),

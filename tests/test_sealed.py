@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import shutil
+import signal
 import ssl
 import subprocess
 import sys
@@ -16,7 +17,7 @@ from typing import Any
 import pytest
 from mcp import Client
 from tests.running import PATIENCE, WITNESS, environment, guarding
-from tests.serving import Serving, serving
+from tests.serving import Serving, serving, until
 
 from hauberk import Config, Guard, plugins
 from hauberk.carriers.address import ALPN
@@ -289,6 +290,45 @@ async def test_a_connection_that_is_lost(made: Path, tmp_path: Path) -> None:
         assert CANARY.encode() not in b"".join(seen)
         assert len(serve.events("envelope.agreed")) == len(lines) == 3
         assert serve.events("envelope.plain", "envelope.out_of_order") == []
+
+
+async def test_a_key_that_is_revoked_while_all_runs(made: Path, tmp_path: Path) -> None:
+    """After SIGHUP a revoked key counts no longer and a new one does, though ``hauberk.toml`` is untouched (S0.24)."""
+    ours, theirs = tmp_path / "c", tmp_path / "s"
+    placed(made, theirs, "vault")
+    placed(made, ours, "laptop")
+    (known,) = json.loads(hauberk(made, "keys show laptop --dir laptop --json"))
+    key_id, trusted = known["key_id"], theirs / "keys" / "agents" / f"{known['key_id']}.toml"
+    public = trusted.read_bytes()
+    trusted.unlink()
+    envelope = ENVELOPE.format(sign="session", match="true")
+    with served(theirs, envelope, listen=f"unix://{tmp_path}/s/x.sock") as serve:
+        text = configured(ours, f'[server.files]\nurl = "unix://{tmp_path}/s/x.sock"', envelope, 'peer = "vault"')
+
+        async def hung_up() -> None:
+            count = len(serve.events("policy.changed"))
+            serve.process.send_signal(signal.SIGHUP)
+            await until(lambda: len(serve.events("policy.changed")) > count, PATIENCE)
+
+        with pytest.raises(Refused):
+            await toured(ours, text, "legacy")
+        trusted.write_bytes(public)
+        trusted.chmod(0o600)
+        await hung_up()
+        guard = Guard.load(Config.from_toml(text, base=ours))
+        async with guard, Client(guard.wrap(server="files"), mode="legacy", raise_exceptions=False) as client:
+            assert (await client.call_tool("echo", {"text": "one"})).content
+            hauberk(theirs, f"keys revoke {key_id} --reason compromised --dir keys")
+            await hung_up()
+            with pytest.raises(Exception):  # noqa: B017, PT011 - as the SDK tells of a connection that has ended
+                async with asyncio.timeout(PATIENCE):
+                    await client.call_tool("echo", {"text": "two"})
+        with pytest.raises(Refused):
+            await toured(ours, text, "legacy")
+        assert len(serve.events("envelope.untrusted")) == 1
+        assert serve.events("envelope.key_revoked")
+        assert len(serve.events("core.allowed")) == 1
+        assert serve.events("policy.changed")[-1]["details"]["diff"] == [f"~ envelope: {theirs}/keys/agents"]
 
 
 async def test_a_client_without_a_guard(made: Path, tmp_path: Path) -> None:

@@ -36,6 +36,7 @@ from hauberk.refusals import HookError, Refused
 from hauberk.reloading import Reloaded, Reloader, policy_loaded
 from hauberk.session import Session
 from hauberk.sinks import Recorder
+from hauberk.sources import Sources
 from hauberk.ways import Port
 
 
@@ -149,6 +150,11 @@ class Guard:
         """Return a plugin's options in force, merged for one server if one is named."""
         return self.policy.view.options_for(plugin, server)
 
+    @property
+    def sources(self) -> Sources:
+        """What the plugins in force read by themselves, as it was when they were opened."""
+        return self._opened.sources
+
     # --- life ---
 
     async def open(self) -> None:
@@ -243,7 +249,7 @@ class Guard:
                 without it, the owner of the file.
 
         Returns:
-            What changed; nothing where the file, and ``policy.py``, are what is in force to the byte.
+            What changed; nothing where the file, ``policy.py``, and the files that plugins read, are those in force.
 
         Raises:
             ConfigError: The operator must change something; the old policy is still in force.

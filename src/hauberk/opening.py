@@ -15,6 +15,7 @@ from typing import Any, Final, Self
 
 from hauberk.plugins import Loaded
 from hauberk.refusals import ConfigError, PluginError
+from hauberk.sources import Sources
 
 _PATIENCE: Final = 60.0
 """Seconds that one plugin of a reload, or one that closes, may take: while it hangs all others wait for it."""
@@ -26,6 +27,8 @@ class Opened:
     def __init__(self) -> None:
         self._plugins: list[Any] = []
         """In the order in which they were opened."""
+        self.sources: Final = Sources()
+        """What they read by themselves, as it was just before."""
 
     @classmethod
     async def all_of(cls, loaded: Mapping[str, Loaded], running: Mapping[str, Loaded] | None = None) -> Self:
@@ -39,6 +42,8 @@ class Opened:
         running = {} if running is None else running
         try:
             for one in sorted(loaded.values(), key=_records_nothing):
+                if hasattr(one.plugin, "sources"):
+                    opened.sources.add(one.name, await _called(one, "name its files", one.plugin.sources))
                 before = running.get(one.name)
                 if before is None or before.plugin is not one.plugin:
                     await opened._open(one, before, seconds)
@@ -87,8 +92,8 @@ def _records_nothing(loaded: Loaded) -> bool:
     return all(step.hook != "on_audit" for step in loaded.steps)
 
 
-async def _called(loaded: Loaded, what: str, method: Any, *args: Any, seconds: float | None = None) -> None:
-    """Call a plugin's ``open`` or ``adopt``.
+async def _called(loaded: Loaded, what: str, method: Any, *args: Any, seconds: float | None = None) -> Any:
+    """Call a plugin's ``sources``, ``adopt`` or ``open``.
 
     Raises:
         PluginError: It raised, or took longer than that many seconds.
@@ -97,8 +102,7 @@ async def _called(loaded: Loaded, what: str, method: Any, *args: Any, seconds: f
     try:
         async with clock:
             answer = method(*args)
-            if inspect.isawaitable(answer):
-                await answer
+            return await answer if inspect.isawaitable(answer) else answer
     except (ConfigError, PluginError):
         raise
     except (Exception, SystemExit) as error:

@@ -3,7 +3,8 @@
 The rules:
 
 1. The file is read once more, from one descriptor; its version is the SHA-256 of the bytes that were read and are then
-   in force. Every check of the start holds.
+   in force. Every check of the start holds. Nothing is done where it is as it was, and ``policy.py``, and what plugins
+   read by themselves (`hauberk.sources`).
 2. The new policy is made, opened, proved (`Guard.prove`) and recorded before it is in force. Whatever fails on the way,
    the old one stays as it is, nothing of the new one stays open, and ``policy.rejected`` says why.
 3. The swap is one assignment. A message that began in the old policy ends in it.
@@ -30,6 +31,7 @@ from hauberk.event import Event, Severity
 from hauberk.opening import Opened
 from hauberk.pipeline import is_cancelled
 from hauberk.refusals import ConfigError, HauberkError, PluginError, Refused
+from hauberk.sources import Sources
 
 if TYPE_CHECKING:
     from hauberk.guard import Guard
@@ -39,6 +41,7 @@ logger = logging.getLogger("hauberk")
 Given = Config | str | os.PathLike[str] | None
 """What a reload is given: None for what is in force, to be read again."""
 _REASON_CHARS: Final = 1000
+_NONE: Final = Sources()
 
 
 class Reloaded(msgspec.Struct, frozen=True):
@@ -100,7 +103,7 @@ class Reloader:
         try:
             found = self._found(config)
             by = changed_by or _author(found)
-            if _unchanged(old, found):
+            if _unchanged(old, found) and not guard.sources.changed():
                 return Reloaded(old.config.version, old.config.version, None)
             new, opened, diff = await self._prepared(old, found, by)
         except BaseException as error:
@@ -139,9 +142,9 @@ class Reloader:
         """Make, open and record a policy, so that it can be put in force."""
         with _local_module():
             new = self._guard.made(config)
-            diff = _difference(old, new)
             opened = await Opened.all_of(new.loaded, old.loaded)
             try:
+                diff = _difference(old, new, self._guard.sources, opened.sources)
                 await self._guard.prove(new)
                 await self._announce(old, new, diff, changed_by)
             except BaseException:
@@ -271,9 +274,9 @@ def _reason(error: BaseException) -> str:
     return text[:_REASON_CHARS]
 
 
-def _difference(old: Policy, new: Policy) -> Diff:
-    """Compare two policies rule by rule."""
-    return differences.compare(_rules(old), _rules(new))
+def _difference(old: Policy, new: Policy, was: Sources = _NONE, now: Sources = _NONE) -> Diff:
+    """Compare two policies rule by rule, and what their plugins read by themselves."""
+    return differences.compare({**_rules(old), **was.rules(now)}, {**_rules(new), **now.rules(was)})
 
 
 def _rules(policy: Policy) -> dict[str, Rule]:

@@ -165,6 +165,26 @@ async def test_pack_of_the_operator_is_loaded(tmp_path: Path) -> None:
     assert not any(id.startswith("control.") for id in ids)
 
 
+def renamed(pack: Path) -> None:
+    """Give the rule of a pack another name."""
+    pack.write_text(GOOD.replace('id = "canary"', 'id = "other"'))
+
+
+@pytest.mark.usefixtures("only_sieve")
+async def test_pack_that_changes_is_read_at_a_reload(tmp_path: Path, pack: Path) -> None:
+    """A reload reads a pack that has changed, though the configuration has not."""
+    path = tmp_path / "hauberk.toml"
+    path.write_text('[sieve.text]\npacks = ["./ours.toml"]')
+    async with Guard.load(path) as guard:
+        assert (await guard.reload()).diff is None
+        renamed(pack)
+        done = await guard.reload()
+        assert done.diff is not None
+        assert done.diff.lines == (f"~ sieve: {pack}",)
+        ids = {rule.id for rule in guard.loaded["sieve"].plugin.meshes["text"].reader().scanners("files").rules()}
+    assert ids == {"ours.other"}
+
+
 def held(path: Path) -> bytes | None:
     return path.read_bytes() if path.is_file() else None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from hauberk.connection import Connection
@@ -38,6 +39,10 @@ class Envelope:
 
             self._desk = Desk(type(self), self.guard)
         return self._desk
+
+    def sources(self) -> list[Path]:
+        """Return the directories of keys that are read."""
+        return self.desk.sources()
 
     def adopt(self, old: Any) -> None:
         """Go on with the sessions that there are."""

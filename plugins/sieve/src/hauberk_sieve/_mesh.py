@@ -10,7 +10,8 @@ The rules:
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 from hauberk.connection import Connection
@@ -68,6 +69,10 @@ class Mesh:
     def patient(options: Options) -> bool:  # noqa: ARG004 - for those that are
         """Whether `settle` has to wait for something, under these options."""
         return False
+
+    def sources(self) -> Iterable[Path]:
+        """Return the files that `open` reads."""
+        return ()
 
     def adopt(self, old: Any) -> None:
         """Take over what the mesh of this word knew before a reload."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from hauberk.connection import Connection
@@ -73,6 +74,10 @@ class Sieve:
         self._suspicion: Final = setting.meshes[Suspicion.word]
         judging = (mesh for mesh in self.meshes.values() if type(mesh).judge is not Mesh.judge)
         self._judges: Final = tuple(mesh.judge for mesh in judging if mesh.judges)
+
+    def sources(self) -> list[Path]:
+        """Return the files that the meshes read."""
+        return [path for mesh in self.meshes.values() for path in mesh.sources()]
 
     def adopt(self, old: Any) -> None:
         """Go on with what connections were shown, and with what the meshes know."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, Final
 
 from hauberk.connection import Carrier, Connection
@@ -46,6 +47,11 @@ class Desk:
         for known in self.all().values():
             for event in known.old(now):
                 self._guard.emit(event)
+
+    def sources(self) -> list[Path]:
+        """Return the directories of keys that are read."""
+        config, tables = self._guard.config, self._tables().values()
+        return [path for one in tables if one.seal == "require" for path in _parties.directories(one, config)]
 
     @property
     def seals(self) -> bool:

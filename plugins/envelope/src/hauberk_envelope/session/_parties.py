@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from itertools import product
-from typing import Any, Final, NamedTuple
+from pathlib import Path
+from typing import Final, NamedTuple
 
 from hauberk.config import Config
 from hauberk.event import Event
@@ -67,15 +68,21 @@ def any_keys(options: Options) -> bool:
     return options.own_keys is not None or Places.of(None).own.is_dir()
 
 
+def directories(options: Options, config: Config) -> tuple[Path, Path]:
+    """Return where our own keys are, and those of whom we trust."""
+    places = Places.of(None)
+    return _at(options.own_keys, places.own, config), _at(options.keys_directory, places.agents, config)
+
+
 def read(options: Options, config: Config) -> Known:
     """Read what a set of options names.
 
     Raises:
         ConfigError: It cannot be used.
     """
-    places = Places.of(None)
-    own = _keyfiles.read_own(_at(options.own_keys, places.own, config), options.agent)
-    where = str(options.own_keys or places.own)
+    own_keys, agents = directories(options, config)
+    own = _keyfiles.read_own(own_keys, options.agent)
+    where = str(options.own_keys or own_keys)
     if not own:
         whose = "any agent" if options.agent is None else repr(options.agent)
         raise ConfigError(f"[envelope] there are no keys of {whose} in {where!r}", hint="hauberk keys generate AGENT")
@@ -91,11 +98,11 @@ def read(options: Options, config: Config) -> Known:
         grace_days=options.key_grace_days,
         production=config.production,
     )
-    trust = Trust.read(_at(options.keys_directory, places.agents, config), rules=rules)
+    trust = Trust.read(agents, rules=rules)
     longest = config.core.bounds.line_bytes
     party = Party(own[0], trust, sign=options.sign, rekey=options.rekey_messages, longest=longest)
     return Known(tuple(own), trust, party)
 
 
-def _at(named: Any, default: Any, config: Config) -> Any:
+def _at(named: Path | None, default: Path, config: Config) -> Path:
     return default if named is None else config.resolve(named)

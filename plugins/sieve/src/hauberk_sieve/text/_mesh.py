@@ -6,6 +6,7 @@ read: a host that starts pays for what it needs.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from hauberk.connection import Connection
@@ -14,9 +15,11 @@ from hauberk.verdict import Deny
 from hauberk_sieve._mesh import Mesh, Setting
 from hauberk_sieve._spelling import shown
 from hauberk_sieve.text._hidden import Hidden
+from hauberk_sieve.text._options import is_path
 
 if TYPE_CHECKING:
     from hauberk.probe import Probe
+    from hauberk_sieve.text._options import TextOptions
     from hauberk_sieve.text._reader import Reader
 
 _USES: Final = {
@@ -39,6 +42,15 @@ class Text(Mesh):
         self.hidden: Final = Hidden()
         self._reader: Reader | None = None
 
+    def _tables(self) -> list[TextOptions]:
+        servers = (None, *self.setting.guard.config.servers_of("sieve"))
+        return [self.setting.guard.options_for(self.setting.plugin, server).text for server in servers]
+
+    def sources(self) -> list[Path]:
+        """Return the packs of the operator's own."""
+        named = {name for table in self._tables() for name in table.packs if is_path(name)}
+        return [self.setting.guard.config.resolve(Path(name)) for name in sorted(named)]
+
     def adopt(self, old: Any) -> None:
         """Go on hiding what was hidden."""
         self.hidden.adopt(old.hidden)
@@ -50,8 +62,7 @@ class Text(Mesh):
             ConfigError: One is malformed, may be changed by others, or fails its own examples; or a rule that is
                 suppressed is none.
         """
-        servers = (None, *self.setting.guard.config.servers_of("sieve"))
-        tables = [self.setting.guard.options_for(self.setting.plugin, server).text for server in servers]
+        tables = self._tables()
         if any(table.suppress or table.packs != type(table)().packs for table in tables):
             self.reader().check(tables)
 

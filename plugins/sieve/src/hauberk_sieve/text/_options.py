@@ -10,6 +10,11 @@ import msgspec
 from hauberk.config import Narrow
 
 
+def is_path(name: str) -> bool:
+    """Whether the name of a pack is the path of one."""
+    return "/" in name or name.endswith(".toml")
+
+
 class Suppress(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """One rule that is not applied for a while."""
 

@@ -26,6 +26,7 @@ from hauberk_sieve.text import _events, _rules
 from hauberk_sieve.text._hidden import Hidden
 from hauberk_sieve.text._judge import Outcome, carried, clean_items, judge, refused
 from hauberk_sieve.text._leaves import Leaves, flat, walk
+from hauberk_sieve.text._options import is_path
 from hauberk_sieve.text._packs import BUILTIN, PackError, Packs
 from hauberk_sieve.text._parts import part_of, place_of
 from hauberk_sieve.text._rules import Scanners
@@ -177,7 +178,7 @@ class Reader:
 
     def _file(self, name: str) -> bytes:
         """Return the text of a pack of the operator's own, which nobody else may change."""
-        if "/" not in name and not name.endswith(".toml"):
+        if not is_path(name):
             raise PackError(f"there is no pack {name!r}, expected one of {', '.join(BUILTIN)}, or a path")
         return files.read_trusted(self.setting.guard.config.resolve(Path(name)))
 

@@ -89,15 +89,26 @@ def test_base_install_pays_for_no_cryptography() -> None:
     assert done.stdout.strip() == "[]"
 
 
+def names_compared(operand: ast.expr) -> set[str]:
+    """Return the names in one side of a comparison: of ``a.b`` that of ``b``, and of a length none."""
+    if isinstance(operand, ast.Attribute):
+        return {operand.attr}
+    if isinstance(operand, ast.Call) and isinstance(operand.func, ast.Name) and operand.func.id == "len":
+        return set()
+    parts = list(ast.walk(operand))
+    return {part.attr for part in parts if isinstance(part, ast.Attribute)} | {
+        part.id for part in parts if isinstance(part, ast.Name)
+    }
+
+
 def test_hashes_and_codes_are_compared_in_constant_time() -> None:
-    """No module compares what a secret makes or is with ``==``; hashes that anybody can read may be (X.7)."""
+    """No module compares what a secret makes or is with ``==``; hashes that anybody can read, and lengths, may (X.7)."""
     secret = {"mac", "entry_hash", "secret", "password", "tag", "signature", "derived", "hmac"}
     found = []
     for path in [*ROOT.glob("src/**/*.py"), *ROOT.glob("plugins/*/src/**/*.py")]:
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Compare) and any(isinstance(op, ast.Eq | ast.NotEq) for op in node.ops):
-                names = {part.attr for part in ast.walk(node) if isinstance(part, ast.Attribute)}
-                names |= {part.id for part in ast.walk(node) if isinstance(part, ast.Name)}
+                names = set().union(*map(names_compared, (node.left, *node.comparators)))
                 if names & secret:
                     found.append(f"{path.name}:{node.lineno}")
     assert found == []

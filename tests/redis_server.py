@@ -7,6 +7,7 @@ the test is skipped, and says so.
 from __future__ import annotations
 
 import contextlib
+import re
 import shutil
 import signal
 import socket
@@ -147,6 +148,16 @@ def _free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
+
+
+def begun(server: RedisServer, *groups: str) -> None:
+    """Let the memory of nonces of these groups begin now; in a new store it begins later, by replay's ``skew``."""
+    now = int(time.time() * 1000)
+    (run,) = re.findall(r"run_id:(\w+)", server.ask("INFO", "server").decode())
+    state = {"since": now, "reset": now - 10**6, "run": run, "life": 1, "looked": now, "evicted": 0}
+    words = [str(word) for pair in state.items() for word in pair]
+    for group in groups or ("default",):
+        server.ask("HSET", f"hauberk:replay:{group}:state", *words, "policy", "noeviction")
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 
 import pytest
-from tests.redis_server import RedisServer, redis_server
+from tests.redis_server import RedisServer, begun, redis_server
 from tests.serving import until
 
 from hauberk.refusals import Refused
@@ -60,6 +60,7 @@ class Host:
 async def hosts(request: pytest.FixtureRequest, redis_server: RedisServer) -> AsyncIterator[tuple[Host, Host]]:
     """Return two hosts; the test may ask for a bound of each alone."""
     local = getattr(request, "param", "refuse") == "local"
+    begun(redis_server)
     here, there = Host(redis_server, local=local), Host(redis_server, local=local)
     async with AsyncExitStack() as stack:
         for each in (here, there):

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 from tests.bench.measure import Row, ratio, rounds, rounds_async, run_async
-from tests.redis_server import RedisServer
+from tests.redis_server import RedisServer, begun
 
 from hauberk.message import Proof
 from hauberk_replay import Checker, Counters, LocalNonces, SharedNonces, Window
@@ -110,6 +110,7 @@ def _fresh() -> Iterator[bytes]:
 
 async def _shared_row() -> Row:
     with RedisServer() as server:
+        begun(server)
         nonces = SharedNonces(server.uri, _WINDOW, MANY, timeout=5)
         await nonces.open()
         store: Any = nonces._store

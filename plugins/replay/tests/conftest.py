@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 import orjson
 import pytest
-from tests.redis_server import RedisServer
+from tests.redis_server import RedisServer, begun
 
 from hauberk import plugins
 from hauberk.config import Options
@@ -66,8 +66,9 @@ class Makes(Protocol):
 
 @pytest.fixture
 def server() -> Iterator[RedisServer]:
-    """Return a running server."""
+    """Return a running server, whose memory has begun."""
     with RedisServer() as running:
+        begun(running)
         yield running
 
 

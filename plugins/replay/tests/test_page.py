@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 import pytest
 from plugins.replay.tests.conftest import said
-from tests.redis_server import RedisServer
+from tests.redis_server import RedisServer, begun
 
 from hauberk import shared
 from hauberk.config import Config
@@ -71,6 +71,7 @@ async def test_the_user_of_the_page_may_do_what_is_needed() -> None:
     with RedisServer() as server:
         answer = server.ask("ACL", "SETUSER", "hauberk", "on", ">canary", "~hauberk:*", *rules.split())
         assert answer == b"+OK\r\n"
+        begun(server)
         nonces = SharedNonces(f"unix://hauberk:canary@{server.path}", Window(), 100, timeout=5)
         await nonces.open()
         assert [await said(nonces, b"n") for _ in range(2)] == ["taken", "replay.detected"]

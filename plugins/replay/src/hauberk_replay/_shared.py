@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Final, final
+from typing import Any, Final, final
 
 from hauberk.refusals import PluginError, Refused
 from hauberk.shared import Line, SharedStore, StoreDown, StoreRefused
@@ -17,7 +17,13 @@ from hauberk_replay._window import Window
 
 TIMEOUT: Final = 0.25
 """Seconds that the store may take for one message."""
-_ENDS: Final = {1: "replay.detected", 2: "replay.not_remembered", 3: "replay.too_old", 4: "replay.full"}
+_ENDS: Final = {
+    1: "replay.detected",
+    2: "replay.not_remembered",
+    3: "replay.too_old",
+    4: "replay.full",
+    5: "replay.store_down",
+}
 Told = Callable[[bool, str, int], None]
 """Gets whether the store was found, else lost; why; and how many messages were judged by this process alone."""
 
@@ -57,8 +63,8 @@ class SharedNonces:
         self._prefix: Final = f"hauberk:replay:{group}:"
         self._local: Final = local
         self._told: Final = on_change
-        self._reset = ""
-        """When memory was last begun, as this host knows it."""
+        self._run = ""
+        """Which server was reached."""
         self._alone = 0
 
     @property
@@ -93,7 +99,7 @@ class SharedNonces:
         unknown = None if self._local is None else _noted(self._local, key_id, nonce, issued, now)
         keys, args = self._asked(key_id, nonce, issued)
         try:
-            end, reset, figure = await self._store.run(REMEMBER, keys, args)
+            end, figure = await self._store.run(REMEMBER, keys, args)
         except StoreRefused as error:
             if error.code == "OOM":
                 raise refused("replay.full", f"{self.where} has no memory left", retry_after=1.0) from None
@@ -105,23 +111,26 @@ class SharedNonces:
                 raise unknown from None
             self._alone += 1
             return
-        self._reset = str(reset)
         if end:
             raise self._refusal(_ENDS[end], key_id, figure)
 
     def _asked(self, key_id: str, nonce: bytes, issued: float) -> tuple[tuple[str, ...], tuple[str | float, ...]]:
-        max_age, skew, span = self._window.max_age, self._window.skew, span_of(self._window)
+        span = span_of(self._window)
         keys = (
             f"{self._prefix}state",
             f"{self._prefix}n:{key_id}:{nonce.hex()}",
             f"{self._prefix}held:{int(issued // span)}",
         )
-        life = math.ceil((max_age + 2 * skew) * 1000)
         at = repr(issued * 1000)
-        return keys, (self._reset, _ms(skew), "", at, life, self._most, SHARE, f"k:{key_id}", _ms(span))
+        return keys, (*self._state(), at, self._most, SHARE, f"k:{key_id}", _ms(span))
 
-    @staticmethod
-    def _refusal(code: str, key_id: str, figure: int) -> Exception:
+    def _state(self) -> tuple[int, str, int]:
+        """Return what each script is told of the state: the skew, the server, how long a nonce lives."""
+        return _ms(self._window.skew), self._run, _ms(self._window.max_age + 2 * self._window.skew)
+
+    def _refusal(self, code: str, key_id: str, figure: Any) -> Exception:
+        if code == "replay.store_down":
+            return refused(code, self._forgets(figure.decode("utf-8", "replace")))
         if code == "replay.full":
             return refused(code, f"{figure} are held", retry_after=1.0)
         if code == "replay.detected":
@@ -131,21 +140,27 @@ class SharedNonces:
     # --- the store ---
 
     async def _reached(self, line: Line) -> None:
-        """See that the store forgets nothing by itself, and whether it is the one that we knew.
+        """See that the store forgets nothing by itself, and which server it is.
 
         Raises:
-            PluginError: It would forget.
+            PluginError: It would forget, or does not say which it is.
         """
-        memory = _fields(await line.command("INFO", "memory"))
-        policy = memory.get("maxmemory_policy", "noeviction")
-        if memory.get("maxmemory", "0") != "0" and policy != "noeviction":
+        policy = _fields(await line.command("INFO", "memory")).get("maxmemory_policy", "")
+        if policy != "noeviction":
             raise PluginError(
-                f"the shared store {self.where} has maxmemory-policy {policy!r}: it forgets what must be remembered",
+                self._forgets(policy),
                 hint="set maxmemory-policy noeviction, or give replay a store of its own",
             )
-        run = _fields(await line.command("INFO", "server")).get("run_id", "")
-        reset = await line.run(REACHED, (f"{self._prefix}state",), (self._reset, _ms(self._window.skew), run))
-        self._reset = str(reset)
+        self._run = _fields(await line.command("INFO", "server")).get("run_id", "")
+        if not self._run:
+            raise PluginError(
+                f"the shared store {self.where} does not say which server it is (run_id of INFO)",
+                hint="name the server itself, or give its user +info",
+            )
+        await line.run(REACHED, (f"{self._prefix}state",), self._state())
+
+    def _forgets(self, policy: str) -> str:
+        return f"the shared store {self.where} has maxmemory-policy {policy!r}: it forgets what must be remembered"
 
     def _changed(self, found: bool, why: str) -> None:  # noqa: FBT001 - as the store calls it
         alone, self._alone = self._alone, 0

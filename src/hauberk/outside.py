@@ -38,6 +38,17 @@ def shown(meta: Mapping[str, Any]) -> dict[str, Any] | None:
     return {name: meta[name] for name in VISIBLE if name in meta} or None
 
 
+def _same(one: Any, other: Any) -> bool:
+    """Whether two values are the same in JSON: 1 is not true, and not 1.0."""
+    if type(one) is not type(other):
+        return False
+    if type(one) is dict:
+        return one.keys() == other.keys() and all(_same(value, other[name]) for name, value in one.items())
+    if type(one) is list:
+        return len(one) == len(other) and all(map(_same, one, other))
+    return bool(one == other)
+
+
 def compare(frame: Frame, kind: str, id: RequestId | None, data: Mapping[str, Any]) -> None:
     """Check that a message is what its frame said outside.
 
@@ -55,7 +66,7 @@ def compare(frame: Frame, kind: str, id: RequestId | None, data: Mapping[str, An
         or frame.id != id
         or type(frame.id) is not type(id)
         or frame.method != data.get("method", "")
-        or (kind == "request" and frame.meta != meta_of(data))
+        or (kind == "request" and not _same(frame.meta, meta_of(data)))
     ):
         raise Refused(
             "core.mislabelled",

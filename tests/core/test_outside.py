@@ -58,6 +58,29 @@ async def test_a_message_that_was_shown_as_another(lie: dict[str, Any]) -> None:
         assert [event.code for event in r.recorder.events if event.action == "blocked"] == ["core.mislabelled"]
 
 
+@pytest.mark.parametrize(
+    ("outside", "inside"),
+    [
+        ({"x": 1}, {"x": True}),
+        ({"x": False}, {"x": 0}),
+        ({"x": 1}, {"x": 1.0}),
+        ({"x": [{"y": 0}]}, {"x": [{"y": False}]}),
+        ({"x": [1]}, {"x": [1, 1]}),
+        ({"x": {}}, {"x": {}, "y": {}}),
+        ([], {}),
+    ],
+)
+async def test_equal_in_python_and_not_in_json(outside: Any, inside: Any) -> None:
+    """What is shown outside is the same in JSON, not only equal in Python: who stands between may tell them apart."""
+    meta = {VISIBLE[0]: "2026-07-28", VISIBLE[1]: inside}
+    call = request("tools/call", call_params("ls", _meta={**META, **meta}), id=7)
+    for shown, passes in ((outside, False), (inside, True)):
+        async with rig(opening(**TRUE | {"meta": {**meta, VISIBLE[1]: shown}}), role="server") as r:
+            await r.send(r.session.inn, call)
+            codes = [event.code for event in r.recorder.events if event.action == "blocked"]
+            assert (call in r.near.got, "core.mislabelled" in codes) == (passes, not passes)
+
+
 async def test_an_answer_that_was_shown_as_another() -> None:
     """An answer is held to the id that was shown outside, and its asker gets an error in its place."""
     async with rig(opening(kind="result", id=2)) as r:

@@ -86,6 +86,10 @@ class Program(NamedTuple):
     cwd: str | None = None
 
 
+def _nothing() -> None:
+    """Do nothing."""
+
+
 class Connection:
     """What is known of one connection. ``on_connect`` may set ``tls`` and ``headers`` and add to ``verify``.
 
@@ -96,6 +100,8 @@ class Connection:
     __slots__ = (
         "__weakref__",
         "_deferred",
+        "_on_agreed",
+        "_on_over",
         "carrier",
         "credentials",
         "executable",
@@ -103,7 +109,9 @@ class Connection:
         "held",
         "host",
         "id",
+        "must_agree",
         "notes",
+        "over",
         "peer",
         "principal",
         "program",
@@ -152,6 +160,12 @@ class Connection:
         self.held: dict[str, int] = {}
         """How often a plugin kept back news of a list, by method; who goes by lists has to ask anew all the same."""
         self.notes: list[Event] = []
+        self.must_agree = False
+        """Set by ``on_connect`` in front of a server: until `agreed` is called, it is as one that has said nothing."""
+        self.over = ""
+        """Why a plugin has ended it, a code; empty while none has."""
+        self._on_over: Callable[[], object] = _nothing
+        self._on_agreed: Callable[[], object] = _nothing
         self._deferred: list[Callable[[], object]] | None = []
 
     def defer(self, function: Callable[[], object]) -> None:
@@ -160,6 +174,33 @@ class Connection:
             function()
         else:
             self._deferred.append(function)
+
+    def agreed(self) -> None:
+        """Let it count from now on, where it had to agree on something first; called by a plugin."""
+        if self.must_agree:
+            self.must_agree = False
+            self._on_agreed()
+
+    def hang_up(self, why: str) -> None:
+        """End it soon; called by a plugin by which nothing can pass on it any more.
+
+        What is in flight is answered as on a connection that is lost, and who dials may dial again.
+
+        Args:
+            why: The code of what has ended it.
+        """
+        if not self.over:
+            self.over = why
+            self._on_over()
+
+    def watch(self, on_over: Callable[[], object], on_agreed: Callable[[], object] = _nothing) -> None:
+        """Call the one when a plugin hangs up, the other when what had to be agreed on is; for whoever made it.
+
+        They are called in the middle of a message; what ends the connection comes after that.
+        """
+        self._on_over, self._on_agreed = on_over, on_agreed
+        if self.over:
+            on_over()
 
     @contextlib.contextmanager
     def ending(self) -> Iterator[None]:
@@ -171,6 +212,7 @@ class Connection:
 
     def end(self) -> None:
         """Run what was deferred; called by whoever made the connection. What a function raises goes to the log."""
+        self._on_over = self._on_agreed = _nothing
         deferred, self._deferred = self._deferred, None
         for function in deferred or ():
             try:
@@ -206,9 +248,10 @@ class Connection:
     @property
     def described(self) -> dict[str, Any]:
         """How it travels, for events; of a child or within the process there is nothing to tell."""
+        details: dict[str, Any] = {"why": self.over} if self.over else {}
         if self.carrier in {"pipe", "memory"}:
-            return {"peer": self.peer} if self.peer else {}
-        details: dict[str, Any] = {"carrier": self.carrier, "target": self.target}
+            return details | ({"peer": self.peer} if self.peer else {})
+        details |= {"carrier": self.carrier, "target": self.target}
         if self.peer:
             details["peer"] = self.peer
         if self.credentials is not None:

@@ -6,7 +6,8 @@ The rules:
 2. Who is at the other end of a Unix socket is what the kernel says (S4.7, A80): a user that is named, else our own.
    What a peer says of itself, its address or the environment make nobody local.
 3. A connection counts once it has said its first word, in time; one that says none costs a socket and a task (A65). Of
-   a long word only the beginning is held before it counts, and of one that is refused next to nothing. If
+   a long word only the beginning is held before it counts, and of one that is refused next to nothing. One that has
+   to agree on something first (`Connection.must_agree`) takes its place when it has (`_served`). If
    there are too many by then, it is told so. Those that have not spoken are bounded too: the oldest of them goes.
 4. It is recorded before its first word is answered. Each refusal is recorded under its own code, and the peer is told
    the code where it is one that a stranger may know.
@@ -201,11 +202,16 @@ async def _spoken(
 
     def placed() -> None:
         """Take a place, for a word that is long before it has ended."""
-        if not places:
+        if not places and not connection.must_agree:
             places.append(take())
 
+    def long() -> None:
+        if connection.must_agree:
+            raise _silent(connection, "says more than it takes to agree")
+        placed()
+
     try:
-        frame = await asyncio.wait_for(made.first(stream.SHORT, placed), seconds)
+        frame = await asyncio.wait_for(made.first(stream.SHORT, long), seconds)
     except TimeoutError:
         raise _silent(connection, f"has said nothing for {seconds:g} s") from None
     if frame is None:

@@ -81,6 +81,7 @@ async def run_child(guard: Guard, connection: Connection, params: StdioServerPar
         inbox.end()
 
     session.on_close = over
+    connection.watch(ended)
 
     async def watch() -> None:
         """End when the server has, though something that it started may hold its output open."""

@@ -165,8 +165,9 @@ def _check_alert(made: Stream, tls: Tls | None) -> None:
 
 
 def lost(guard: Guard, connection: Connection, made: Stream, unanswered: int) -> None:
-    """Record that a connection was lost: it ended, and we did not end it."""
+    """Record that a connection was lost: it ended, and we did not end it, or a plugin did."""
     why = type(made.error).__name__ if made.error is not None else "the server closed it"
+    why = connection.over or why
     guard.note(
         Event(
             code=LOST,

@@ -9,7 +9,10 @@ The rules:
    When the client has gone, the server is let go at once.
 4. Whoever is owed an answer has as long to read it as ever: an end in order cuts nothing off (A65). What is cut off
    all the same, since there is no time left, is told.
-5. When the server has gone, what it did not answer is answered with ``core.server_gone``, and the connection ends in
+5. A plugin that hangs up ends the connection: the client is told what is on its way, and nothing is waited for.
+6. Where something has to be agreed on first (`Connection.must_agree`), no server is started, and no place taken, before
+   it is. Until then a client is as one that has said nothing (A65): it has as long, and is turned out for others.
+7. When the server has gone, what it did not answer is answered with ``core.server_gone``, and the connection ends in
    order. When we end (`drain`), new requests are refused with ``core.draining`` and those in flight are finished.
 """
 
@@ -17,13 +20,17 @@ from __future__ import annotations
 
 import asyncio
 import select
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from hauberk.carriers import ping
 from hauberk.carriers.child import GRACE
 from hauberk.edge import Overlong, loose_id, salvage, salvage_id
 from hauberk.event import Event
+from hauberk.hosts._ahead import Ahead
+from hauberk.hosts._arrivals import SILENT
 from hauberk.hosts._front import ENDLESS, at_most, first
+from hauberk.hosts._losses import lost
 from hauberk.hosts._relay import sides
 from hauberk.overdue import abandon
 from hauberk.refusals import FAILED_HOOK, LIMITS, Refused
@@ -36,6 +43,7 @@ if TYPE_CHECKING:
     from hauberk.hosts._arrivals import Arrival
     from hauberk.hosts._backends import Backend, Target
     from hauberk.session import Session
+    from hauberk.ways import Port
 
 HOLD: Final = 2.0
 """Seconds that the end of input is kept from a server that has not answered everything: many drop it there."""
@@ -65,7 +73,18 @@ _GONE: Final = Refused(
 class Served:
     """One client and one server, with the guard between."""
 
-    def __init__(self, guard: Guard, arrival: Arrival, target: Target, listen: Listen) -> None:
+    def __init__(
+        self, guard: Guard, arrival: Arrival, target: Target, listen: Listen, take: Callable[[], object]
+    ) -> None:
+        """Prepare; nothing is started yet.
+
+        Args:
+            guard: The plugins.
+            arrival: The connection.
+            target: Where servers come from.
+            listen: The bounds.
+            take: Takes a place, for a client that has to agree on something before it has one.
+        """
         self._guard: Final = guard
         self.connection: Final[Connection] = arrival.connection
         self._stream: Final = arrival.stream
@@ -74,12 +93,18 @@ class Served:
         self._patience: Final = listen.stalled_seconds * _IN_TIME
         self._client, self._server = sides()
         self._client.outlet, self._client.inlet = self._stream, self._stream.reader
+        self._silence: Final = listen.first_seconds
+        self._take: Final = take
+        self._ahead: Final = Ahead() if arrival.connection.must_agree else None
+        """What comes before there is a server, where the client has to agree on something first."""
         self._backend: Backend | None = None
         self._session: Session | None = None
         self._spoken: Final = asyncio.Event()
         self._input_ended: Final = asyncio.Event()
         self._client_gone: Final = asyncio.Event()
         self._server_gone: Final = asyncio.Event()
+        self._agreed: Final = asyncio.Event()
+        self._hung_up: Final = asyncio.Event()
         self._draining: Final = asyncio.Event()
         self._given_up: Final = asyncio.Event()
         self._news: Final = asyncio.Event()
@@ -95,9 +120,11 @@ class Served:
     async def run(self) -> None:
         """Stand between until one side ends."""
         try:
-            if not await self._wanted() or not await self._begun():
+            self.connection.watch(self._hung_up.set, self._settled)
+            if not await self._wanted() or not await self._known() or not await self._begun():
                 return
-            over = (self._input_ended, self._server_gone, self._client_gone, self._draining, self._given_up)
+            gone = (self._server_gone, self._client_gone, self._hung_up)
+            over = (self._input_ended, self._draining, self._given_up, *gone)
             await first(*(event.wait() for event in over))
             await self._finish()
         finally:
@@ -153,30 +180,54 @@ class Served:
         await first(*(event.wait() for event in events))
         return bool(self._early) and not self._client_gone.is_set()
 
+    async def _known(self) -> bool:
+        """Let the client agree where it has to; return whether it has, if so."""
+        if self._ahead is None:
+            return True
+        session = self._stand(self._ahead)
+        self._say_early()
+        self._stream.attach(self._from_client, self._input_ended.set, on_broken=self._client_gone.set)
+        events = (self._agreed, self._hung_up, self._input_ended, self._client_gone, self._draining)
+        try:
+            await asyncio.wait_for(first(*(event.wait() for event in events)), self._silence)
+        except TimeoutError:
+            self._record(SILENT, f"has agreed on nothing for {self._silence:g} s")
+        if self._agreed.is_set() and not self._hung_up.is_set():
+            return True
+        await self._part(session)
+        return False
+
+    def _settled(self) -> None:
+        """Take no more frames until there is a server for them."""
+        self._stream.reader.pause()
+        self._agreed.set()
+
     async def _begun(self) -> bool:
         """Start the server, and hand over what the client has said; return whether that could be done."""
         try:
             if self._turned_away is not None:
                 raise self._turned_away
+            if self._ahead is not None:
+                self._take()
             backend = self._backend = await self._target.open(self.connection)
         except Refused as error:
             self._guard.refused(self.connection, error)
             for frame in self._early:
                 id = loose_id(frame.head, frame.tail) if isinstance(frame, Overlong) else salvage_id(frame)
                 self._stream.deliver(ping.denied(id, error), None)
+            if self._session is not None:
+                abandon(self._session, self._session.inn, error)
             await self._stream.closed(_FAREWELL)
             return False
         backend.attach(self._server, self._from_server, self._lose_server, self._stream.cork)
         self._server.outlet, self._server.inlet = backend.outlet, backend.inlet
-        session = self._session = self._guard.session(self.connection, backend.outlet, self._stream)
-        self._client.join(session, session.inn)
-        self._server.join(session, session.out)
+        if self._ahead is None:
+            self._stand(backend.outlet)
         backend.start()
-        early = self._early[:]
-        self._early.clear()
-        for frame in early:
-            self._from_client(frame)
-        # The reader has been held up since the first of them.
+        if self._ahead is not None:
+            self._ahead.lead_to(backend.outlet)
+        self._say_early()
+        # The reader has been held up since the first of them, or since something was agreed on.
         self._stream.attach(
             self._from_client,
             self._input_ended.set,
@@ -185,6 +236,19 @@ class Served:
             on_broken=self._client_gone.set,
         )
         return True
+
+    def _stand(self, near: Port) -> Session:
+        """Put a session between the client and what is to be the server."""
+        session = self._session = self._guard.session(self.connection, near, self._stream)
+        self._client.join(session, session.inn)
+        self._server.join(session, session.out)
+        return session
+
+    def _say_early(self) -> None:
+        early = self._early[:]
+        self._early.clear()
+        for frame in early:
+            self._from_client(frame)
 
     # --- frames ---
 
@@ -214,8 +278,12 @@ class Served:
         backend, session = self._backend, self._session
         if backend is None or session is None:
             return
+        if self._hung_up.is_set():
+            await self._part(session)
+            await backend.finish()
+            return
         if not (self._client_gone.is_set() or self._server_gone.is_set()):
-            events = (self._client_gone, self._server_gone, self._given_up)
+            events = (self._client_gone, self._server_gone, self._given_up, self._hung_up)
             await first(self._answered(backend, session), *(event.wait() for event in events))
         if self._server_gone.is_set() and not (self._input_ended.is_set() or self._client_gone.is_set()):
             self._record("core.server_gone", backend.why)
@@ -229,6 +297,12 @@ class Served:
             if not backend.impatient:
                 await first(self._stream.flushed(), self._client_gone.wait(), self._given_up.wait())
             self._cut(await self._stream.closed(_FAREWELL))
+
+    async def _part(self, session: Session) -> None:
+        """Leave a client with which nothing passes, once it has been told so."""
+        await at_most(GRACE / 2, session.quiet())
+        abandon(session, session.inn, lost(sent=True))
+        self._cut(await self._stream.closed(_FAREWELL))
 
     def _cut(self, lost: int) -> None:
         """Tell how many bytes of answers were cut off, if any were."""

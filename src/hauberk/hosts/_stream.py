@@ -1,7 +1,7 @@
 """A server that was dialled, for a host in process: a connection that is lost ends the SDK's streams.
 
-It is not dialled again: the SDK's session knows no second connection. Whoever asked something gets an error, and
-nothing is sent twice.
+So does one that a plugin has hung up. It is not dialled again: the SDK's session knows no second connection. Whoever
+asked something gets an error, and nothing is sent twice.
 """
 
 from __future__ import annotations
@@ -67,6 +67,7 @@ async def run_stream(guard: Guard, server: str, target: str | None) -> AsyncIter
             raise anyio.BrokenResourceError
 
     session.on_close = over
+    connection.watch(stream.abort)
     stream.attach(
         lambda frame: take(session, session.inn, frame),
         ended,

@@ -6,6 +6,7 @@ What a user can rely on:
 - nothing is sent before the peer is verified and has answered; nobody there, or a peer that is refused, is status 125;
 - a request is sent once. A connection that is lost has taken what was in flight with it: each such request is answered
   with ``core.connection_lost``, and it may have been done or not;
+- a connection that a plugin has hung up is lost, as one that the server closed;
 - a lost connection is dialled again, for `RECONNECT_SECONDS`, with every check anew; what the client says meanwhile
   waits, up to a bound, and is sent on the new connection. A session with a handshake is taken up again (`_replay`);
 - a peer that a check or a plugin refuses is not dialled again;
@@ -20,6 +21,7 @@ import secrets
 import signal
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import orjson
@@ -155,6 +157,7 @@ class Connect(Front):
             self._unanswered.clear()
         self.stand(session, made.stream, made.stream.reader)
         self.client.on_burst = made.stream.cork
+        made.connection.watch(partial(self._hung_up, self._lost))
         made.stream.attach(
             self.from_server,
             self._lost.set,
@@ -162,6 +165,11 @@ class Connect(Front):
             on_drained=self.there.drained,
             on_broken=self._lost.set,
         )
+
+    def _hung_up(self, lost: asyncio.Event) -> None:
+        """Take a connection on which nothing passes any more for lost; what the client says waits for the next."""
+        self._holding = True
+        lost.set()
 
     def from_client(self, frame: bytes | edge.Overlong) -> None:
         """Take one frame of the client, or let it wait for a connection."""

@@ -80,6 +80,7 @@ class Proxy(Front):
             on_broken=self.over.set,
         )
         self._replies = Reader(child.stdout, self.from_server, self.over.set, bounds=bounds)
+        self._connection.watch(self.over.set)
         self.open()
         self.stand(self.guard.session(self._connection, self.near, self._far), self._far, self._replies)
         self._far.watch_reader()

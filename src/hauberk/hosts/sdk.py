@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from contextvars import Context
 from dataclasses import replace
 from types import TracebackType
@@ -334,18 +334,29 @@ async def around(guard: Guard, connection: Connection, read: Any, write: Any) ->
         await write.aclose()  # its peer ends then, and with it whoever reads
 
     session.on_close = over
+    ending: list[asyncio.Task[None]] = []
+    connection.watch(lambda: ending.append(asyncio.get_running_loop().create_task(_hang_up(session))))
     try:
         if session.agrees:
             reader.start_pump()
             await session.agree()
         yield reader, GuardedWrite(session, inbox, write.aclose)
     finally:
-        await to_the_end(_close(reader, session))
+        await to_the_end(_close(reader, session, *ending))
 
 
-async def _close(reader: GuardedRead, session: Session) -> None:
+async def _hang_up(session: Session) -> None:
+    """End a connection on which nothing passes any more, once what is on its way has left."""
+    with suppress(TimeoutError):
+        await asyncio.wait_for(session.quiet(), session.bounds.deadline)
+    await session.close()
+
+
+async def _close(reader: GuardedRead, session: Session, *ending: asyncio.Task[None]) -> None:
     try:
         await reader.aclose()
+        if ending:
+            await asyncio.wait(ending)
     finally:
         await session.close()
 

@@ -180,7 +180,7 @@ class Server:
             arrival = await arrive(self._guard, self._name, address, sock, self._terms, proved=proved, take=take)
             if arrival is None:
                 return
-            served = Served(self._guard, arrival, self._target, self._terms.listen)
+            served = Served(self._guard, arrival, self._target, self._terms.listen, take)
             self._served[served] = task
             if self._stop.is_set():
                 served.drain()

@@ -66,7 +66,7 @@ def test_a_clock_that_was_far_ahead_locks_nobody_out() -> None:
     nonces = LocalNonces(Window(), 100, since=NOW - 1000)
     assert said(nonces, b"n", NOW, NOW) == "taken"
     assert said(nonces, b"far", NOW + 3e8, NOW + 3e8) == "taken"
-    assert said(nonces, b"new", NOW + 400, NOW + 400) == "taken"
+    assert said(nonces, b"new", NOW + 1, NOW + 1) == "taken", "at once"
     assert said(nonces, b"n", NOW, NOW + 100) == "not_remembered"
 
 
@@ -162,6 +162,26 @@ async def test_a_mark_of_a_wrong_clock_locks_nobody_out(tmp_path: Path) -> None:
     third = await opened(tmp_path, NOW + 61.5)
     assert said(third, b"new", NOW + 61, NOW + 61.5) == "not_remembered"
     await third.close()
+
+
+@pytest.mark.parametrize("back", [4000, 7200, 10**8])
+async def test_a_clock_that_is_wrong_at_the_start_brings_nothing_back(tmp_path: Path, back: float) -> None:
+    """A13: what was accepted before a start with a clock that is behind is refused once that is set right."""
+    first = await opened(tmp_path, NOW - 1000)
+    assert said(first, b"n", NOW, NOW) == "taken"
+    assert said(first, b"ahead", NOW + 50, NOW) == "taken"
+    await first.close()
+    for start in (NOW - back, NOW - back + 100):
+        wrong = await opened(tmp_path, start)
+        assert said(wrong, b"%r" % start, start + 61, start + 61) == "taken"
+        for now in (NOW, NOW + 290):
+            assert said(wrong, b"n", NOW, now) == "not_remembered"
+            assert said(wrong, b"ahead", NOW + 50, now) == "not_remembered"
+        await wrong.close()
+    right = await opened(tmp_path, NOW + 5)
+    assert said(right, b"ahead", NOW + 50, NOW + 6) == "not_remembered"
+    assert said(right, b"new", NOW + 52, NOW + 52) == "taken"
+    await right.close()
 
 
 async def test_guards_of_one_host_share_the_mark(tmp_path: Path) -> None:

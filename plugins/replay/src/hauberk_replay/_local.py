@@ -3,9 +3,10 @@
 A nonce is kept in the span of time in which its message was made, under its key: a dictionary of 60-bit marks of nonces
 for each span. All spans are looked into, and a span is forgotten whole once each message of it is too old. The rules:
 
-1. What was forgotten is refused, not accepted: ``since`` is where memory begins, and only moves forward. So a clock
-   that is set back brings nothing back, and what is from before the start is refused (S0.34). A message that was
-   accepted may have been made after the next start, by a sender whose clock is ahead: see `Mark`.
+1. What was forgotten is refused, not accepted: ``since`` is where memory begins, and only moves forward, to the latest
+   message that was forgotten. So a clock that is set back brings nothing back, and what is from before the start is
+   refused (S0.34). A message that was accepted may have been made after the next start, by a sender whose clock is
+   ahead, or by a clock that is wrong then: see `Mark`.
 2. A mark is Python's keyed hash (SipHash) of the nonce. Two nonces of one sender with one mark, one pair in 2**60, cost
    the second message; they never let a message through, and one sender's nonces are never compared with another's.
 3. One lock makes looking and keeping one step.
@@ -44,9 +45,13 @@ class LocalNonces:
         self._span: Final = span_of(window)
         self._most: Final = most
         self._since = since
+        self._gap = (-math.inf, -math.inf)
+        """Messages that were made then are from before memory begins, too."""
         self._mark: Final = mark
         self._held = 0
         self._senders: Final[dict[str, dict[int, dict[int, None]]]] = {}
+        self._latest: Final[dict[int, float]] = {}
+        """Of each span that is kept, when the latest of its messages was made."""
         self._swept = math.inf
         """In which span the time was when it was last looked for what to forget."""
         self._lock: Final = threading.Lock()
@@ -68,7 +73,8 @@ class LocalNonces:
             ConfigError: The mark cannot be read.
         """
         if self._mark is not None:
-            self._since = max(self._since, self._mark.open(self._since, self._window.skew))
+            self._since = max(self._since, self._mark.open(self._since, self._window))
+            self._gap = self._mark.gap
 
     async def close(self) -> None:
         """Let go of the mark; what is remembered stays."""
@@ -82,8 +88,9 @@ class LocalNonces:
         with self._lock:
             if (present := (now - self._window.max_age) // self._span) != self._swept:
                 self._sweep(present)
-            if issued < self._since:
-                raise refused("replay.not_remembered", f"{self._since - issued:.3f} s before")
+            if issued < self._since or self._gap[0] <= issued < self._gap[1]:
+                begins = self._since if issued < self._since else self._gap[1]
+                raise refused("replay.not_remembered", f"{begins - issued:.3f} s before")
             spans = self._senders.get(key_id)
             if spans is None:
                 check_room(self._held, 0, self._most)
@@ -99,6 +106,7 @@ class LocalNonces:
                 self._mark.passed(issued)
             number = int(issued // self._span)
             spans.setdefault(number, {})[short] = None
+            self._latest[number] = max(issued, self._latest.get(number, issued))
             self._held += 1
 
     def _sweep(self, first: float) -> None:
@@ -107,6 +115,7 @@ class LocalNonces:
         for key_id, spans in list(self._senders.items()):
             for number in [number for number in spans if number < first]:
                 self._held -= len(spans.pop(number))
-                self._since = max(self._since, (number + 1) * self._span)
             if not spans:
                 del self._senders[key_id]
+        for number in [number for number in self._latest if number < first]:
+            self._since = max(self._since, math.nextafter(self._latest.pop(number), math.inf))

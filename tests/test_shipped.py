@@ -102,7 +102,7 @@ def names_compared(operand: ast.expr) -> set[str]:
 
 
 def test_hashes_and_codes_are_compared_in_constant_time() -> None:
-    """No module compares what a secret makes or is with ``==``; hashes that anybody can read, and lengths, may (X.7)."""
+    """No module compares what a secret makes or is with ``==``; what anybody can read, and a length, may be (X.7)."""
     secret = {"mac", "entry_hash", "secret", "password", "tag", "signature", "derived", "hmac"}
     found = []
     for path in [*ROOT.glob("src/**/*.py"), *ROOT.glob("plugins/*/src/**/*.py")]:

@@ -64,6 +64,13 @@ class Makes(Protocol):
     async def __call__(self, *, most: int = 10_000, window: Window = WINDOW, kind: str = "") -> Nonces: ...
 
 
+async def made(path: Path) -> None:
+    """Make a file whose memory began a second ago; in a new one it begins later, by ``skew``."""
+    nonces = SqliteNonces(path, WINDOW, 1, now=lambda: time.time() - WINDOW.skew - 1)
+    await nonces.open()  # what is there already stays as it is
+    await nonces.close()
+
+
 @pytest.fixture
 def server() -> Iterator[RedisServer]:
     """Return a running server, whose memory has begun."""
@@ -80,12 +87,13 @@ async def makes(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
         request.getfixturevalue("server")
     async with AsyncExitStack() as stack:
 
-        async def made(*, most: int = 10_000, window: Window = WINDOW, kind: str = "") -> Nonces:
+        async def opened(*, most: int = 10_000, window: Window = WINDOW, kind: str = "") -> Nonces:
             kind = kind or asked
             nonces: Nonces
             if kind == "memory":
                 nonces = LocalNonces(window, most, since=time.time())
             elif kind == "sqlite":
+                await made(tmp_path / "n" / "replay.sqlite")
                 nonces = SqliteNonces(tmp_path / "n" / "replay.sqlite", window, most, now=time.time, seconds=20)
             else:
                 running = request.getfixturevalue("server")
@@ -94,7 +102,7 @@ async def makes(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
             stack.push_async_callback(nonces.close)
             return nonces
 
-        yield made
+        yield opened
 
 
 async def said(nonces: Nonces, nonce: bytes, *, key: str = "k", issued: float | None = None) -> str:
@@ -164,6 +172,8 @@ def guarded(only_replay: None, tmp_path: Path, now: Now) -> Callable[..., Any]:
     async def opened(toml: str = "[replay]\n", name: str = "files", state: str = "state") -> AsyncIterator[Rig]:
         text = f'core.state_dir = "{tmp_path}/{state}"\n{toml}'
         clock: Any = now
+        if '"sqlite://"' in toml:
+            await made(tmp_path / state / "replay" / "nonces.sqlite")
         async with guard_from(text, Seal(), folder=tmp_path, clock=clock, name=name, role="server") as rig:
             yield rig
 

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
 
 import pytest
-from plugins.replay.tests.conftest import WORKER
+from plugins.replay.tests.conftest import WORKER, made
 
 
 @pytest.mark.parametrize("kind", ["sqlite", "shared"])
 def test_four_processes_take_each_nonce_once(kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
     """S0.34, A15: four processes with the same nonces at the same time take each once, between them."""
     where = f"sqlite://{tmp_path}/n/replay.sqlite" if kind == "sqlite" else request.getfixturevalue("server").uri
+    if kind == "sqlite":
+        asyncio.run(made(tmp_path / "n" / "replay.sqlite"))
     workers = [
         subprocess.Popen(
             [sys.executable, "-c", WORKER, where, "500"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from plugins.replay.tests.conftest import WINDOW, WORKER, all_of, said
+from plugins.replay.tests.conftest import WINDOW, WORKER, all_of, made, said
 
 from hauberk.refusals import ConfigError, Refused
 from hauberk_replay import SqliteNonces, Window
@@ -25,6 +25,7 @@ from hauberk_replay import SqliteNonces, Window
 
 @asynccontextmanager
 async def opened(path: Path, window: Window = WINDOW, **more: Any) -> AsyncIterator[SqliteNonces]:
+    await made(path)
     nonces = SqliteNonces(path, window, more.pop("most", 1000), **({"now": time.time} | more))
     await nonces.open()
     try:
@@ -63,6 +64,7 @@ async def test_threads_with_loops_of_their_own_take_each_nonce_once(path: Path) 
 
 async def test_a_process_that_is_killed_has_forgotten_nothing(path: Path) -> None:
     """A11: what a process said that it took is known after kill -9."""
+    await made(path)
     worker = subprocess.Popen(
         [sys.executable, "-c", WORKER, f"sqlite://{path}", "100"],
         stdin=subprocess.PIPE,
@@ -134,6 +136,42 @@ async def test_a_file_that_is_taken_away_is_not_gone_on_with(path: Path, how: st
         assert await said(nonces, b"ahead", issued=ahead) == "replay.not_remembered"
         assert await said(nonces, b"new", issued=time.time() + 2.01) == "taken"
         assert path.exists()
+
+
+async def test_a_new_file_begins_when_nobody_can_be_so_far_ahead(path: Path) -> None:
+    """A16: nobody can tell a file that was lost from one that never was: a new one begins ``skew`` from now."""
+    now = time.time()
+    nonces = SqliteNonces(path, WINDOW, 10, now=lambda: now)
+    await nonces.open()
+    for seconds, answer in ((0, "replay.not_remembered"), (59.9, "replay.not_remembered"), (60, "taken")):
+        assert await said(nonces, b"%d" % seconds, issued=now + seconds) == answer
+    await nonces.close()
+
+
+async def test_a_file_that_another_has_made_anew_begins_when_we_lost_ours(path: Path) -> None:
+    """A16: who loses a file moves the beginning of the one that is there now, whoever made it."""
+    async with opened(path, Window(300, 2)) as here:
+        ahead = time.time() + 1.5
+        assert await said(here, b"n", issued=ahead) == "taken"
+        for name in path.parent.iterdir():
+            name.unlink()
+        async with opened(path, Window(300, 2)) as fresh:
+            assert await said(here, b"other", issued=ahead) == "replay.not_remembered"
+            assert await said(fresh, b"n", issued=ahead) == "replay.not_remembered"
+            assert await said(fresh, b"new", issued=time.time() + 2.01) == "taken"
+
+
+async def test_whatever_a_file_holds_the_next_message_is_answered(path: Path) -> None:
+    """A16: what is no error of the database refuses too, says why, and ends nothing."""
+    async with opened(path, seconds=20) as nonces:
+        db = sqlite3.connect(path, isolation_level=None)
+        db.execute("UPDATE meta SET since = 'x'")
+        with pytest.raises(Refused, match="TypeError") as caught:
+            await nonces.remember("k", b"n", time.time(), time.time())
+        assert caught.value.code == "replay.store_down"
+        db.execute("UPDATE meta SET since = 0")
+        db.close()
+        assert await said(nonces, b"n") == "taken"
 
 
 async def test_a_file_that_is_locked_refuses_and_does_not_hang(path: Path) -> None:

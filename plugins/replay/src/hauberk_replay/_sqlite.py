@@ -4,10 +4,11 @@ One thread writes. What came while it wrote is written next, together, in one tr
 anybody hears of it. The rules:
 
 1. Looking and keeping are one step in the transaction (``BEGIN IMMEDIATE``, a unique key), whoever else writes.
-2. ``since`` is kept with the nonces: where memory begins. It is the time at which the file was made, and then the
+2. ``since`` is kept with the nonces: where memory begins. It is first ``skew`` seconds later than the file was made:
+   the file before it may have been lost, and a message may have been made that far ahead of its time. Then it is the
    latest message that was forgotten; it is moved in the transaction that forgets.
-3. A file that was taken away or replaced under us is not gone on with: what it knew is lost, so the new one begins
-   ``skew`` seconds later than now, for a message may have been made that far ahead of its time.
+3. A file that was taken away or replaced under us is not gone on with: what it knew is lost, so memory begins ``skew``
+   seconds later than we see it, also in a file that another process has made meanwhile.
 4. Who hears nothing within the deadline is refused. The file cannot be written: refused.
 """
 
@@ -154,16 +155,14 @@ class SqliteNonces:
             self._close()
 
     def _answers(self, batch: list[_Asked]) -> list[HauberkError | None]:
-        import sqlite3
-
         try:
             if self._db is None or _identity(self.path) != self._file:
                 self._reopen()
             assert self._db is not None  # noqa: S101 - for the type checker
             return _transact(self._db, batch, self._window, self._most)
-        except (sqlite3.Error, OSError, ConfigError) as error:
+        except Exception as error:  # noqa: BLE001 - whatever it was, who waits is told, and the next batch is tried
             self._undo()
-            why = error.message if isinstance(error, ConfigError) else f"{str(self.path)!r} ({error})"
+            why = error.message if isinstance(error, ConfigError) else f"{str(self.path)!r} ({error!r})"
             return [refused("replay.store_down", why) for _ in batch]
 
     def _undo(self) -> None:
@@ -189,8 +188,7 @@ class SqliteNonces:
         except (sqlite3.Error, OSError) as error:
             raise _unusable(self.path, error) from error
         try:
-            since = self._now() + (self._window.skew if self._lost else 0.0)
-            _prepare(db, since)
+            _prepare(db, self._now() + self._window.skew, lost=self._lost)
         except sqlite3.Error as error:
             db.close()
             raise _unusable(self.path, error) from error
@@ -228,8 +226,8 @@ def _unusable(path: Path, error: Exception) -> ConfigError:
 # --- the file ---
 
 
-def _prepare(db: sqlite3.Connection, since: float) -> None:
-    """Make the tables where there are none.
+def _prepare(db: sqlite3.Connection, since: float, *, lost: bool) -> None:
+    """Make the tables where there are none; where there are, and a file was lost, let memory begin later.
 
     Raises:
         ConfigError: They are another version's.
@@ -243,6 +241,8 @@ def _prepare(db: sqlite3.Connection, since: float) -> None:
                 db.execute(statement)
             db.execute("INSERT INTO meta VALUES (?, ?, 0)", (FORMAT, since))
         _check_format(db)
+        if lost:
+            db.execute("UPDATE meta SET since = max(since, ?)", (since,))
     except BaseException:
         db.execute("ROLLBACK")
         raise

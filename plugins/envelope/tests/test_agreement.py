@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pybase64
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from plugins.envelope.tests.ends import ALICE, BOB, EVE, NOW, call, opened, seal
+from plugins.envelope.tests.ends import ALICE, BOB, EVE, NOW, call, ends, opened, seal
 
 from hauberk.refusals import Refused
 from hauberk_envelope._trust import Rules, Trust
@@ -45,6 +49,42 @@ def test_both_ends_have_one_session() -> None:
     assert (ours.id, ours.peer, theirs.peer) == (theirs.id, BOB.public, ALICE.public)
     assert opened(theirs, seal(ours, call())).count == opened(ours, seal(theirs, call())).count == 0
     assert ours._terms.until == min(ALICE.public.not_after, BOB.public.not_after)
+
+
+FORK = """
+import os, sys
+sys.path.insert(0, sys.argv[1])
+from hauberk.refusals import Refused
+from plugins.envelope.tests.test_agreement import B, NOW, answer, offer
+
+asked = offer()
+result, _ = answer(B, asked.params, "files", NOW)
+child = os.fork()
+if not child:
+    try:
+        asked.accept(result, NOW)
+    except Refused as refused:
+        os._exit(3 if refused.code == "envelope.session_over" else 4)
+    os._exit(5)
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), asked.accept(result, NOW).over == "")
+"""
+
+
+def test_a_fork_before_the_answer() -> None:
+    """Of two processes that both wait for one answer the child gets no session: they would use one key twice (A05)."""
+    root = Path(__file__).parents[3]
+    done = subprocess.run(
+        [sys.executable, "-c", FORK, str(root)], capture_output=True, text=True, timeout=60, check=True, env=os.environ
+    )
+    assert done.stdout.split() == ["3", "True"]
+
+
+def test_a_clock_before_1970() -> None:
+    """A clock that stands before 1970 is told as 0, and costs no counter."""
+    early = -1000.0
+    ours, theirs = ends()
+    assert opened(theirs, seal(ours, call(), early), early).time == 0
+    assert opened(theirs, seal(ours, call(), NOW)).count == 1
 
 
 def test_no_two_sessions_are_alike() -> None:

@@ -15,6 +15,7 @@ The rules:
 
 from __future__ import annotations
 
+import os
 import struct
 from collections.abc import Callable
 from typing import Annotated, Any, Final, Literal, NamedTuple
@@ -27,7 +28,7 @@ from hauberk.refusals import Refused
 from hauberk_envelope import _canonical, _x25519
 from hauberk_envelope._identity import Identity, PublicIdentity
 from hauberk_envelope._trust import Trust
-from hauberk_envelope.session._direction import REKEY
+from hauberk_envelope.session._direction import REKEY, milliseconds
 from hauberk_envelope.session._layout import EXTENSION
 from hauberk_envelope.session._noise import Broken, Initiator, Keys, Pair, Responder
 from hauberk_envelope.session._refusals import refused
@@ -121,6 +122,7 @@ class Offer:
         party.trust.check(me.public, now)
         _may_talk(party.trust, me.public, peer)
         self._party: Final = party
+        self._process: Final = os.getpid()
         self.peer: Final = peer
         prologue = _prologue(me.key_id, peer.key_id, server, party.sign)
         static = Pair(me.public.agreement, me.agree)
@@ -137,6 +139,8 @@ class Offer:
             Refused: It is none, or not of who was asked.
         """
         party, peer = self._party, self.peer
+        if os.getpid() != self._process:  # both would have the session, with the same keys and counters (A05)
+            raise refused("envelope.session_over", peer.agent, "the process was forked before it was agreed on")
         message = _decoded(_converted(result, Answer, peer.agent).message, peer.agent)
         try:
             payload, keys = self._handshake.read(message)
@@ -211,7 +215,7 @@ def _prologue(asker: str, asked: str, server: str, sign: str) -> bytes:
 
 
 def _payload(party: Party, now: float, *, signed: bool) -> bytes:
-    return _PAYLOAD.pack(int(now * 1000), party.longest, signed)
+    return _PAYLOAD.pack(milliseconds(now), party.longest, signed)
 
 
 def _read_payload(payload: bytes, party: Party, who: str, now: float) -> tuple[bool, int]:

@@ -48,6 +48,15 @@ class Exhausted(Exception):
     """The key of a direction may not be used again."""
 
 
+def milliseconds(now: float) -> int:
+    """Return a time as it is sealed; 0 for one before 1970, where no clock that is right stands.
+
+    Args:
+        now: Seconds since 1970.
+    """
+    return max(0, int(now * 1000))
+
+
 def bound(hashed: bytes, sender: str) -> bytes:
     """Return what every message of one direction binds.
 

@@ -29,7 +29,17 @@ from hauberk.refusals import Refused
 from hauberk_envelope import _canonical, _even
 from hauberk_envelope._identity import Identity, PublicIdentity
 from hauberk_envelope.session import _layout
-from hauberk_envelope.session._direction import HEAD, REKEY, Exhausted, OutOfOrder, Receiving, Sending, Unopened, bound
+from hauberk_envelope.session._direction import (
+    HEAD,
+    REKEY,
+    Exhausted,
+    OutOfOrder,
+    Receiving,
+    Sending,
+    Unopened,
+    bound,
+    milliseconds,
+)
 from hauberk_envelope.session._layout import END, Meta, NotSealed
 from hauberk_envelope.session._noise import TAG_BYTES, Keys
 from hauberk_envelope.session._refusals import refused
@@ -97,6 +107,11 @@ class Session:
         _live.add(self)
 
     @property
+    def me(self) -> PublicIdentity:
+        """Return who we are in it."""
+        return self._me.public
+
+    @property
     def signed(self) -> bool:
         """Whether each message is signed."""
         return self._terms.signed
@@ -120,7 +135,7 @@ class Session:
         if size > self._terms.longest:  # before a counter is used: what is never sent would be missed
             raise refused("envelope.too_large", "a message", f"{size} bytes, {self._terms.longest} are taken")
         try:
-            head, sealed, associated = self._sending.seal(header, data, int(now * 1000))
+            head, sealed, associated = self._sending.seal(header, data, milliseconds(now))
         except Exhausted:
             raise self._ended() from None
         if signed:

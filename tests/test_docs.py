@@ -85,6 +85,7 @@ def place(tmp_path: Path) -> Place:
 # --- what is made from the code ---
 
 
+@pytest.mark.timeout(600)
 def test_generated_parts_are_up_to_date() -> None:
     """Hooks, options, codes, events and help on the pages are those of the code; ``make docs-write`` renews them."""
     assert [path.name for path in stale()] == [], "make docs-write"
@@ -100,6 +101,7 @@ def test_every_hook_has_its_section() -> None:
     assert [text.count(f"**{title}**") for title in ("When", "Failure")] == [len(headings)] * 2
 
 
+@pytest.mark.timeout(600)
 def test_help_is_what_the_program_prints(place: Place) -> None:
     """The page of the command line shows what each command prints, to the letter, and leaves out none."""
     page = DOCS / "cli.md"

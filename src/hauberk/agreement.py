@@ -8,6 +8,7 @@ The rules:
    ``answer(method, params, connection)`` and goes no further. It passes WIRE, GATE and SEAL, the strict edge and the
    table of exchanges; message hooks are for what reaches the host or the server.
 3. Such a method crosses no guard: neither a host nor a server can send it.
+4. What was agreed on ends with the plugin: where a reload takes it out, nothing passes on that connection any more.
 """
 
 from __future__ import annotations
@@ -80,12 +81,22 @@ async def agree(session: Session) -> None:
         with policy.users.one():
             for name, agree in policy.agreeing:
                 try:
-                    await pipeline.ask(name, "agree", agree, connection, session.request, seconds=SECONDS)
+                    await pipeline.ask(name, "agree", agree, connection, _asking(session, name), seconds=SECONDS)
                 except TimeoutError as error:
                     raise pipeline.failed(name, "agree", error) from None
     except (Refused, HookError) as error:
         admission.refused(guard, connection, error)
         raise (error.refusal() if isinstance(error, HookError) else error) from None
+
+
+def _asking(session: Session, name: str) -> Callable[..., Any]:
+    """Return how a plugin asks the peer of a session."""
+
+    def ask(method: str, params: dict[str, Any] | None = None, **more: Any) -> Any:
+        session.connection.relies.add(name)
+        return session.request(method, params, **more)
+
+    return ask
 
 
 def cross(crossing: Crossing, message: Message) -> Walk:
@@ -130,6 +141,7 @@ def _answer(crossing: Crossing, message: Message) -> Walk:
             result.close()
         what = f"plugin {name!r} answered {method} with {type(result).__name__}"
         raise HookError(what, plugin=name, hook="answer", code="core.hook_answer")
+    session.connection.relies.add(name)
     if crossing.after is not None:
         yield from crossing.turn()
     way.exchanges.drop(crossing.asked, "answered", tombstone=False)

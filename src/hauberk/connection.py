@@ -115,12 +115,14 @@ class Connection:
         "peer",
         "principal",
         "program",
+        "relies",
         "revision",
         "role",
         "server",
         "target",
         "tls",
         "verify",
+        "whose",
     )
 
     def __init__(
@@ -155,6 +157,10 @@ class Connection:
         """The protocol revision, once one was agreed."""
         self.verify: list[Verify] = []
         """Called by the carrier with the peer after the transport's handshake and before any message."""
+        self.whose: list[str] = []
+        """The plugins that left these checks."""
+        self.relies: set[str] = set()
+        """The plugins that proved who is there, or have agreed on something with those there: it ends with them."""
         self.tls: Tls | None = None
         self.headers: dict[str, str] = {}
         self.held: dict[str, int] = {}
@@ -230,7 +236,7 @@ class Connection:
         Raises:
             Refused: One said no, failed, or answered something that is no identity.
         """
-        for check in self.verify:
+        for at, check in enumerate(self.verify):
             try:
                 answer: object = check(peer)
             except (Refused, HookError):
@@ -241,6 +247,7 @@ class Connection:
                 raise Refused("core.hook_failed", why, jsonrpc=FAILED_HOOK) from None
             if isinstance(answer, Principal):
                 self.principal = answer
+                self.relies.update(self.whose[at : at + 1])
             elif answer is not None:
                 why = f"a check of the peer answered {type(answer).__name__}, which is no identity"
                 raise Refused("core.hook_answer", why, jsonrpc=FAILED_HOOK)

@@ -33,7 +33,7 @@ from hauberk.plugins import Loaded
 from hauberk.policy import Policy
 from hauberk.principal import Principal
 from hauberk.refusals import HookError, Refused
-from hauberk.reloading import Reloaded, Reloader, policy_loaded
+from hauberk.reloading import Reloaded, Reloader, policy_loaded, sever
 from hauberk.session import Session
 from hauberk.sinks import Recorder
 from hauberk.sources import Sources
@@ -304,6 +304,7 @@ class Guard:
         """Stand between two ports of a connection that was allowed."""
         session = Session(self, connection, near, far)
         self._sessions.add(session)
+        sever(session)
         return session
 
     def forget(self, session: Session) -> None:

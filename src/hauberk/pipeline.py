@@ -88,6 +88,7 @@ async def connect(chain: Chain, connection: Connection, seconds: float, clock: C
         async with asyncio.timeout(seconds) as timer:
             for step in chain.steps:
                 answer = await answered(step, connection)
+                connection.whose += [step.plugin] * (len(connection.verify) - len(connection.whose))
                 if answer is not None:
                     raise nonsense(step, answer)
                 if timer.expired() or clock() > until:

@@ -7,7 +7,8 @@ The rules:
    read by themselves (`hauberk.sources`).
 2. The new policy is made, opened, proved (`Guard.prove`) and recorded before it is in force. Whatever fails on the way,
    the old one stays as it is, nothing of the new one stays open, and ``policy.rejected`` says why.
-3. The swap is one assignment. A message that began in the old policy ends in it.
+3. The swap is one assignment. A message that began in the old policy ends in it. A connection stays, unless a plugin is
+   gone that proved who is there, or agreed on something with the other end (``Connection.relies``).
 4. The old plugins are closed, and what they have to record is recorded, once no such message is on its way.
 """
 
@@ -36,6 +37,7 @@ from hauberk.sources import Sources
 if TYPE_CHECKING:
     from hauberk.guard import Guard
     from hauberk.policy import Policy
+    from hauberk.session import Session
 
 logger = logging.getLogger("hauberk")
 Given = Config | str | os.PathLike[str] | None
@@ -115,7 +117,7 @@ class Reloader:
                 ) from error
             raise
         self._swap(old, new, opened)
-        await asyncio.gather(*(session.renewed() for session in guard.sessions))
+        await asyncio.gather(*(session.renewed() for session in guard.sessions if not session.severed))
         return Reloaded(old.config.version, new.config.version, diff)
 
     def _found(self, config: Given) -> Config:
@@ -168,9 +170,18 @@ class Reloader:
 
     def _swap(self, old: Policy, new: Policy, opened: Opened) -> None:
         before = self._guard.put(new, opened)
+        for session in self._guard.sessions:
+            sever(session)
         task = asyncio.get_running_loop().create_task(_retire(old, new, before), name="hauberk-retire")
         self._retiring[task] = old
         task.add_done_callback(self._retiring.pop)
+
+
+def sever(session: Session) -> None:
+    """Let nothing pass any more where a plugin is gone that proved who is there, or agreed on something with them."""
+    if session.connection.relies - session.guard.loaded.keys():
+        session.severed = True
+        session.connection.hang_up("policy.changed")
 
 
 @contextlib.contextmanager

@@ -59,6 +59,8 @@ class Session:
         self.floods: Final = Floods(self.reports.record)
         self.discover_refused = False
         self.closed = False
+        self.severed = False
+        """Whether nothing may pass any more, though it has not been closed yet."""
         self.on_close: Callable[[], Awaitable[None]] | None = None
         """Set by the host that attached: lets its callers see that the connection is over."""
         self._near: Final = near
@@ -97,7 +99,7 @@ class Session:
             The answer to a request that was refused at once, which is not written, and what the caller has to await;
             that returns such an answer too.
         """
-        if self.closed:
+        if self.closed or self.severed:
             return None, None
         crossing = Crossing(self, way, self.guard.policy, ticket, headers, way.tail, returns_reply=True)
         context = copy_context()
@@ -268,6 +270,8 @@ class Session:
             Refused: A frame hook said no, or the message holds what JSON does not carry.
             HookError: A frame hook could not tell.
         """
+        if port is self._far and self.severed:
+            raise Refused("core.closed", "what the connection relied on is gone")
         if port is self._far and policy.chains.frames_out.steps:
             encoded = self._framed(policy, data, encode(data) if encoded is None else encoded, method)
             data = data if port.bytes_only else orjson.loads(encoded)
@@ -299,7 +303,7 @@ class Session:
     def _start(
         self, crossing: Crossing, raw: bytes | None, data: dict[str, Any] | None, context: Context | None
     ) -> asyncio.Task[Any] | None:
-        if self.closed:
+        if self.closed or self.severed:
             return None
         # What a hook leaves in a context variable stays with its own message.
         context = copy_context() if context is None else context.copy()

@@ -9,10 +9,11 @@ import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
-from plugins.replay.tests.conftest import Now, Seal, sealed
+from plugins.replay.tests.conftest import Now, Seal, made, sealed
 from tests.redis_server import RedisServer
 from tests.serving import until
 
@@ -20,7 +21,7 @@ from hauberk.config import Config
 from hauberk.guard import Guard
 from hauberk.hookspecs import hookimpl
 from hauberk.message import Frame, Proof
-from hauberk.refusals import ConfigError, PluginError
+from hauberk.refusals import ConfigError, PluginError, Refused
 from hauberk.testing import Recorder, Rig, guard_from
 from hauberk_replay import Replay
 from hauberk_replay._options import check_memory
@@ -211,6 +212,47 @@ async def test_a_reload_forgets_nothing(memory: str, guarded: Guarded, now: Now,
             assert await called(rig, counter) == "replay.detected"
         now.ahead += 2
         assert await called(rig, sealed(now, "bb")) == "passed"
+
+
+@pytest.mark.parametrize(("before", "after"), [("memory", "memory"), ("memory", "sqlite"), ("sqlite", "memory")])
+async def test_a_reload_to_another_memory_accepts_a_message_once(
+    before: str, after: str, guarded: Guarded, now: Now, tmp_path: Path
+) -> None:
+    """A15, S0.34: what either policy accepts while both are open, the other and those after it refuse."""
+    async with guarded(table(before)) as rig:
+        await made(rig.guard.config.state_dir / "replay" / "nonces.sqlite")
+        old = rig.guard.loaded["replay"].plugin
+
+        async def judged(plugin: Any, nonce: bytes, issued: float) -> str:
+            try:
+                if (waiting := plugin._checker.check(Proof(key_id="a", nonce=nonce, issued=issued), now())) is not None:
+                    await waiting
+            except Refused as error:
+                return error.code
+            return "taken"
+
+        async def next_one(old: Any, memory: str, rate: int) -> Any:
+            toml = f'core.state_dir = "{rig.guard.config.state_dir}"\n{table(memory, None, f"rate = {rate}")}'
+            config = Config.from_toml(toml, base=tmp_path)
+            found = Replay(config.options("replay", Replay.Options), SimpleNamespace(config=config, now=now))
+            found.adopt(old)
+            await found.open()
+            return found
+
+        new = await next_one(old, after, 300)
+        for probe in new.probes():
+            assert await probe.check(()) is None
+        ahead = now() + 2
+        assert await judged(old, b"n", ahead) == "taken", "also after the new one was tried"
+        assert await judged(new, b"n", ahead) == "replay.not_remembered"
+        assert await judged(new, b"m", ahead + 1) == "taken"
+        assert await judged(old, b"m", ahead + 1) == "replay.not_remembered"
+        third = await next_one(new, "memory", 400)
+        await old.close()
+        await new.close()
+        for nonce, issued in ((b"n", ahead), (b"m", ahead + 1)):
+            assert await judged(third, nonce, issued) == "replay.not_remembered"
+        await third.close()
 
 
 async def test_a_reload_that_fails_leaves_the_memory_open(guarded: Guarded, now: Now) -> None:

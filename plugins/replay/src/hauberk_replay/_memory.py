@@ -1,8 +1,13 @@
-"""The memory that the options ask for, and who uses it: over a reload the old plugin and the new one do."""
+"""The memory that the options ask for, and who uses it: over a reload the old plugin and the new one do.
+
+Where the new plugin's memory is another one, both are open until the old policy has judged its last message. A message
+is accepted by one of them: each refuses what was made by the latest time that another was asked for.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Awaitable, Callable
 from typing import Any, Final, final
 
 from hauberk import shared
@@ -12,6 +17,7 @@ from hauberk_replay._local import LocalNonces
 from hauberk_replay._mark import Mark
 from hauberk_replay._nonces import Nonces
 from hauberk_replay._options import Options, sqlite_path
+from hauberk_replay._refusals import refused
 
 
 @final
@@ -24,7 +30,14 @@ class Memory:
         self.nonces: Final = nonces
         self._users = 0
 
-    async def enter(self) -> None:
+        self._latest: dict[Memory | None, float] = {}
+        """When the latest message was made that each was asked for; None are those that are closed."""
+
+    def follow(self, old: Memory) -> None:
+        """Come after another memory, and those before it."""
+        self._latest = old._latest
+
+    async def open(self) -> None:
         """Use it; the first opens it.
 
         Raises:
@@ -39,12 +52,22 @@ class Memory:
                 self._users = 0
                 raise
 
-    async def leave(self) -> None:
+    async def close(self) -> None:
         """Use it no more; the last closes it."""
         if self._users:
             self._users -= 1
             if not self._users:
+                self._latest[None] = max(self._latest.pop(self, -math.inf), self._latest.get(None, -math.inf))
                 await self.nonces.close()
+
+    def remember(self, key_id: str, nonce: bytes, issued: float, now: float) -> Awaitable[None] | None:
+        """Take a nonce that has not come before, to this memory or to one that it follows, or that follows it."""
+        for one, latest in self._latest.items():
+            if issued <= latest and one is not self:
+                raise refused("replay.not_remembered", f"{latest - issued:.3f} s before the memory was changed")
+        if issued > self._latest.get(self, -math.inf):
+            self._latest[self] = issued
+        return self.nonces.remember(key_id, nonce, issued, now)
 
 
 def memory(options: Options, guard: Any) -> Memory:

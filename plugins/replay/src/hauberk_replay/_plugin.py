@@ -51,14 +51,16 @@ class Replay:
         }
         self._memory: Memory = memory(options, guard)
         self._counters = Counters()
-        self._checker = Checker(options.window, self._memory.nonces, self._counters)
+        self._checker = Checker(options.window, self._memory, self._counters)
 
     def adopt(self, old: Any) -> None:
         """Go on with the counters of all sessions, and with the nonces if they are kept in the same way."""
         self._counters = old._counters  # noqa: SLF001 - the same class
         if old._memory.key == self._memory.key:  # noqa: SLF001
             self._memory = old._memory  # noqa: SLF001
-        self._checker = Checker(self._window, self._memory.nonces, self._counters)
+        else:
+            self._memory.follow(old._memory)  # noqa: SLF001
+        self._checker = Checker(self._window, self._memory, self._counters)
 
     async def open(self) -> None:
         """Be able to remember.
@@ -67,16 +69,11 @@ class Replay:
             ConfigError: The file of the memory cannot be used.
             PluginError: The store that hosts share cannot be reached.
         """
-        await self._memory.enter()
+        await self._memory.open()
 
     async def close(self) -> None:
         """Let go of the memory."""
-        await self._memory.leave()
-
-    @property
-    def checker(self) -> Checker:
-        """What judges."""
-        return self._checker
+        await self._memory.close()
 
     @hookimpl
     def on_receive(self, message: Message, connection: Connection) -> None:
@@ -94,4 +91,5 @@ class Replay:
         """Return what shows that each check is live."""
         from hauberk_replay._probes import probes  # in development a host starts without them
 
-        return probes(self._checker, self._guard)
+        # They ask the memory itself: what is tried before a reload is no message of the new policy.
+        return probes(Checker(self._window, self._memory.nonces, self._counters), self._guard)

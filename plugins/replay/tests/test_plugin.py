@@ -181,6 +181,23 @@ async def test_a_restart_while_the_store_is_lost(guarded: Guarded, now: Now, ser
         assert [await called(rig, one) for one in (proof, ahead)] == ["replay.not_remembered"] * 2
 
 
+async def test_a_restart_after_the_store_was_lost(guarded: Guarded, now: Now, server: RedisServer) -> None:
+    """A11, A16: what a process accepted alone, the next does not, also when the store is there again, and hung only."""
+    toml = table("shared", server, 'on_store_failure = "local"', "timeout = 0.1")
+    async with guarded(toml) as rig:
+        server.pause()
+        try:
+            proof, ahead = sealed(now, "aa"), sealed(now, "bb", ago=-30)
+            assert [await called(rig, one) for one in (proof, ahead)] == ["passed", "passed"]
+        finally:
+            server.resume()
+        server.ask("DEL", *(f"hauberk:replay:default:n:a:{one}" for one in ("aa", "bb")))
+    async with guarded(toml) as rig:
+        assert [await called(rig, one) for one in (proof, ahead)] == ["replay.not_remembered"] * 2
+        now.ahead += 40
+        assert await called(rig, sealed(now, "cc")) == "passed"
+
+
 async def test_no_message_hangs_on_a_store_that_does(guarded: Guarded, now: Now, server: RedisServer) -> None:
     """A16: a store that is paused costs one deadline, not one a message; calls of others pass the while."""
     async with guarded(table("shared", server, "timeout = 0.1")) as rig:

@@ -44,10 +44,12 @@ class LocalNonces:
         self._window: Final = window
         self._span: Final = span_of(window)
         self._most: Final = most
+        self.start: Final = since
+        """Where memory began, but for the mark."""
         self._since = since
         self._gap = (-math.inf, -math.inf)
         """Messages that were made then are from before memory begins, too."""
-        self._mark: Final = mark
+        self.mark: Final = mark
         self._held = 0
         self._senders: Final[dict[str, dict[int, dict[int, None]]]] = {}
         self._latest: Final[dict[int, float]] = {}
@@ -72,14 +74,14 @@ class LocalNonces:
         Raises:
             ConfigError: The mark cannot be read.
         """
-        if self._mark is not None:
-            self._since = max(self._since, self._mark.open(self._since, self._window))
-            self._gap = self._mark.gap
+        if self.mark is not None:
+            self._since = max(self._since, self.mark.open(self._since, self._window))
+            self._gap = self.mark.gap
 
     async def close(self) -> None:
         """Let go of the mark; what is remembered stays."""
-        if self._mark is not None:
-            self._mark.close()
+        if self.mark is not None:
+            self.mark.close()
 
     def remember(self, key_id: str, nonce: bytes, issued: float, now: float) -> None:
         """Take a nonce that has not come before."""
@@ -102,8 +104,8 @@ class LocalNonces:
                         raise refused("replay.detected", f"key {key_id!r}")
                     held += len(marks)
                 check_room(self._held, held, self._most)
-            if self._mark is not None:
-                self._mark.passed(issued)
+            if self.mark is not None:
+                self.mark.passed(issued)
             number = int(issued // self._span)
             spans.setdefault(number, {})[short] = None
             self._latest[number] = max(issued, self._latest.get(number, issued))

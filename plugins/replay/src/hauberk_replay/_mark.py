@@ -40,6 +40,8 @@ class Mark:
 
     def __init__(self, path: Path) -> None:
         self.path: Final = path
+        self.begin = _NONE
+        """Where memory begins, as the file said when it was opened."""
         self.gap = (_NONE, _NONE)
         """From when to before when, besides, messages may have been accepted by a process that ended."""
         self._file: int | None = None
@@ -58,8 +60,12 @@ class Mark:
         except OSError as error:
             raise ConfigError(f"cannot use {str(self.path)!r} ({error.strerror})") from error
         self.gap = (far - window.max_age - window.skew - STEP, far)
-        self._written = begin
+        self.begin = self._written = begin
         return begin
+
+    def covers(self, issued: float) -> bool:
+        """Whether a message that was made then may have been accepted by a process that ended."""
+        return issued < self.begin or self.gap[0] <= issued < self.gap[1]
 
     def close(self) -> None:
         """Let go of the file."""

@@ -10,6 +10,7 @@ from hauberk.refusals import PluginError, Refused
 from hauberk.shared import Line, SharedStore, StoreDown, StoreRefused
 from hauberk_replay._bound import SHARE, span_of
 from hauberk_replay._local import LocalNonces
+from hauberk_replay._mark import Mark
 from hauberk_replay._nonces import check_nonce
 from hauberk_replay._refusals import refused
 from hauberk_replay._script import REACHED, REMEMBER
@@ -50,7 +51,8 @@ class SharedNonces:
             window: What messages are accepted by.
             most: How many nonces may be held of one span of time (`span_of`), by all hosts.
             group: Hosts that accept a message once between them; another group accepts it once, too.
-            local: What judges alone while the store is lost; it sees each message before. None: they are refused.
+            local: What judges alone while the store is lost; it sees each message before. None: they are refused. By a
+                file beside its mark, ``alone``, the next process refuses what this one judged alone: no store knows it.
             timeout: What the store may take for one message (seconds).
             on_change: Told when the store is lost, and when it is found again.
 
@@ -62,6 +64,9 @@ class SharedNonces:
         self._most: Final = most
         self._prefix: Final = f"hauberk:replay:{group}:"
         self._local: Final = local
+        mark = None if local is None else local.mark
+        self._mark: Final = None if mark is None else Mark(mark.path.with_name("alone"))
+        """When the latest message was made that was judged alone."""
         self._told: Final = on_change
         self._run = ""
         """Which server was reached."""
@@ -79,9 +84,11 @@ class SharedNonces:
             PluginError: It cannot be reached, or would forget.
             ConfigError: The files that its address names cannot be read.
         """
-        if self._local is not None:
-            await self._local.open()
         try:
+            if self._local is not None:
+                await self._local.open()
+                if self._mark is not None:
+                    self._mark.open(self._local.start, self._window)
             await self._store.open()
         except BaseException:
             await self.close()
@@ -92,10 +99,14 @@ class SharedNonces:
         await self._store.close()
         if self._local is not None:
             await self._local.close()
+        if self._mark is not None:
+            self._mark.close()
 
     async def remember(self, key_id: str, nonce: bytes, issued: float, now: float) -> None:
         """Take a nonce that has not come before to any host of the group."""
         check_nonce(nonce)
+        if self._mark is not None and self._mark.covers(issued):
+            raise refused("replay.not_remembered", "a process before this one judged without the store")
         unknown = None if self._local is None else _noted(self._local, key_id, nonce, issued, now)
         keys, args = self._asked(key_id, nonce, issued)
         try:
@@ -109,6 +120,8 @@ class SharedNonces:
                 raise refused("replay.store_down", error.message) from None
             if unknown is not None:
                 raise unknown from None
+            if self._mark is not None:
+                self._mark.passed(issued)
             self._alone += 1
             return
         if end:

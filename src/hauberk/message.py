@@ -36,6 +36,8 @@ class Proof(msgspec.Struct, frozen=True, kw_only=True):
     nonce: bytes | int
     issued: float
     expires: float | None = None
+    sender: str = ""
+    """The key of whoever sent it, where `key_id` is that of one session."""
 
 
 class SecretRef(msgspec.Struct, frozen=True):

@@ -95,6 +95,7 @@ async def test_what_crosses(yard: Yard, bytes_only: bool, sign: str) -> None:
     assert [proof.nonce for proof in proofs] == [0, 1]
     assert {proof.issued for proof in proofs} == {START}
     assert len({proof.key_id for proof in proofs + reads[0].proofs}) == 2
+    assert {proof.sender for proof in proofs} == {yard.agents["laptop"].key_id}
     assert reads[1].speakers == ["agent:laptop"] * 2
     assert set(reads[0].speakers) == {"agent:vault"}
 

@@ -78,6 +78,24 @@ def test_sessions_are_bounded_and_silent_ones_are_forgotten() -> None:
     assert said(counters, 1, key="s0", issued=NOW + 20, now=later) == "detected"
 
 
+def test_one_that_begins_many_sessions_leaves_room_for_others() -> None:
+    """S0.34, A14: a sender has four fifths of the sessions at most; others begin theirs, and what went makes room."""
+    counters = Counters(most=100)
+
+    def begun(sender: str, number: int, now: float = NOW) -> str:
+        checker = Checker(WINDOW, LocalNonces(WINDOW, 1, since=0), counters)
+        try:
+            checker.check(Proof(key_id=f"{sender}{number}", nonce=0, issued=now, sender=sender), now)
+        except Refused as error:
+            return error.code
+        return "taken"
+
+    assert [begun("many", number) for number in range(100)] == ["taken"] * 80 + ["replay.full"] * 20
+    assert [begun("quiet", number) for number in range(10)] == ["taken"] * 10
+    assert len(counters) == 90
+    assert [begun("many", number, NOW + 400) for number in range(100, 200)] == ["taken"] * 80 + ["replay.full"] * 20
+
+
 def test_a_clock_that_is_set_back_brings_no_session_back() -> None:
     """A13: a session that was forgotten while the clock was ahead is not begun anew by its old messages."""
     counters = Counters()

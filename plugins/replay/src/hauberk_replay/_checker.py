@@ -42,6 +42,6 @@ class Checker:
         window = self.window if window is None else window
         window.check(proof.issued, proof.expires, now)
         if isinstance(proof.nonce, int):
-            self.counters.see(proof.key_id, proof.nonce, proof.issued, now, window)
+            self.counters.see(proof.key_id, proof.nonce, proof.issued, now, window, proof.sender)
             return None
         return self.nonces.remember(proof.key_id, proof.nonce, proof.issued, now)

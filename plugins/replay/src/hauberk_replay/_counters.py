@@ -6,15 +6,18 @@ A session's key never outlives the process, so neither does its window, and no s
    below the window is refused, for nobody can tell.
 2. A session is forgotten once each of its messages is too old. ``since`` is when the latest message of a forgotten one
    was made; of a session that is not known, or goes on after it was forgotten, no message made by then is accepted.
-3. Where there is no room for one more session, it is refused.
+3. Where there is no room for one more session, it is refused. A sender may hold as many as four times what is free, as
+   of nonces: one that begins many leaves room for the others.
 """
 
 from __future__ import annotations
 
 import math
 import threading
+from collections import Counter
 from typing import Final, final
 
+from hauberk_replay._bound import check_room
 from hauberk_replay._refusals import refused
 from hauberk_replay._window import Window
 
@@ -30,9 +33,9 @@ _MASK: Final = (1 << WIDTH) - 1
 class _Session:
     """One window."""
 
-    __slots__ = ("bits", "highest", "latest", "since")
+    __slots__ = ("bits", "highest", "latest", "sender", "since")
 
-    def __init__(self, counter: int, issued: float, since: float) -> None:
+    def __init__(self, counter: int, issued: float, since: float, sender: str) -> None:
         self.highest = counter
         self.bits = 1
         """Bit n is for the highest less n."""
@@ -40,6 +43,7 @@ class _Session:
         """When the latest message was made."""
         self.since = since
         """Where memory of it begins: it may have been forgotten before, and gone on."""
+        self.sender = sender
 
 
 @final
@@ -49,6 +53,8 @@ class Counters:
     def __init__(self, *, most: int = SESSIONS) -> None:
         self._most: Final = most
         self._sessions: Final[dict[str, _Session]] = {}
+        self._held: Final[Counter[str]] = Counter()
+        """How many sessions each sender has."""
         self._since = -math.inf
         self._swept = math.inf
         self._lock: Final = threading.Lock()
@@ -56,7 +62,7 @@ class Counters:
     def __len__(self) -> int:
         return len(self._sessions)
 
-    def see(self, key_id: str, counter: int, issued: float, now: float, window: Window) -> None:
+    def see(self, key_id: str, counter: int, issued: float, now: float, window: Window, sender: str = "") -> None:
         """Take a counter that has not come before.
 
         Args:
@@ -65,6 +71,7 @@ class Counters:
             issued: When the message was made; within the window.
             now: The time.
             window: What messages are accepted by.
+            sender: Whose session it is; without it, each session has a sender of its own.
 
         Raises:
             Refused: ``replay.detected``, ``replay.not_remembered`` or ``replay.full``.
@@ -81,9 +88,10 @@ class Counters:
             if abs(now - self._swept) > window.max_age / _SWEEPS:
                 self._sweep(now, window)
             self._check_since(issued, self._since, key_id)
-            if len(self._sessions) >= self._most:
-                raise refused("replay.full", f"{self._most} sessions are held", retry_after=window.max_age)
-            self._sessions[key_id] = _Session(counter, issued, self._since)
+            sender = sender or key_id
+            check_room(len(self._sessions), self._held.get(sender, 0), self._most)
+            self._sessions[key_id] = _Session(counter, issued, self._since, sender)
+            self._held[sender] += 1
 
     @staticmethod
     def _check_since(issued: float, since: float, key_id: str) -> None:
@@ -97,6 +105,9 @@ class Counters:
             if session.latest < now - window.max_age:
                 self._since = max(self._since, session.latest)
                 del self._sessions[key_id]
+                self._held[session.sender] -= 1
+                if not self._held[session.sender]:
+                    del self._held[session.sender]
 
 
 def _slide(session: _Session, counter: int, key_id: str) -> None:

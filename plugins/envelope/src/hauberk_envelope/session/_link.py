@@ -115,7 +115,7 @@ class Link:
             opened.kind,
             opened.method,
             opened.id,
-            Proof(key_id=session.receives, nonce=opened.count, issued=opened.time),
+            Proof(key_id=session.receives, nonce=opened.count, issued=opened.time, sender=session.peer.key_id),
             frame.notes,
             opened.meta,
         )

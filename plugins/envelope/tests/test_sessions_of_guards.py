@@ -263,6 +263,7 @@ async def test_the_name_in_the_certificate(yard: Yard, proved: Principal, option
             assert pair.server.connection.principal == proved
             return
         await pair.agree()
+        assert await asked(pair, tool_call())
         same = proved.id == "laptop"
         assert pair.server.connection.principal.id == ("laptop" if same else "agent:laptop")
 
@@ -363,8 +364,59 @@ async def test_an_agreement_that_is_said_again(yard: Yard) -> None:
         first = pair.out.seen[0]
     async with two_guards(yard, agree=False) as pair:
         await pair.server.send(pair.server.session.inn, first)  # whoever says it again cannot read the answer
+        assert pair.server.connection.principal.id != "agent:laptop"
         await pair.server.send(pair.server.session.inn, tool_call())
         assert pair.server.near.raw == []
+        assert pair.server.connection.over == "envelope.plain"
+        assert [event for event in pair.server.recorder.events if event.code == "envelope.agreed"] == []
+        assert {event.principal for event in pair.server.recorder.events} & {"agent:laptop", "laptop"} == set()
+
+
+async def test_who_speaks_is_proved_by_what_opens(yard: Yard) -> None:
+    """The agent speaks from its first message that opens, and has agreed with it: not with a request for a session."""
+    reads = Reads()
+    async with two_guards(yard, plugins=([], [reads])) as pair:
+        connection = pair.server.connection
+        before = connection.must_agree, connection.principal.id
+        for id in (1, 2):
+            assert await asked(pair, tool_call(id=id))
+        assert reads.speakers == ["agent:laptop"] * 2
+        assert (before[0], connection.must_agree) == (True, False)
+        assert before[1] != connection.principal.id == "agent:laptop"
+        agreed = [event for event in pair.server.recorder.events if event.code == "envelope.agreed"]
+        assert [event.principal for event in agreed] == ["agent:laptop"]
+
+
+async def test_an_agreement_within_a_session(yard: Yard) -> None:
+    """Within a session nobody agrees on another one, as whoever it may be."""
+    async with two_guards(yard) as pair:
+        assert await asked(pair, tool_call())
+        (link,) = pair.client.guard.loaded["envelope"].plugin.desk.links.of.values()
+        data = request(EXTENSION, orjson.loads(pair.out.seen[0])["params"], id="again")
+        frame = link.session.seal("request", EXTENSION, "again", None, orjson.dumps(data), START)
+        await pair.server.send(pair.server.session.inn, frame)
+        assert pair.codes(pair.server) == ["envelope.no_agreement"]
+        assert await asked(pair, tool_call(id=2)) == tool_call(id=2)
+
+
+@pytest.mark.parametrize("end", ["client", "server"])
+async def test_what_is_over_is_hung_up(yard: Yard, end: str) -> None:
+    """With its session a connection ends, at the end that has found it out."""
+    async with two_guards(yard) as pair:
+        assert await asked(pair, tool_call())
+        side = getattr(pair, end)
+        assert side.connection.over == ""
+        await side.send(side.session.inn, notification("notifications/tools/list_changed"))
+        assert side.connection.over == "envelope.plain"
+
+
+@pytest.mark.parametrize("plain", [b"x", orjson.dumps(tool_call())])
+async def test_a_first_word_that_is_no_agreement(yard: Yard, plain: bytes) -> None:
+    """In front of a server a connection ends with its first plain message that asks for no session."""
+    async with two_guards(yard, agree=False) as pair:
+        await pair.server.send(pair.server.session.inn, plain)
+        assert pair.server.connection.over in ("envelope.malformed", "envelope.plain")
+        assert pair.server.connection.must_agree
 
 
 @pytest.mark.parametrize(

@@ -116,6 +116,7 @@ class Desk:
             raise refused("envelope.no_keys", repr(connection.server))
         if connection.role == "client" and options.peer is None:
             raise refused("envelope.no_peer", repr(connection.server), "no peer is named in [server.NAME.envelope]")
+        connection.must_agree = connection.role == "server"
         who = options.peer if connection.role == "client" else connection.peer
         self.links.put(connection, Link(connection.role, who or "a client"))
 
@@ -130,19 +131,35 @@ class Desk:
         except KeyError:
             if connection.server == DOCTOR.id:  # whoever tries other controls does so without this one
                 return None
+            connection.hang_up("envelope.no_session")
             raise refused("envelope.no_session", repr(connection.server), "it is older than the seal") from None
 
     def send(self, frame: Frame, connection: Connection) -> Frame | None:
         """Seal what leaves."""
         link = self.link(connection)
-        return None if link is None else link.send(frame, self._guard.now())
+        if link is None:
+            return None
+        try:
+            return link.send(frame, self._guard.now())
+        finally:
+            if link.over:
+                connection.hang_up(link.over)
 
     def receive(self, frame: Frame, connection: Connection) -> Frame | None:
         """Open what comes in."""
         link = self.link(connection)
         if link is None:
             return None
-        return link.receive(frame, self._guard.now(), self._guard.config.core.bounds)
+        try:
+            opened = link.receive(frame, self._guard.now(), self._guard.config.core.bounds)
+        finally:
+            if link.over:
+                connection.hang_up(link.over)
+        if not link.proved and opened is not None and link.session is not None:
+            link.proved = True
+            self._agreed(connection, link.session)
+            connection.agreed()
+        return opened
 
     # --- agreeing ---
 
@@ -184,12 +201,13 @@ class Desk:
         link = self.link(connection)
         if link is None:
             raise refused("envelope.no_session", "a client", "sessions of this server are not sealed")
+        if link.session is not None:
+            raise refused("envelope.no_agreement", link.session.peer.agent, "there is a session, and it wants another")
         options = self.options(connection.server)
         party = self.known(options).speaking(str(params.get("to")))
         result, session = _agreement.answer(party, params, connection.server, self._guard.now())
         self._match(connection, session, required=options.match_certificates)
         link.answered(session)
-        self._agreed(connection, session)
         return result
 
     def _match(self, connection: Connection, session: Session, *, required: bool) -> None:

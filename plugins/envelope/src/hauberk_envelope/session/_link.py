@@ -8,7 +8,11 @@ The rules:
    (A04). What is to leave without a session is refused.
 3. A client that waits for an answer which cannot be sealed gets an error in plain, the same for every reason, with
    nothing in it but its own id. A server gets none.
-4. A session that is over is not made up for on the same connection, and neither is an agreement that failed too often.
+4. A session that is over is not made up for on the same connection, and neither is an agreement that failed too often,
+   or that somebody else spoke in. Nothing can come of such a connection, so it ends (`Link.over`).
+5. Who asks for a session may be repeating what another one has said. It has shown who it is with the first message that
+   opens, and not before.
+6. There is one session on a connection: within it nobody agrees on another.
 """
 
 from __future__ import annotations
@@ -35,7 +39,7 @@ ATTEMPTS: Final = 8
 class Link:
     """What is known of one connection."""
 
-    __slots__ = ("_asked", "_attempts", "fault", "offer", "role", "session", "who")
+    __slots__ = ("_asked", "_attempts", "_lost", "fault", "offer", "proved", "role", "session", "who")
 
     def __init__(self, role: Role, who: str) -> None:
         """Begin without a session, with whoever it is (for refusals)."""
@@ -48,6 +52,14 @@ class Link:
         self._asked: Any = None
         """The id of the request for a session that waits for its answer."""
         self._attempts = 0
+        self._lost = ""
+        self.proved = False
+        """Whether the other end has shown that it has the keys of the session."""
+
+    @property
+    def over(self) -> str:
+        """Why nothing can come of this connection any more, a code; empty while something can."""
+        return self._lost or ("" if self.session is None else self.session.over)
 
     # --- agreeing ---
 
@@ -66,6 +78,7 @@ class Link:
         self.offer = None
         if self.session is None:
             raise self.fault or refused("envelope.no_agreement", self.who, "it did not answer")
+        self.proved = True
         return self.session
 
     def answered(self, session: Session) -> None:
@@ -105,7 +118,11 @@ class Link:
         """
         session = self.session
         if session is None:
-            self._receive_plain(frame.data, now, bounds)
+            try:
+                self._receive_plain(frame.data, now, bounds)
+            except Refused as error:
+                self._lost = error.code
+                raise
             return None
         opened = session.open(frame.data, now, bounds)
         return Frame(

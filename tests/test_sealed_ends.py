@@ -145,5 +145,5 @@ async def test_strangers(made: Path, tmp_path: Path) -> None:
             assert json.loads(await reader.readline())["error"]["data"] == {"code": "envelope.refused"}
             assert await reader.read() == b""
             writer.close()
-        assert time.monotonic() - started < PATIENCE
+        assert time.monotonic() - started < 8  # and not `first_seconds`
         assert serve.children() == []

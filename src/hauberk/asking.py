@@ -44,8 +44,8 @@ class Asker:
         exchange.resolve = lambda data: None if answer.done() else answer.set_result(data)
         exchange.defer(lambda outcome: None if answer.done() else answer.set_exception(_gone(outcome)))
         try:
+            exchange.sent = True  # before it is written: the answer may come while it is
             waiting = session.emit(guard.policy, session.out.target, message_of(method, params, id))
-            exchange.sent = True
             if waiting is not None:
                 await waiting
             async with asyncio.timeout(seconds):

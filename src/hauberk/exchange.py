@@ -158,9 +158,13 @@ class Exchanges:
         return correlation_key(token) in self._tokens
 
     def answer(self, id: RequestId) -> Exchange | None:
-        """Take the exchange that this id answers; None where nobody asked, or who asked has cancelled."""
-        exchange = self.flight.pop(id if type(id) is int else correlation_key(id), None)
-        if exchange is not None and exchange.token is not None:
+        """Take the exchange that this id answers; None where nobody asked, or not yet, or who asked has cancelled."""
+        key = id if type(id) is int else correlation_key(id)
+        exchange = self.flight.get(key)
+        if exchange is None or not exchange.sent:  # nobody can answer what has not been asked: it was guessed
+            return None
+        del self.flight[key]
+        if exchange.token is not None:
             self.release(exchange.token)
         return exchange
 

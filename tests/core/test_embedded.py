@@ -510,6 +510,7 @@ def test_tasks_are_bounded_oldest_first_and_let_go_of_their_tokens() -> None:
     for number in range(5):
         exchange = exchange_of(table, number)
         table.set_token(exchange, f"p{number}")
+        exchange.sent = True
         table.answer(number)
         tasks.remember(exchange, {"taskId": f"t{number}"}, table)
         tasks.remember(exchange, {"taskId": f"t{number}"}, table)  # the second time holds nothing more

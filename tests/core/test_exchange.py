@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from tests.core.harness import call_params, request, rig, ring
 
 from hauberk.bounds import Bounds
 from hauberk.exchange import Exchange, Exchanges, Outcome
@@ -23,7 +24,10 @@ DISTINCT = ("a", "A", "", "7.0", "0x7", 70, -7, "seven", "7_0")
 
 
 def opened(table: Exchanges, id: Any, method: str = "tools/call") -> Exchange:
-    return table.open(id, method, ANONYMOUS, 0.0)
+    """Open an exchange whose request has been written."""
+    exchange = table.open(id, method, ANONYMOUS, 0.0)
+    exchange.sent = True
+    return exchange
 
 
 # --- correlation ---
@@ -50,6 +54,17 @@ def test_ids_that_differ_do_not_meet(answered: Any) -> None:
     opened(table, 7)
     assert table.answer(answered) is None
     assert table.find(answered) is None
+
+
+def test_nobody_answers_what_has_not_been_asked() -> None:
+    """An answer under the id of a request that has not left answers nothing; the request stays (A54)."""
+    table = Exchanges(SMALL)
+    exchange = opened(table, 7)
+    exchange.sent = False
+    assert table.answer(7) is None
+    assert table.find(7) is exchange
+    exchange.sent = True
+    assert table.answer(7) is exchange
 
 
 def test_grouped_digits_are_the_number() -> None:
@@ -287,8 +302,8 @@ class Table(RuleBasedStateMachine):
         self.runs[number] += 1
         self.gauge -= 1
 
-    @rule(id=IDS, token=TOKENS)
-    def open(self, id: Any, token: Any) -> None:
+    @rule(id=IDS, token=TOKENS, sent=st.booleans())
+    def open(self, id: Any, token: Any, sent: bool) -> None:
         taken = key(id) in self.flight or key(id) in self.graves
         if taken or len(self.flight) == SMALL.exchanges:
             with pytest.raises(Refused) as caught:
@@ -296,6 +311,7 @@ class Table(RuleBasedStateMachine):
             assert caught.value.code == ("core.id_in_flight" if taken else "core.busy")
             return
         exchange = opened(self.table, id)
+        exchange.sent = sent
         self.flight[key(id)] = exchange
         number = exchange.number
         self.runs[number] = 0
@@ -307,7 +323,10 @@ class Table(RuleBasedStateMachine):
 
     @rule(id=IDS)
     def answer(self, id: Any) -> None:
-        found = self.table.answer(id)
+        found, asked = self.table.answer(id), self.flight.get(key(id))
+        if asked is not None and not asked.sent:
+            assert found is None
+            return
         assert found is self.flight.pop(key(id), None)
         if found is not None:
             self.taken.append(found)
@@ -356,3 +375,26 @@ class Table(RuleBasedStateMachine):
 
 
 TestTable = Table.TestCase
+
+
+# --- in a session ---
+
+
+async def test_a_server_that_guesses_an_id_answers_nothing() -> None:
+    """A call that still waits for its verdict is answered by nobody: the forged answer is dropped, the call goes on."""
+    gate = asyncio.Event()
+
+    async def judge(call: Any, connection: Any) -> None:
+        await gate.wait()
+
+    async with rig(ring(on_tool_call=judge)) as r:
+        r.post(r.session.out, request("tools/call", call_params("ls"), id=1))
+        r.post(r.session.inn, {"jsonrpc": "2.0", "id": 1, "result": {"content": []}})
+        await asyncio.sleep(0)
+        assert (r.near.raw, r.far.raw) == ([], [])
+        gate.set()
+        await r.settle()
+        assert [message["id"] for message in r.far.got] == [1]
+        assert "core.unmatched" in [event.code for event in r.recorder.events]
+        await r.answer()
+        assert [message["id"] for message in r.near.got] == [1]

@@ -27,7 +27,7 @@ from tests.redis_server import RedisServer, redis_server
 
 from hauberk.refusals import PluginError
 from hauberk.shared import SharedStore
-from hauberk.testing import Clock, Rig
+from hauberk.testing import Clock, Rig, notification
 from hauberk_bulkhead._breaker import Terms
 from hauberk_bulkhead._breakers import Key, Pass
 from hauberk_bulkhead._shared import SharedBreakers
@@ -383,7 +383,7 @@ async def test_store_that_cannot_be_reached_stops_the_start(redis_server: RedisS
 async def test_call_that_ends_while_the_store_is_asked_takes_nothing(
     redis_server: RedisServer, guarded: Opened, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A server that answers a call before the store has let it pass leaves no place taken (A64)."""
+    """A call that is cancelled before the store has let it pass leaves no place taken (A64)."""
     async with guarded(sharing(redis_server)) as rig:
         gate, turn = plugin_of(rig).gate, asyncio.Event()
         assert gate.sharing is not None
@@ -396,7 +396,7 @@ async def test_call_that_ends_while_the_store_is_asked_takes_nothing(
         monkeypatch.setattr(gate.sharing, "ask", ask)
         rig.post(rig.from_client, {"jsonrpc": "2.0", "id": 9, "method": "tools/call", "params": {"name": "read"}})
         await asyncio.sleep(0.01)
-        rig.post(rig.from_server, {"jsonrpc": "2.0", "id": 9, "result": {"content": []}})
+        rig.post(rig.from_client, notification("notifications/cancelled", {"requestId": 9}))
         turn.set()
         await rig.settle()
         assert nothing_held(rig)

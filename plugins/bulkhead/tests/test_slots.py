@@ -269,6 +269,13 @@ ENDS: dict[str, dict[str, Any] | None] = {
 """What a server answers, by the tool's name; some are never asked, and one is withdrawn."""
 
 
+def _answer_late(rig: Rig) -> None:
+    """Answer what was asked after its first answer had come, which answered nothing."""
+    for exchange in tuple(rig.from_client.exchanges.flight.values()):
+        if exchange.sent:
+            rig.post(rig.from_server, {"jsonrpc": "2.0", "id": exchange.id, "result": {"content": []}})
+
+
 @queued
 @pytest.mark.timeout(120)
 async def test_ten_thousand_ends_leave_nothing(guarded: Opened, queue: int) -> None:
@@ -285,14 +292,19 @@ async def test_ten_thousand_ends_leave_nothing(guarded: Opened, queue: int) -> N
             elif answer is not None:
                 for _ in range(1 + number % 2):
                     rig.post(rig.from_server, {"jsonrpc": "2.0", "id": number, **answer})
+            if number % 10 == 0:
+                _answer_late(rig)
         await rig.settle()
+        while rig.from_client.exchanges.flight:
+            _answer_late(rig)
+            await rig.settle()
         assert nothing_held(rig)
         assert len(rig.reached) > 3000
 
 
 @queued
-async def test_answer_to_what_was_not_sent_takes_nothing(guarded: Opened, queue: int) -> None:
-    """A server that answers a call before it was let in leaves no place taken that nobody would give back (A64)."""
+async def test_answer_to_what_was_not_sent_gives_nothing_back(guarded: Opened, queue: int) -> None:
+    """A server that answers a call before it was let in answers nothing: the call takes its place and leaves (A64)."""
 
     class Waits:
         name = "other"
@@ -310,6 +322,9 @@ async def test_answer_to_what_was_not_sent_takes_nothing(guarded: Opened, queue:
         rig.post(rig.from_server, {"jsonrpc": "2.0", "id": 1, "result": {"content": []}})
         turn.set()
         await rig.settle()
+        assert len(rig.reached) == 1
+        assert not nothing_held(rig)
+        await rig.answer(id=1)
         assert nothing_held(rig)
 
 

@@ -34,6 +34,8 @@ class Desk:
         self._guard: Final = guard
         self._known: Final[dict[str, Known]] = {}
         self.links = Links()
+        self._reloads = 0
+        """How many policies there were before this one, back to the first that kept its connections."""
 
     # --- files ---
 
@@ -80,23 +82,44 @@ class Desk:
         return self._known[key]
 
     def take(self, old: Desk) -> None:
-        """Go on with the sessions of the policy before.
+        """Go on with the connections of the policy before, which stay as they are until this one is in force."""
+        self.links, self._reloads = old.links, old._reloads + 1
 
-        One whose peer is trusted no longer is over, and a connection in plain that should be sealed now passes nothing.
+    def _judge(self, connection: Connection, link: Link) -> None:
+        """Judge by this policy what was agreed on under another one; a session that it would not agree on is over.
+
+        What was in plain and should be sealed now passes nothing, and ends; what is sealed stays so.
         """
-        self.links = old.links
-        now = self._guard.now()
-        for connection, link in self.links.all():
-            options = self.options(connection.server)
-            if options.seal == "off":
-                continue
-            if link is None:
-                self.links.put(connection, Link(connection.role, repr(connection.server)))
-            elif link.session is not None:
-                try:
-                    self.known(options).trust.find(link.session.peer.key_id, now)
-                except Refused as error:
-                    link.session.end(error.code)
+        options, session = self.options(connection.server), link.session
+        if not link.sealed:
+            link.sealed = options.seal == "require"
+            if link.sealed:
+                connection.hang_up("envelope.no_session")
+        elif session is None:  # it is about to be agreed on, maybe still by the other policy
+            return
+        elif options.seal == "require":
+            try:
+                self._check(connection, link, session, options)
+            except Refused as error:
+                session.end(error.code)
+        link.judged = self._reloads
+
+    def _check(self, connection: Connection, link: Link, session: Session, options: Options) -> None:
+        """Check that a session would be agreed on now.
+
+        Raises:
+            Refused: It would not.
+        """
+        if not _parties.any_keys(options):
+            raise refused("envelope.no_keys", repr(connection.server))
+        asked = link.role == "server"
+        self.known(options).check(session, asked=asked, now=self._guard.now())
+        if asked:
+            self._match(link.channel, session, required=options.match_certificates)
+        elif session.peer.agent != options.peer:
+            raise refused("envelope.no_peer", repr(connection.server), f"{session.peer.agent} is not named any more")
+        elif link.server != (options.server_name or connection.server):
+            raise refused("envelope.wrong_server", "the session", repr(link.server))
 
     # --- connections ---
 
@@ -108,7 +131,8 @@ class Desk:
         """
         options = self.options(connection.server)
         if options.seal == "off":
-            self.links.put(connection, None)
+            plain = Link(connection.role, repr(connection.server), judged=self._reloads, sealed=False)
+            self.links.put(connection, plain)
             return
         if connection.carrier not in ORDERED:
             raise refused("envelope.carrier", repr(connection.server), connection.carrier)
@@ -118,7 +142,7 @@ class Desk:
             raise refused("envelope.no_peer", repr(connection.server), "no peer is named in [server.NAME.envelope]")
         connection.must_agree = connection.role == "server"
         who = options.peer if connection.role == "client" else connection.peer
-        self.links.put(connection, Link(connection.role, who or "a client"))
+        self.links.put(connection, Link(connection.role, who or "a client", judged=self._reloads))
 
     def link(self, connection: Connection) -> Link | None:
         """Return the link of a connection, or None where its messages are not sealed.
@@ -127,12 +151,15 @@ class Desk:
             Refused: It was made before this was looked at.
         """
         try:
-            return self.links.of[id(connection)]
+            link = self.links.of[id(connection)]
         except KeyError:
             if connection.server == DOCTOR.id:  # whoever tries other controls does so without this one
                 return None
             connection.hang_up("envelope.no_session")
             raise refused("envelope.no_session", repr(connection.server), "it is older than the seal") from None
+        if link.judged < self._reloads:
+            self._judge(connection, link)
+        return link if link.sealed else None
 
     def send(self, frame: Frame, connection: Connection) -> Frame | None:
         """Seal what leaves."""
@@ -177,7 +204,7 @@ class Desk:
         failure: Refused | None = None
         for party, peer in self.known(options).pairs(agent, self._guard.now()):
             offer = Offer(party, peer, server, self._guard.now())
-            link.begin(offer)
+            link.begin(offer, server, self._reloads)
             try:
                 await ask(EXTENSION, offer.params, seconds=SECONDS)
                 self._agreed(connection, link.settle())
@@ -206,17 +233,17 @@ class Desk:
         options = self.options(connection.server)
         party = self.known(options).speaking(str(params.get("to")))
         result, session = _agreement.answer(party, params, connection.server, self._guard.now())
-        self._match(connection, session, required=options.match_certificates)
-        link.answered(session)
+        self._match(connection.principal, session, required=options.match_certificates)
+        link.answered(session, connection.principal, self._reloads)
         return result
 
-    def _match(self, connection: Connection, session: Session, *, required: bool) -> None:
+    def _match(self, proved: Principal, session: Session, *, required: bool) -> None:
         """Compare the agent with the name that a certificate gave this client (S0.16).
 
         Raises:
             Refused: ``envelope.wrong_name``.
         """
-        proved, agent = connection.principal, session.peer.agent
+        agent = session.peer.agent
         if required and proved.method == "mtls" and proved.id != agent:
             raise refused("envelope.wrong_name", agent, repr(proved.id))
 

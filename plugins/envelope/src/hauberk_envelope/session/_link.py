@@ -26,6 +26,7 @@ from hauberk import edge
 from hauberk.bounds import Bounds
 from hauberk.connection import Connection, Role
 from hauberk.message import Frame, Proof
+from hauberk.principal import ANONYMOUS, Principal
 from hauberk.refusals import IDENTITY, Refused
 from hauberk_envelope.session._agreement import Offer
 from hauberk_envelope.session._layout import EXTENSION
@@ -39,12 +40,39 @@ ATTEMPTS: Final = 8
 class Link:
     """What is known of one connection."""
 
-    __slots__ = ("_asked", "_attempts", "_lost", "fault", "offer", "proved", "role", "session", "who")
+    __slots__ = (
+        "_asked",
+        "_attempts",
+        "_lost",
+        "channel",
+        "fault",
+        "judged",
+        "offer",
+        "proved",
+        "role",
+        "sealed",
+        "server",
+        "session",
+        "who",
+    )
 
-    def __init__(self, role: Role, who: str) -> None:
-        """Begin without a session, with whoever it is (for refusals)."""
+    def __init__(self, role: Role, who: str, *, judged: int = 0, sealed: bool = True) -> None:
+        """Begin without a session.
+
+        Args:
+            role: Where we stand.
+            who: Who is there, for refusals.
+            judged: The policy by which what we know of the connection was judged, counted by reloads.
+            sealed: Whether its messages are.
+        """
         self.role: Final = role
         self.who: Final = who
+        self.judged = judged
+        self.sealed = sealed
+        self.server = ""
+        """The server that we have asked for, beside a client."""
+        self.channel: Principal = ANONYMOUS
+        """Who the client is by what the channel itself proved, in front of a server."""
         self.session: Session | None = None
         self.offer: Offer | None = None
         self.fault: Refused | None = None
@@ -63,8 +91,9 @@ class Link:
 
     # --- agreeing ---
 
-    def begin(self, offer: Offer) -> None:
-        """Ask for a session; the one there was is over."""
+    def begin(self, offer: Offer, server: str, judged: int) -> None:
+        """Ask for a session with a server; the one there was is over."""
+        self.server, self.judged = server, judged
         if self.session is not None:
             self.session.end("another one was agreed on")
         self.session, self.offer, self.fault, self._asked = None, offer, None, None
@@ -81,9 +110,9 @@ class Link:
         self.proved = True
         return self.session
 
-    def answered(self, session: Session) -> None:
+    def answered(self, session: Session, channel: Principal, judged: int) -> None:
         """Take the session that was asked for; the answer that says so leaves in plain."""
-        self.session = session
+        self.session, self.channel, self.judged = session, channel, judged
 
     # --- frames ---
 
@@ -194,11 +223,11 @@ class Links:
     __slots__ = ("_held", "of")
 
     def __init__(self) -> None:
-        self.of: Final[dict[int, Link | None]] = {}
-        """By the ``id()`` of the connection; None of one whose messages are not sealed."""
+        self.of: Final[dict[int, Link]] = {}
+        """By the ``id()`` of the connection."""
         self._held: Final[dict[int, ref[Connection]]] = {}
 
-    def put(self, connection: Connection, link: Link | None) -> None:
+    def put(self, connection: Connection, link: Link) -> None:
         """Keep a link for as long as there is its connection."""
         key = id(connection)
         self.of[key] = link
@@ -207,11 +236,6 @@ class Links:
 
     def _gone(self, key: int) -> None:
         del self.of[key], self._held[key]
-
-    def all(self) -> list[tuple[Connection, Link | None]]:
-        """Return each connection with its link."""
-        found = [(held(), self.of[key]) for key, held in list(self._held.items())]
-        return [(connection, link) for connection, link in found if connection is not None]
 
 
 def refusal(id: Any) -> bytes:

@@ -17,6 +17,7 @@ from hauberk_envelope._trust import Rules, Trust
 from hauberk_envelope.keys._places import Places
 from hauberk_envelope.session._agreement import Party
 from hauberk_envelope.session._refusals import refused
+from hauberk_envelope.session._session import Session
 
 TRIES: Final = 4
 """Pairs of keys, ours and theirs, that are tried: several while one of us rotates."""
@@ -46,6 +47,27 @@ class Known(NamedTuple):
         if not theirs or not ours:
             raise refused("envelope.no_peer", repr(agent), "no key of it counts" if ours else "no key of ours counts")
         return [(self.party._replace(identity=me), peer) for me, peer in product(ours, theirs)][:TRIES]
+
+    def check(self, session: Session, *, asked: bool, now: float) -> None:
+        """Check that a session would be agreed on now.
+
+        Args:
+            session: One that there is.
+            asked: Whether the other end has asked for it.
+            now: Seconds since 1970.
+
+        Raises:
+            Refused: A key of it counts no longer, ours is gone, one may not talk to the other, or nothing is signed.
+        """
+        me, peer = session.me, self.trust.find(session.peer.key_id, now)
+        if all(one.key_id != me.key_id for one in self.own):
+            raise refused("envelope.no_keys", me.agent)
+        self.trust.check(me, now)
+        asker, other = (peer, me) if asked else (me, peer)
+        if not self.trust.may(asker.agent, other.agent):
+            raise refused("envelope.not_allowed", asker.agent, recipient=other.agent)
+        if self.party.sign == "message" and not session.signed:
+            raise refused("envelope.unsigned", peer.agent, "we want that")
 
     def _counts(self, identity: Identity, now: float) -> bool:
         try:

@@ -135,7 +135,9 @@ async def test_hosts_that_disagree_remember_for_the_longest(server: RedisServer)
         await until(lambda: server.ask("EXISTS", f"hauberk:replay:default:n:k:{b'n'.hex()}") == b":0\r\n")
         async with host(server) as long:
             assert await said(long, b"n", issued=issued) == GONE
+            server.ask("HSET", STATE, "looked", "0")  # a second later
             later = time.time()
+            assert await said(short, b"first", issued=later) == "taken"
             assert await said(short, b"later", issued=later) == "taken"
             left = int(server.ask("PTTL", f"hauberk:replay:default:n:k:{b'later'.hex()}")[1:-2])
             assert left > 300_000

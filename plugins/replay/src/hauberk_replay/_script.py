@@ -37,7 +37,7 @@ local state = redis.call('HMGET', KEYS[1],
 local since, reset, kept = tonumber(state[1]), tonumber(state[2]), tonumber(state[4])
 local latest, looked, evicted, policy = tonumber(state[5]) or 0, tonumber(state[6]), state[7], state[8]
 local known = since and reset and kept and state[3] == run
-local look = reached or not known or not looked or math.abs(now - looked) >= STEP
+local look = reached or not known or life > kept or not looked or math.abs(now - looked) >= STEP
 if look then
   evicted = string.match(redis.call('INFO', 'stats'), 'evicted_keys:(%d+)') or ''
   policy = string.match(redis.call('INFO', 'memory'), 'maxmemory_policy:([%w-]+)') or ''
@@ -46,12 +46,11 @@ if not known or evicted ~= state[7] then
   since, reset = math.max(since or 0, now + skew), now
 end
 since = math.max(since, reset + skew, math.min(now - (kept or life), latest))
-if look or life > kept then
-  life = math.max(life, kept or 0)
+life = math.max(life, kept or 0)
+if look then
   redis.call('HSET', KEYS[1], 'since', since, 'reset', reset, 'run', run, 'life', life,
     'latest', latest, 'looked', now, 'evicted', evicted, 'policy', policy)
 end
-life = math.max(life, kept or 0)
 """
 )
 

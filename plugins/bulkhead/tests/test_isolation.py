@@ -32,7 +32,8 @@ def by(name: str) -> Principal:
 async def trip(rig: Rig, code: str = "ratelimit.exceeded", times: int = 3, **fields: Any) -> None:
     """Let events come about as if other plugins had refused something."""
     for _ in range(times):
-        about = {"server": "files", "principal": rig.connection.principal.id, "exchange": f"{rig.connection.id}.1"}
+        about: dict[str, Any] = {"server": "files", "principal": rig.connection.principal.id}
+        about |= {"exchange": f"{rig.connection.id}.1", "details": {"own": True}}
         rig.guard.note(Event(code, category="refusal", action="blocked", **(about | fields)))
     await asyncio.sleep(0)
 

@@ -256,7 +256,7 @@ MET = {"c1": Met("files", "client", ""), "s1": Met("files", "server", "192.0.2.1
     [
         ("tls.untrusted", "c1", "", Culprit("server", "files")),
         ("replay.detected", "c1.4", "host:default", Culprit("server", "files")),
-        ("ratelimit.exceeded", "c1.4", "host:default", Culprit("principal", "host:default")),
+        ("ratelimit.exceeded", "c1.4", "host:default", None),
         ("ratelimit.exceeded", "s1.4", "uid:1000", Culprit("principal", "uid:1000")),
         ("replay.detected", "s1", "anonymous", Culprit("address", "192.0.2.1")),
         ("tls.untrusted", "s1", "", Culprit("address", "192.0.2.1")),
@@ -267,7 +267,7 @@ MET = {"c1": Met("files", "client", ""), "s1": Met("files", "server", "192.0.2.1
 )
 def test_blame(code: str, exchange: str, principal: str, culprit: Culprit | None) -> None:
     """In front of a server nothing is on the server, so nobody who calls it can have it taken from others (S0.39)."""
-    event = Event(code, action="blocked", server="files", exchange=exchange, principal=principal)
+    event = Event(code, action="blocked", server="files", exchange=exchange, principal=principal, details={"own": True})
     assert BLAME.of(event, MET) == culprit
 
 

@@ -1,8 +1,9 @@
 """Whose doing an event was. Pure.
 
-Beside a client, what a server does is on the server, anything else on the principal. In front of a server, nothing is
-on the server: else whoever calls it could have it taken away from the others. There it is on the principal that the
-channel proved, or on the address where it proved none. Nothing that the doctor does is on anybody.
+Beside a client, what a server does is on the server, and what an operator has named besides is on the principal. In
+front of a server, nothing is on the server: else whoever calls it could have it taken away from the others. There it is
+on the principal that the channel proved, or on the address where it proved none. Nothing that the doctor does is on
+anybody, and nothing that is the guard's own doing (`_misdeeds`).
 """
 
 from __future__ import annotations
@@ -14,11 +15,13 @@ from hauberk.event import Event
 from hauberk.principal import ANONYMOUS, DOCTOR
 from hauberk_bulkhead._addresses import address_of
 from hauberk_bulkhead._limits import shown
+from hauberk_bulkhead._misdeeds import SENT, is_misdeed
 from hauberk_bulkhead._options import Isolating
 from hauberk_bulkhead._state import Met
 from hauberk_bulkhead._suspended import Kind
 
 _NOBODY: Final = frozenset({"", ANONYMOUS.id, DOCTOR.id})
+_INCOMING: Final = frozenset(SENT)
 
 
 class Culprit(NamedTuple):
@@ -55,12 +58,14 @@ class Blame:
         if event.action != "blocked" or event.probe or event.server == DOCTOR.id:
             return None
         by_server, by_principal = self._servers.has(event.code), self._principals.has(event.code)
-        if not (by_server or by_principal):
+        if not (by_server or by_principal) or not is_misdeed(event):
             return None
         met = connections.get(event.exchange.partition(".")[0])
         role = met.role if met is not None else event.details.get("role", "client")
         if role == "client" and by_server:
             return Culprit("server", shown(event.server)) if event.server else None
+        if role == "client" and event.code in _INCOMING:
+            return None
         if event.principal not in _NOBODY:
             return Culprit("principal", shown(event.principal))
         address = met.address if met is not None else address_of(str(event.details.get("peer", "")))

@@ -18,6 +18,7 @@ from hauberk import config
 from hauberk.config import Narrow
 from hauberk.refusals import ConfigError
 from hauberk_bulkhead._breaker import Terms
+from hauberk_bulkhead._misdeeds import SENT, SERVED, is_own
 from hauberk_bulkhead._room import Caps
 
 _MOST: Final = 1_000_000
@@ -105,19 +106,15 @@ class Isolating(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     """How long an event counts."""
     suspend_seconds: Annotated[float, Meta(ge=0, le=31_536_000)] = 300.0
     """How long; 0 is until ``hauberk bulkhead resume``."""
-    of_principals: Annotated[tuple[Pattern, ...], Narrow.UNION] = (
-        "envelope.*",
-        "replay.*",
-        "ratelimit.*",
-    )
-    """Refusals of what a principal, or an address, sent; ``word.*`` is all of a plugin."""
-    of_servers: Annotated[tuple[Pattern, ...], Narrow.UNION] = (
-        "envelope.*",
-        "replay.*",
-        "tls.*",
-        "core.peer_changed",
-    )
+    of_principals: Annotated[tuple[Pattern, ...], Narrow.UNION] = SENT
+    """Refusals of what a principal, or an address, sent; ``word.*`` is all of a plugin but what is the guard's own."""
+    of_servers: Annotated[tuple[Pattern, ...], Narrow.UNION] = SERVED
     """Refusals of a server that is called, or of what it sent."""
+
+    def __post_init__(self) -> None:
+        for code in (*self.of_principals, *self.of_servers):
+            if is_own(code):
+                raise ValueError(f"{code} is the guard's own doing, and counts against nobody")
 
 
 class Options(config.Options, frozen=True, kw_only=True):

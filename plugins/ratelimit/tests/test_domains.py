@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ipaddress
+import time
+from contextlib import suppress
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -10,7 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hauberk_ratelimit._domains import UnclearHostError, host_of, hosts_in, normal
+from hauberk_ratelimit._domains import UnclearHostError, glob, host_of, hosts_in, normal
+from hauberk_ratelimit._options import Options
 from hauberk_ratelimit._patterns import pattern
 
 LABELS = st.from_regex(r"[a-z][a-z0-9]{0,8}", fullmatch=True)
@@ -42,7 +45,15 @@ NAMES = st.lists(LABELS, min_size=1, max_size=4).map(".".join)
         ("mailto:a@b.example", None),
         ("http: what it is", None),
         ("note: remember", None),
-        ("custom://{name}/x", None),
+        ("// a remark: of a program", None),
+        ("//TODO(me)", None),
+        ("ht\ttps\n://api.openai.com/\nx", "api.openai.com"),
+        ("\u3000\ufeff<https://api.openai.com/>", "api.openai.com"),
+        ("view-source:https://api.openai.com/", "api.openai.com"),
+        ("//api.openai.com/v1", "api.openai.com"),
+        ("http://[::127.0.0.1]", "127.0.0.1"),
+        ("http://[64:ff9b::7f00:1]", "127.0.0.1"),
+        ("http://[::ffff:0:127.0.0.1]", "127.0.0.1"),
         ("C:\\files", None),
         ("", None),
     ],
@@ -74,6 +85,15 @@ def test_a_host_has_one_spelling(url: str, host: str | None) -> None:
         "https://a..b",
         "https://℀.example",
         "https://\ud800.example",
+        "https://faß.de",
+        "https://ς.example",
+        "https://a\u200db.example",
+        "git+https://x@@api.openai.com/",
+        "custom://{name}/x",
+        "https:x@@api.openai.com",
+        "https://x\ny.example/xy.example",
+        "https://" + "a" * 300,
+        "https://" + "u" * 3000 + "@a.example",
     ],
 )
 def test_a_host_that_can_be_read_in_two_ways_is_none(url: str) -> None:
@@ -132,6 +152,57 @@ def test_hosts_are_found_at_any_depth(arguments: Any) -> None:
             hosts_in(arguments)
         return
     assert set(hosts_in(arguments)) == wanted
+
+
+def test_names_of_arguments_are_read_too() -> None:
+    """A URL that is the name of a member, and not its value, names a host."""
+    found = hosts_in({"urls": {"https://a.example/": {"https://b.example": 1}}})
+    assert sorted(found) == ["a.example", "b.example"]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        "https://" + "é" * 1_000_000,
+        ["https://é.example/" + "x" * 100] * 20_000,
+        [f"https://h{number}.example" for number in range(100_000)],
+        [f"https://u{number}@é.example" for number in range(100_000)],
+        "a:" * 500_000,
+        "https:" + "\n" * 1_000_000,
+        "[::" + "1" * 1_000_000 + "]",
+    ],
+)
+def test_hosts_take_little_time(arguments: Any) -> None:
+    """A host without end, and hosts without number, hold nobody up: what is too long or too many is refused first."""
+    start = time.process_time()
+    with suppress(UnclearHostError):
+        hosts_in(arguments)
+    assert time.process_time() - start < 0.5
+
+
+@pytest.mark.parametrize(
+    ("text", "spelled"),
+    [
+        ("*.bücher.DE", "*.xn--bcher-kva.de"),
+        ("*.example.com.", "*.example.com"),
+        ("*", "*"),
+        ("192.168.*", "192.168.*"),
+        ("2001:DB8:*", "2001:db8:*"),
+        ("bücher.de.", "xn--bcher-kva.de"),
+    ],
+)
+def test_a_pattern_of_hosts_is_spelled_as_hosts_are(text: str, spelled: str) -> None:
+    """Case, the dot at the end and IDNA make no difference in a pattern either."""
+    assert glob(text) == spelled
+
+
+@pytest.mark.parametrize("text", ["*ü.de", "https://*.example", "*.example:443", "*..example", "*.faß.de", "a b.*"])
+def test_a_pattern_that_no_host_matches_is_an_error(text: str) -> None:
+    """What would limit nobody, silently, is refused when it is loaded."""
+    with pytest.raises(UnclearHostError):
+        glob(text)
+    with pytest.raises(ValueError, match="is no host"):
+        Options(domains={text: "1/hour"})
 
 
 @given(st.text("ab*", min_size=1, max_size=8), st.text("ab", max_size=12))

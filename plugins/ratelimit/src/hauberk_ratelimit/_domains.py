@@ -2,30 +2,47 @@
 
 The rules:
 
-1. A URL is a string argument, at any depth, that begins with a scheme and ``://``. Of the schemes that browsers know
-   the strokes may be missing, as they may for them (WHATWG URL, section 4.4); other strokes are read differently by
-   others. White space round it is no part of it.
+1. A URL is a string among the arguments, at any depth, or the name of one, that begins with a scheme and ``://``, or
+   with ``//`` and a host. Of the schemes that browsers know the strokes may be missing, as they may for them (WHATWG
+   URL, section 4.4); other strokes are read differently by others. White space round it, what wraps it (``<``,
+   ``url:``, ``blob:``), tabs and line ends in it are no part of it.
 2. A host is in lower case, without the dot at its end, without port and user; a name beyond ASCII is as IDNA writes it;
-   an IPv4 address is in dotted decimals, however it was written, and one in IPv6 that stands for it is the same.
+   an IPv4 address is in dotted decimals, however it was written, and one in IPv6 that stands for it is the same:
+   mapped, translated, compatible (RFC 4291, section 2.5.5) or behind NAT64 (RFC 6052).
 3. A host that two programs may read differently is none: backslashes, percent signs, two user signs, control characters
-   in it. So is what is no name at all. A call with such a URL is refused, since it cannot be told whom it is for.
+   in it, characters that IDNA of 2003 and of 2008 write differently. So is what is no name at all. A call with such a
+   URL is refused, since it cannot be told whom it is for.
+4. A call names no more URLs and hosts than `LIMITS` says; what is too long for a host is not looked at more closely.
 """
 
 from __future__ import annotations
 
 import ipaddress
 import re
+import unicodedata
+from encodings import idna
 from typing import Any, Final
 
 from hauberk_ratelimit._limits import LIMITS
 
 _SPECIAL: Final = frozenset({"http", "https", "ws", "wss", "ftp"})
-_URL: Final = re.compile(r"[\0- ]*([A-Za-z][A-Za-z0-9+.\-]*):([/\\\t\n\r]*)(.*)", re.DOTALL)
+_ROUND: Final = r"[\s<\0-\x20\x7f-\x9f\u180e\u200b-\u200f\u2060\ufeff]*"
+"""What some programs take off before a URL: white space, marks of no width, the sign before a URL in a text."""
+_URL: Final = re.compile(rf"{_ROUND}([A-Za-z][A-Za-z0-9+.\-]*):([/\\]*)")
+_BARE: Final = re.compile(rf"{_ROUND}//(?![/\\\s])")
+_WRAPS: Final = 4
+"""Schemes that may stand before the one of a URL, as in ``view-source:https://…``."""
+_ENDS: Final = str.maketrans("", "", "\t\n\r")
 _HEAD: Final = re.compile(r"[^/?#]*")
 _NAME: Final = re.compile(r"[a-z0-9_\-]{1,63}(?:\.[a-z0-9_\-]{1,63})*")
 _NUMBER: Final = re.compile(r"[0-9]+|0x[0-9a-f]*")
 _PORT: Final = re.compile(r":[0-9]*\Z")
 _MOST_PARTS: Final = 4
+_DOTS: Final = re.compile("[.\u3002\uff0e\uff61]")
+_GLOB: Final = re.compile(r"[a-z0-9_\-*]{1,63}")
+_GLOB_ADDRESS: Final = re.compile(r"[0-9a-f:*]+")
+_STANDS_FOR: Final = tuple(map(ipaddress.IPv6Network, ("::/96", "::ffff:0:0/96", "::ffff:0:0:0/96", "64:ff9b::/96")))
+"""Networks whose last 32 bits are an IPv4 address."""
 
 
 class UnclearHostError(ValueError):
@@ -38,20 +55,28 @@ def hosts_in(arguments: Any) -> list[str]:
     Raises:
         UnclearHostError: One cannot be told, or there are more than `LIMITS` allows.
     """
-    found: dict[str, None] = {}
+    hosts: dict[str, None] = {}
+    known: dict[tuple[str, str, str], str | None] = {}
     waiting = [arguments]
     while waiting:
         value = waiting.pop()
         if isinstance(value, str):
-            if ":" in value and (host := host_of(value)) is not None:
-                found[host] = None
+            if (parts := _parts(value)) is None:
+                continue
+            if parts not in known:
+                if len(known) == LIMITS.urls:
+                    raise UnclearHostError(f"a call names more than {LIMITS.urls} different beginnings of URLs")
+                known[parts] = _told(*parts)
+            if (host := known[parts]) is not None:
+                hosts[host] = None
+                if len(hosts) > LIMITS.hosts:
+                    raise UnclearHostError(f"a call names more than {LIMITS.hosts} hosts")
         elif isinstance(value, dict):
+            waiting.extend(value)
             waiting.extend(value.values())
         elif isinstance(value, list):
             waiting.extend(value)
-    if len(found) > LIMITS.hosts:
-        raise UnclearHostError(f"a call names {len(found)} hosts, and {LIMITS.hosts} are told apart")
-    return list(found)
+    return list(hosts)
 
 
 def host_of(text: str) -> str | None:
@@ -60,26 +85,66 @@ def host_of(text: str) -> str | None:
     Raises:
         UnclearHostError: It cannot be told.
     """
-    found = _URL.match(text)
-    if found is None:
+    parts = _parts(text)
+    return None if parts is None else _told(*parts)
+
+
+def _parts(text: str) -> tuple[str, str, str] | None:
+    """Return scheme, strokes and authority of a URL; None of what is none.
+
+    Raises:
+        UnclearHostError: Its authority is longer than any.
+    """
+    if ":" not in text and "//" not in text:
         return None
-    scheme, strokes, rest = found[1].lower(), found[2], found[3]
-    authority = _HEAD.match(rest)[0].rstrip()  # type: ignore[index]  # it matches whatever comes
-    known = scheme in _SPECIAL
-    if strokes == "//" and known:
-        return _host(authority)
-    if strokes.strip("\t\n\r") and known:
+    plain = text.translate(_ENDS) if any(end in text for end in "\t\n\r") else text
+    found, at = _URL.match(plain), 0
+    while found is not None and not found[2] and found[1].lower() not in _SPECIAL and at < _WRAPS:
+        found, at = _URL.match(plain, found.end()), at + 1
+    if found is None:
+        found = _BARE.match(plain)
+        if found is None:
+            return None
+        scheme, strokes = "", "//"
+    else:
+        scheme, strokes = found[1].lower(), found[2]
+    authority = _HEAD.match(plain, found.end())[0].rstrip()  # type: ignore[index]  # it matches whatever comes
+    if len(authority) > LIMITS.authority and scheme and strokes:
+        raise UnclearHostError("the host of a URL is longer than any")
+    if plain is not text and strokes and not text.startswith(authority, text.find(strokes) + len(strokes)):
+        authority += "\n"  # somebody reads it as two lines
+    return scheme, strokes, authority[: LIMITS.authority + 1]
+
+
+def _told(scheme: str, strokes: str, authority: str) -> str | None:
+    """Return the host of an authority; None where there is none.
+
+    Raises:
+        UnclearHostError: It cannot be told.
+    """
+    special = scheme in _SPECIAL
+    if special and strokes not in ("", "//"):
         raise UnclearHostError("a URL has strokes that programs read differently")
-    if not authority or strokes != ("" if known else "//"):
+    if not special and (strokes != "//" or not authority):
         return None
     try:
         return _host(authority)
     except UnclearHostError:
-        return None  # a text such as "http: what it is", or what another scheme has in the place of a host
+        if (special or scheme) and strokes:
+            raise
+        if scheme and authority and ("@" in authority or "\\" in authority or not _spaced(authority)):
+            raise
+        return None  # a text such as "http: what it is", or "// a remark"
+
+
+def _spaced(text: str) -> bool:
+    return any(one.isspace() for one in text)
 
 
 def _host(authority: str) -> str:
     user, _, host = authority.rpartition("@")
+    if len(host) > LIMITS.host + len(".:65535"):
+        raise UnclearHostError("the host of a URL is longer than any")
     if "\\" in authority or "@" in user or "%" in host or not authority.isprintable():
         raise UnclearHostError("the host of a URL can be read in two ways")
     return _literal(host) if host.startswith("[") else normal(_PORT.sub("", host))
@@ -93,7 +158,9 @@ def _literal(host: str) -> str:
         raise UnclearHostError("the host of a URL is no address") from None
     if not closed or (port and not _PORT.fullmatch(port)):
         raise UnclearHostError("the host of a URL is no address")
-    return str(address.ipv4_mapped or address)
+    if int(address) > 1 and any(address in network for network in _STANDS_FOR):
+        return str(ipaddress.IPv4Address(int(address) & 0xFFFF_FFFF))
+    return str(address)
 
 
 def normal(host: str) -> str:
@@ -102,17 +169,48 @@ def normal(host: str) -> str:
     Raises:
         UnclearHostError: It is no host.
     """
+    if len(host) > LIMITS.host + 1:  # before anything takes time by its length
+        raise UnclearHostError("the host of a URL is longer than any")
     if not host.isascii():
-        try:
-            host = host.encode("idna").decode("ascii")
-        except UnicodeError:
-            raise UnclearHostError("the host of a URL is no name") from None
+        host = _ascii(host)
     host = host.lower().removesuffix(".")
     if ":" in host:
         return _literal(f"[{host}]")
     if len(host) > LIMITS.host or not _NAME.fullmatch(host):
         raise UnclearHostError("the host of a URL is no name")
     return _dotted(host) if _NUMBER.fullmatch(host.rpartition(".")[2]) else host
+
+
+def _ascii(host: str) -> str:
+    """Return a name as IDNA writes it, where that of 2003 and that of 2008 agree."""
+    try:
+        for label in _DOTS.split(host):
+            if not label.isascii() and idna.nameprep(label) != unicodedata.normalize("NFKC", label.lower()):
+                raise UnclearHostError("the host of a URL is written differently by IDNA of 2003 and of 2008")
+        return host.encode("idna").decode("ascii")
+    except UnicodeError:
+        raise UnclearHostError("the host of a URL is no name") from None
+
+
+def glob(text: str) -> str:
+    """Return a pattern of hosts as hosts are spelled.
+
+    Raises:
+        UnclearHostError: No host can match it.
+    """
+    if "*" not in text:
+        return normal(text)
+    lower = text.lower()
+    if ":" in lower and _GLOB_ADDRESS.fullmatch(lower):
+        return lower
+    labels = [label if label.isascii() or "*" in label else _ascii(label) for label in _DOTS.split(_stem(lower))]
+    if not all(map(_GLOB.fullmatch, labels)):
+        raise UnclearHostError("no host matches it")
+    return ".".join(labels)
+
+
+def _stem(text: str) -> str:
+    return text[:-1] if len(text) > 1 and _DOTS.fullmatch(text[-1]) else text
 
 
 def _dotted(host: str) -> str:

@@ -36,6 +36,10 @@ class Limits(msgspec.Struct, frozen=True):
     """Hosts that the URLs of one call may name."""
     host: int = 253
     """Characters of a host."""
+    authority: int = 2_048
+    """Characters of user, host and port of a URL."""
+    urls: int = 1_024
+    """Different beginnings (scheme, user, host and port) that the URLs of one call may have."""
     servers: int = 4_096
     """Servers that have a bucket each: their names are those of a configuration."""
     cost: int = 1_000_000

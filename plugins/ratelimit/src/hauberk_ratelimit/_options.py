@@ -15,7 +15,7 @@ from hauberk import config
 from hauberk.config import Narrow
 from hauberk.refusals import ConfigError
 from hauberk_ratelimit import _patterns, _rates
-from hauberk_ratelimit._domains import UnclearHostError, normal
+from hauberk_ratelimit._domains import UnclearHostError, glob
 from hauberk_ratelimit._limits import LIMITS
 from hauberk_ratelimit._presets import PRESETS, Preset
 
@@ -141,8 +141,8 @@ def _limit(key: str, text: str, *, each: bool) -> None:
 def _named(table: str, name: str) -> None:
     try:
         _patterns.check(name)
-        if table == "domains" and "*" not in name:
-            normal(name)
+        if table == "domains":
+            glob(name)
     except UnclearHostError:
         raise ValueError(f"{table}.{name!r}: {name!r} is no host") from None
     except ValueError as error:

@@ -19,7 +19,7 @@ import msgspec
 
 from hauberk.principal import Principal
 from hauberk_ratelimit._buckets import Buckets, kept
-from hauberk_ratelimit._domains import normal
+from hauberk_ratelimit._domains import glob
 from hauberk_ratelimit._limits import LIMITS
 from hauberk_ratelimit._options import DIMENSIONS, Dimension, RuleTable, merged
 from hauberk_ratelimit._patterns import ANY, Pattern, pattern
@@ -178,7 +178,7 @@ class Book:
             [self._rule(f"{prefix}calls", table.get("calls"), server=where, each=("server",))],
             [self._tool(f"{prefix}tools.{name}", name, text, where) for name, text in table.get("tools", {}).items()],
             [
-                self._rule(f"{prefix}domains.{name}", text, server=where, domain=_domain(name), each=("domain",))
+                self._rule(f"{prefix}domains.{name}", text, server=where, domain=glob(name), each=("domain",))
                 for name, text in table.get("domains", {}).items()
             ],
             *self._combined(prefix, table.get("rules", ()), where),
@@ -295,7 +295,7 @@ class Book:
             one = written if isinstance(written, RuleTable) else msgspec.convert(written, RuleTable)
             named = tuple(getattr(one, dimension) != "*" or dimension in one.each for dimension in DIMENSIONS)
             patterns = tuple(
-                pattern(_domain(text) if dimension == "domain" else text)
+                pattern(glob(text) if dimension == "domain" else text)
                 if (text := where if dimension == "server" and where != "*" else getattr(one, dimension)) != "*"
                 else ANY
                 for dimension in DIMENSIONS
@@ -335,7 +335,3 @@ def _split(spec: str, where: str) -> tuple[str, str]:
     if not stroke:
         return where, spec
     return (server if where == "*" else where), tool
-
-
-def _domain(name: str) -> str:
-    return name.lower() if "*" in name else normal(name)

@@ -266,6 +266,35 @@ async def test_stuck_server_opens_it(guarded: Opened, clock: Clock) -> None:
         rig.assert_refused("bulkhead.open")
 
 
+@pytest.mark.parametrize("queue", [0, 5])
+async def test_nobody_is_blamed_for_places_that_others_hold(guarded: Opened, queue: int) -> None:
+    """Who keeps the places of a tool does not open the breaker of those who find none (S4.20, A69)."""
+    toml = f"queue = {queue}\nqueue_seconds = 0.02\ntools = {{convert = 2}}\n"
+    async with guarded(toml, role="server") as rig:
+        rig.connection.principal = by("mallory")
+        await rig.call("convert", id="m1")
+        await rig.call("convert", id="m2")
+        rig.connection.principal = by("victim")
+        for number in range(6):
+            await rig.call("convert", id=f"v{number}")
+        await rig.answer(id="m1")
+        await rig.answer(id="m2")
+        await rig.call("convert", id="after")
+        assert rig.reached[-1]["id"] == "after"
+        assert "bulkhead.opened" not in codes(rig)
+
+
+async def test_mode_audit_opens_no_breaker(guarded: Opened) -> None:
+    """A call that would find no room is sent in mode ``audit``, and its answer says how the server is."""
+    async with guarded('mode = "audit"\nqueue = 0\nin_flight = 1\n', role="server") as rig:
+        for number in range(20):
+            await rig.call("x", id=number)
+        for number in range(20):
+            await rig.answer(id=number)
+        assert "bulkhead.opened" not in codes(rig)
+        assert nothing_held(rig)
+
+
 async def test_own_cap_of_a_principal_opens_nothing(guarded: Opened) -> None:
     """Who asks for more than his own share has filled no server."""
     async with guarded("in_flight_per_principal = 1\nqueue = 0\n") as rig:

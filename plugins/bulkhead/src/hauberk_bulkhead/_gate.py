@@ -217,8 +217,8 @@ class Gate:
         try:
             hold.place = room.enter(principal.id, tool, now, now + rules.options.queue_seconds if wait else now)
         except Full as full:
+            hold.exhausted = full.scope in {"server", "tool"} and room.is_alone(principal.id)
             self.state.left(name)
-            hold.exhausted = full.scope in {"server", "tool"}
             raise _hold.full(full.scope, tool, hold) from None
         hold.room = name
 
@@ -245,7 +245,8 @@ class Gate:
             return
         if place.state == "displaced":
             raise _hold.full("queue", place.tool, hold)
-        hold.exhausted = place.scope in {"server", "tool"}
+        room = self.state.rooms.get(hold.room)
+        hold.exhausted = place.scope in {"server", "tool"} and room is not None and room.is_alone(place.principal)
         text = f"no place of server {server!r} was free for {options.queue_seconds:g} s"
         raise refused("bulkhead.late", text, rule=_hold.rule(place.scope, place.tool, options), retry_after=_hold.RETRY)
 
@@ -265,7 +266,7 @@ class Gate:
         breaking = hold.rules.options.breaker
         seconds = now - hold.started
         how = verdict(exchange, outcome, seconds, slow=breaking.slow_seconds, tool_errors=breaking.tool_errors)
-        if hold.exhausted:
+        if hold.exhausted and not exchange.sent:  # in mode "audit" it was sent all the same
             how = "failed"
         if hold.shared and self.sharing is not None and self.sharing.end(hold.passed, hold.probe, how):
             return

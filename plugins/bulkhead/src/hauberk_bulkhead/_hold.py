@@ -52,7 +52,7 @@ class Hold:
         self.asks = False
         """Whether the shared store has to be asked before it may go on."""
         self.exhausted = False
-        """Whether it found no room because the server made none."""
+        """Whether it found no room because the server gave none back, with nobody else's calls in it."""
         self.shared = False
         """Whether its breaker is kept together with other hosts."""
         self.probe = ""

@@ -93,6 +93,10 @@ class Room:
         """Return how many calls of one tool are in."""
         return self._tools.get(tool, 0)
 
+    def is_alone(self, principal: str) -> bool:
+        """Whether a principal has calls in, and nobody else has."""
+        return 0 < self.held == self._principals.get(principal, 0)
+
     # --- in and out ---
 
     def enter(self, principal: str, tool: str, now: float, until: float) -> Place:

@@ -126,7 +126,7 @@ class Rounds:
     def mint(self, state: str, exchange: Exchange) -> None:
         """Remember that this state was given in answer to this call."""
         if exchange.digest:
-            key = _hash("state", state), exchange.digest, exchange.principal.id
+            key = _hash("state", state), exchange.digest, exchange.principal.key
             self._minted[key] = exchange.round, exchange.approved
             if len(self._minted) > self._bounds.rounds:
                 self._minted.popitem(last=False)
@@ -153,7 +153,7 @@ class Rounds:
         if not isinstance(state, str):
             return 0
         exchange = call.exchange
-        minted = self._minted.pop((_hash("state", state), call.digest, exchange.principal.id), None)
+        minted = self._minted.pop((_hash("state", state), call.digest, exchange.principal.key), None)
         if minted is None:
             return 0
         before, exchange.approved = minted

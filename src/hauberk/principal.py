@@ -20,6 +20,22 @@ class Principal(msgspec.Struct, frozen=True, kw_only=True):
     method: str | None = None
 
     @property
+    def key(self) -> str:
+        """Return what tells this identity from every other one: its tenant and its id.
+
+        Without a tenant it is the id. With one it is the tenant, a NUL and the id; so an id with a NUL in it, as a token
+        may hold, is none of a tenant's. Those who proved nothing (`is_anonymous`) all have one key.
+        """
+        if self.tenant is None:
+            return self.id if "\0" not in self.id else f"\0{self.id}"
+        return f"{self.tenant.replace('%', '%25').replace(chr(0), '%00')}\0{self.id}"
+
+    @property
+    def is_anonymous(self) -> bool:
+        """Whether nothing was proved."""
+        return self.kind == "anonymous" or self.id == ANONYMOUS.id
+
+    @property
     def claims(self) -> dict[str, list[str]]:
         """Return the groups and roles, as events have them; what there is none of is left out."""
         named = {"groups": sorted(self.groups), "roles": sorted(self.roles)}

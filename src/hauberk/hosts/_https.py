@@ -205,14 +205,14 @@ class _Link:
         except Refused as error:
             connection.principal = before
             raise self.refuse(error) from None
-        self._who = connection.principal.id
+        self._who = connection.principal.key
         self.secured = self.secured or tls is not None
         if self._connected and connection.notes:
             notes, connection.notes = connection.notes, []
             self.guard.note(*(replace(note, server=connection.server, exchange=connection.id) for note in notes))
 
     def _check_same(self) -> None:
-        who = self.connection.principal.id
+        who = self.connection.principal.key
         if self._who is not None and who != self._who:
             raise Refused(
                 "core.peer_changed",

@@ -232,5 +232,6 @@ def denied(plugin: str, deny: Deny) -> Refused:
         retry_after=deny.retry_after,
         public=deny.public,
         data=deny.data,
+        details=deny.details,
         jsonrpc=FAILED_HOOK if deny.code == "core.hook_failed" else number,
     )

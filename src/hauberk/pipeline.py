@@ -373,4 +373,5 @@ def _denied(step: Step, refused: Refused) -> tuple[str, Deny]:
         retry_after=refused.retry_after,
         public=refused.public,
         data=refused.data,
+        details=refused.details,
     )

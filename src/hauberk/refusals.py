@@ -46,7 +46,7 @@ class Refused(HauberkError):
 
     ``code`` is stable, ``<word>.<reason>``. ``jsonrpc`` is the number on the wire. ``public`` tells whether a remote
     peer may learn the code (load and admission only); everything else is ``core.refused`` to it. ``data`` are further
-    members of the error's ``data``, for whoever may learn the code.
+    members of the error's ``data``, for whoever may learn the code; ``details``, of a plugin, are for the event alone.
     """
 
     def __init__(

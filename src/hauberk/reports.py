@@ -140,7 +140,8 @@ def internal(error: BaseException) -> Refused:
 
 
 def refusal_event(refused: Refused) -> Event:
-    """Return the event of a refusal."""
+    """Return the event of a refusal; what a plugin knows of its own is in it."""
+    known = {} if refused.plugin is None or refused.code.startswith("core.") else refused.details
     return Event(
         code=refused.code,
         category="refusal",
@@ -148,5 +149,5 @@ def refusal_event(refused: Refused) -> Event:
         action="blocked",
         rule=refused.rule or "",
         plugin=refused.plugin or "",
-        details={"reason": refused.message},
+        details={**known, "reason": refused.message},
     )

@@ -15,7 +15,8 @@ class Deny(Verdict, frozen=True):
     """Refuse the call, whatever anybody else says.
 
     ``code`` is stable and begins with the plugin's word (``"sieve.denied"``). ``public`` codes, those of load and
-    admission, may be told to a remote peer; ``data``, further members of the error's ``data``, with them.
+    admission, may be told to a remote peer; ``data``, further members of the error's ``data``, with them. ``details``
+    are for the event of the refusal alone.
     """
 
     code: str
@@ -25,6 +26,7 @@ class Deny(Verdict, frozen=True):
     retry_after: float | None = None
     public: bool = False
     data: dict[str, Any] = {}
+    details: dict[str, Any] = {}
 
 
 class Ask(Verdict, frozen=True):

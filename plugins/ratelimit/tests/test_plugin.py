@@ -18,6 +18,7 @@ from hauberk.principal import ANONYMOUS, Principal
 from hauberk.refusals import ConfigError, Refused
 from hauberk.testing import Clock, Rig, notification
 from hauberk.verdict import Ask, Deny
+from hauberk_ratelimit._buckets import REST
 from hauberk_ratelimit._peers import identity_of, party
 from hauberk_ratelimit._rules import Book, Caller
 
@@ -252,6 +253,73 @@ async def test_callers_have_their_own_buckets(limited: Any) -> None:
         assert spent == [2, 2, 5, 2, 2, 0, 2, 0, 2]
 
 
+async def test_the_same_id_in_another_tenant_is_somebody_else(limited: Any) -> None:
+    """A rule, or a plan, of one tenant's member is nothing to him who has the same id in another one (A62)."""
+    toml = """
+        [ratelimit.principals]
+        "acme/alice" = "5/hour"
+        "alice" = "3/hour"
+        "address:192.0.2.1" = "1/hour"
+        "*" = "2/hour each"
+        [ratelimit.plans]
+        none = "0/hour"
+        [ratelimit.members]
+        "acme/bob" = "none"
+        "address:192.0.2.9" = "none"
+    """
+    async with limited(toml, role="server") as rig:
+        spent = []
+        for id, tenant in (("alice", "acme"), ("alice", "evil"), ("alice", None), ("bob", "acme"), ("bob", None)):
+            rig.connection.principal = Principal(id=id, kind="user", tenant=tenant)
+            spent.append(await calls(rig, 9))
+        rig.connection.principal = ANONYMOUS
+        for peer in ("192.0.2.1:5", "192.0.2.2:5", "192.0.2.9:5"):
+            rig.connection.peer = peer
+            spent.append(await calls(rig, 9))
+        assert spent == [5, 2, 3, 0, 2, 1, 2, 0]
+
+
+def test_no_identity_is_taken_for_another() -> None:
+    """An id that looks like an address, or like that of a tenant, is a key of its own."""
+    here = Connection(id="c", host="h", server="s", role="server", peer="192.0.2.1:5")
+    who = [
+        ANONYMOUS,
+        *(Principal(id=id, kind="user") for id in ("address:192.0.2.1", "a\0b", "tenant:1:a:b", "\0rest")),
+    ]
+    who += [Principal(id=id, kind="user", tenant=tenant) for id, tenant in (("b", "a"), ("b:c", "a"), ("c", "a:b"))]
+    keys = [identity_of(one, here) for one in who]
+    assert len(set(keys)) == len(keys)
+    assert REST not in keys
+
+
+@pytest.mark.parametrize(
+    ("toml", "own"),
+    [
+        ('global = "1/hour"', False),
+        ('calls = "1/hour"', False),
+        ('principals = {"*" = "1/hour each"}', True),
+        ('principals = {"*" = "1/hour"}', False),
+        ('principals = {"*" = "1/hour each"}\nmax_ids = 1', True),
+        ('messages = "1/hour"', True),
+        ('address = "1/hour"', True),
+        ('plans = {a = "1/hour, 2/month"}\nmembers = {"*" = "a"}', True),
+    ],
+)
+async def test_a_refusal_tells_whose_the_limit_is(limited: Any, toml: str, own: bool) -> None:
+    """The event says whether nobody but the caller can have used the limit up; the peer is not told."""
+    async with limited(f"[ratelimit]\n{toml}", role="server") as rig:
+        await calls(rig, 3)
+        found = [event.details["own"] for event in rig.recorder.events if event.code == "ratelimit.exceeded"]
+        assert set(found) == {own}
+        assert "own" not in rig.error()["data"]
+        if "max_ids" in toml:
+            rig.connection.principal = Principal(id="late", kind="user")
+            await calls(rig, 2)
+            assert [event.details["own"] for event in rig.recorder.events if event.code == "ratelimit.exceeded"][
+                -1:
+            ] == [False]
+
+
 async def test_what_a_client_says_of_itself_gives_no_budget(limited: Any) -> None:
     """Another client name, session, forwarded address or progress token in a message is the same caller (A62)."""
     async with limited('[ratelimit.principals]\n"*" = "3/hour each"', role="server") as rig:
@@ -329,7 +397,7 @@ def test_what_is_remembered_of_callers_is_bounded() -> None:
     book.add("", None, {"tools": {"*": "1/hour each"}, "principals": {"*": "1/hour each"}})
     for number in range(2000):
         name = f"{number}-" + "x" * 10_000
-        refs = book.refs(Caller("files", name, Principal(id=name), name))
+        refs = book.refs(Caller("files", name, Principal(id=name), name, name))
         assert [len(key) for _, key in refs] == [40, 40]
     assert len(book._known) <= 512
     assert all(len(part) <= 64 for place in book._known for part in place if isinstance(part, str))

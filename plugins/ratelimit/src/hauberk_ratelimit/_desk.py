@@ -20,7 +20,7 @@ from hauberk_ratelimit._domains import UnclearHostError, host_of, hosts_in
 from hauberk_ratelimit._ledger import Local, Short
 from hauberk_ratelimit._limits import LIMITS
 from hauberk_ratelimit._options import Options, check_places
-from hauberk_ratelimit._peers import address_of, identity_of
+from hauberk_ratelimit._peers import address_of, identity_of, keys_of, name_of
 from hauberk_ratelimit._rates import Rate
 from hauberk_ratelimit._resets import NAME, Resets
 from hauberk_ratelimit._rules import Book, Bucket, Caller, Ref
@@ -106,7 +106,8 @@ class Desk:
         for entry in new:
             for bucket in self.book.buckets:
                 if entry.concerns(bucket):
-                    bucket.table.forget(None if entry.id is None else "" if bucket.shared else kept(entry.id))
+                    for key in [None] if entry.id is None else [""] if bucket.shared else keys_of(entry.id):
+                        bucket.table.forget(None if key is None else kept(key))
             details = {"limit": entry.rule or "all", "of": entry.id or "all"}
             self.guard.emit(
                 Event(code=RESET, category="system", severity="warning", plugin="ratelimit", details=details)
@@ -138,7 +139,8 @@ class Desk:
                 hosts = self._hosts(call, connection)
             except UnclearHostError as error:
                 raise unclear(str(error)) from None
-        caller = Caller(server, call.name, call.principal, identity_of(call.principal, connection))
+        who = call.principal
+        caller = Caller(server, call.name, who, identity_of(who, connection), name_of(who, connection))
         refs = book.refs(caller, hosts)
         if not refs:
             return None

@@ -17,7 +17,7 @@ from typing import Final, NamedTuple
 
 from hauberk.refusals import LIMITS, POLICY, Refused
 from hauberk.verdict import Deny
-from hauberk_ratelimit._buckets import NEVER, Buckets
+from hauberk_ratelimit._buckets import NEVER, REST, Buckets
 from hauberk_ratelimit._quotas import Quotas
 from hauberk_ratelimit._rules import Bucket, Ref
 
@@ -36,6 +36,8 @@ class Short(NamedTuple):
     remaining: int
     reset: float
     """Seconds until all of the limit is there again."""
+    key: str = ""
+    """Under which key it was charged."""
 
     @property
     def reason(self) -> str:
@@ -63,9 +65,23 @@ class Short(NamedTuple):
         """Return what the answer tells besides."""
         return {"limit": self.limit, "remaining": self.remaining, "reset": up(self.reset)}
 
+    @property
+    def details(self) -> dict[str, bool]:
+        """Return what the event tells besides: whether nobody but the caller can have used the limit up."""
+        return {"own": self.bucket.own and self.key != REST}
+
     def deny(self) -> Deny:
         """Return the verdict."""
-        return Deny(EXCEEDED, self.reason, self.bucket.rule, self.hint, self.retry_after, public=True, data=self.data)
+        return Deny(
+            EXCEEDED,
+            self.reason,
+            self.bucket.rule,
+            self.hint,
+            self.retry_after,
+            public=True,
+            data=self.data,
+            details=self.details,
+        )
 
     def refused(self) -> Refused:
         """Return the refusal."""
@@ -78,6 +94,7 @@ class Short(NamedTuple):
             jsonrpc=POLICY if self.wait == NEVER else LIMITS,
             public=True,
             data=self.data,
+            details=self.details,
         )
 
 
@@ -107,7 +124,10 @@ class Local:
         with self._lock:
             if cost == 1 and len(refs) == 1 and isinstance(table := refs[0][0].table, Buckets):
                 longest = table.hit(refs[0][1], clock)
-                return None if not longest else Short(refs[0][0], 1, longest, *table.left(refs[0][1], clock))
+                if not longest:
+                    return None
+                bucket, key = refs[0]
+                return Short(bucket, 1, longest, *table.left(key, clock), table.place(key, clock))
             for ref in refs:
                 bucket, key = ref
                 wait = bucket.table.wait(key, self._now() if bucket.monthly else clock, cost)
@@ -118,8 +138,8 @@ class Local:
                     bucket.table.take(key, self._now() if bucket.monthly else clock, cost)
                 return None
             bucket, key = short
-            left = bucket.table.left(key, self._now() if bucket.monthly else clock)
-        return Short(bucket, cost, longest, *left)
+            now = self._now() if bucket.monthly else clock
+            return Short(bucket, cost, longest, *bucket.table.left(key, now), bucket.table.place(key, now))
 
     def refund(self, refs: Sequence[Ref], cost: int, since: float) -> None:
         """Give back what was taken from each (``since``: when, seconds since 1970)."""

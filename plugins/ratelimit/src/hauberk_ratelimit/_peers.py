@@ -6,6 +6,8 @@ The rules:
    an IPv4 address (RFC 4291, section 2.5.5.2) is that. The port is nobody.
 2. Of a Unix socket it is the user, as the kernel says.
 3. Those of whom no address is known are one.
+4. Who has proved who he is, is his id within his tenant; the same id in another tenant is somebody else. Each kind of
+   key begins with its own word, so that no id is taken for an address, or for that of a tenant.
 """
 
 from __future__ import annotations
@@ -48,4 +50,19 @@ def identity_of(principal: Principal, connection: Connection) -> str:
     """Return the key of who speaks: who he has proved to be, else his address. Nothing that he says of himself."""
     if principal.id == ANONYMOUS.id or principal.kind == ANONYMOUS.kind:
         return f"address:{address_of(connection)}"
-    return principal.id if principal.tenant is None else f"{principal.tenant}\0{principal.id}"
+    if principal.tenant is None:
+        return f"id:{principal.id}"
+    return f"tenant:{len(principal.tenant)}:{principal.tenant}:{principal.id}"
+
+
+def name_of(principal: Principal, connection: Connection) -> str:
+    """Return the name that rules know somebody by: his id, ``TENANT/ID`` within a tenant, else ``address:ADDRESS``."""
+    if principal.id == ANONYMOUS.id or principal.kind == ANONYMOUS.kind:
+        return f"address:{address_of(connection)}"
+    return principal.id if principal.tenant is None else f"{principal.tenant}/{principal.id}"
+
+
+def keys_of(name: str) -> tuple[str, ...]:
+    """Return every key that somebody of this name, or what else is so called, may be charged under."""
+    tenant, stroke, id = name.partition("/")
+    return (name, f"id:{name}", *((f"tenant:{len(tenant)}:{tenant}:{id}",) if stroke else ()))

@@ -41,6 +41,8 @@ class Bucket(msgspec.Struct, eq=False):
     shared: bool
     """Whether it is one bucket, and not one for each."""
 
+    own: bool = False
+    """Whether each caller has one for himself, so that nobody else can use it up."""
     terms: tuple[int, int] = (0, 0)
     """What a shared store has to know: the interval of a rate (µs), or 0, and its burst, or the quota."""
     monthly: bool = False
@@ -63,6 +65,9 @@ class Caller(NamedTuple):
     tool: str
     principal: Principal
     identity: str
+    """The key of who calls."""
+    name: str
+    """The name that rules know him by."""
 
 
 class Rule(msgspec.Struct, frozen=True, eq=False):
@@ -130,7 +135,7 @@ class Plans:
             if name.startswith(_GROUP):
                 found = name.removeprefix(_GROUP) in caller.principal.groups
             else:
-                found = one.matches(caller.principal.id)
+                found = one.matches(caller.name)
             if found:
                 return self._rules[plan].refs(("", "", "", caller.identity))
         return ()
@@ -315,7 +320,7 @@ class Book:
     def _made(self, name: str, text: str, patterns: tuple[Pattern, ...], each: tuple[Dimension, ...]) -> Rule:
         cap = min(self._cap, LIMITS.servers) if each == ("server",) else self._cap if each else 1
         buckets = [
-            Bucket(name, f"{name}#{place}", part, self._table(part, cap), not each)
+            Bucket(name, f"{name}#{place}", part, self._table(part, cap), not each, own="principal" in each)
             for place, part in enumerate(parse(text).parts)
         ]
         one, two, three, four = patterns
@@ -326,7 +331,7 @@ class Book:
 def _values(caller: Caller, host: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return what patterns are compared with, and what buckets are named by."""
     head = (caller.server, caller.tool, host)
-    return (*head, caller.principal.id), (*head, caller.identity)
+    return (*head, caller.name), (*head, caller.identity)
 
 
 def _split(spec: str, where: str) -> tuple[str, str]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from hauberk_ratelimit import _scripts
 from hauberk_ratelimit._buckets import kept
+from hauberk_ratelimit._peers import keys_of
 from hauberk_ratelimit._shared import AT_ONCE, Exact, name_of
 
 if TYPE_CHECKING:
@@ -51,8 +52,8 @@ async def forgotten(desk: Desk, buckets: Sequence[Bucket], id: str | None) -> in
     try:
         count = 0
         for bucket in buckets:
-            names = [name_of(there.host, bucket, "" if bucket.shared else kept(id))] if id is not None else None
-            keys = await _keys(there, bucket) if names is None else names
+            own = [""] if bucket.shared else map(kept, keys_of(id or ""))
+            keys = await _keys(there, bucket) if id is None else [name_of(there.host, bucket, key) for key in own]
             for at in range(0, len(keys), AT_ONCE):
                 count += await there.store.command("DEL", *keys[at : at + AT_ONCE])
         return count

@@ -140,8 +140,8 @@ class Exact:
         if answer[0]:
             return answer[0], None
         _, wait, place, left, again = answer
-        bucket = refs[place - 1][0]
-        return 0, Short(bucket, need, wait / _MICRO, bucket.terms[1], max(0, left), again / _MICRO)
+        bucket, key = refs[place - 1]
+        return 0, Short(bucket, need, wait / _MICRO, bucket.terms[1], max(0, left), again / _MICRO, key)
 
     def _give_taken(self, done: asyncio.Future[Any], refs: Sequence[Ref]) -> None:
         if not done.cancelled() and done.exception() is None and done.result()[0]:

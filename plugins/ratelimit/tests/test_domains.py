@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hauberk_ratelimit._domains import UnclearHostError, glob, host_of, hosts_in, normal
@@ -133,6 +133,8 @@ def test_any_text_has_a_host_or_none_or_is_unclear(text: str) -> None:
         assert host_of(f"http://[{host}]/" if ":" in host else f"http://{host}/") == host
 
 
+@settings(max_examples=30)
+@pytest.mark.timeout(180)
 @given(
     st.recursive(
         NAMES.map(lambda name: f"https://{name}/"), lambda inner: st.lists(inner) | st.dictionaries(NAMES, inner)

@@ -124,6 +124,8 @@ def _about(connection: Connection, code: str, action: Action, error: Refused | H
         made.details["reason"] = error.message
     if connection.principal is not ANONYMOUS:
         who = connection.principal
+        if who.tenant is not None:
+            made.details["tenant"] = who.tenant
         made = msgspec.structs.replace(made, principal=who.id, source=who.method or "")
     where = {"server": connection.server, "exchange": connection.id}
     return [msgspec.structs.replace(event, **where) for event in (*notes, made)]

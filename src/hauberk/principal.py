@@ -23,8 +23,8 @@ class Principal(msgspec.Struct, frozen=True, kw_only=True):
     def key(self) -> str:
         """Return what tells this identity from every other one: its tenant and its id.
 
-        Without a tenant it is the id. With one it is the tenant, a NUL and the id; so an id with a NUL in it, as a token
-        may hold, is none of a tenant's. Those who proved nothing (`is_anonymous`) all have one key.
+        Without a tenant it is the id. With one it is the tenant, a NUL and the id; so an id with a NUL in it, as a
+        token may hold, is none of a tenant's. Those who proved nothing (`is_anonymous`) are not told apart.
         """
         if self.tenant is None:
             return self.id if "\0" not in self.id else f"\0{self.id}"

@@ -27,7 +27,7 @@ def test_no_two_identities_have_one_key() -> None:
     ("principal", "is_anonymous"),
     [(ANONYMOUS, True), (Principal(id="x"), True), (Principal(id="x", kind="user"), False)],
 )
-def test_who_proved_nothing(principal: Principal, is_anonymous: bool) -> None:  # noqa: FBT001 - one of the table
+def test_who_proved_nothing(principal: Principal, is_anonymous: bool) -> None:
     """Whoever is of no kind is anonymous, whatever he is called."""
     assert principal.is_anonymous is is_anonymous
 

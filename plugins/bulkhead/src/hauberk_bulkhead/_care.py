@@ -12,6 +12,7 @@ from hauberk.event import Event
 from hauberk.refusals import ConfigError
 from hauberk_bulkhead import _events
 from hauberk_bulkhead._book import Book, Live, Page
+from hauberk_bulkhead._callers import readable
 from hauberk_bulkhead._gate import Gate
 from hauberk_bulkhead._isolation import Blame
 from hauberk_bulkhead._limits import LIMITS, shown
@@ -197,7 +198,12 @@ class Care:
         for server, connections in list(state.of_server.items())[: LIMITS.shown]:
             rooms.setdefault(shown(server), {})["connections"] = connections
         breakers = [
-            {"server": shown(key.server), "tool": shown(key.tool), "tenant": key.tenant, "state": breaker.state}
+            {
+                "server": shown(key.server),
+                "tool": shown(key.tool),
+                "tenant": readable(key.tenant),
+                "state": breaker.state,
+            }
             for key, breaker in state.breakers.items()
         ]
         breakers.sort(key=lambda one: one["state"] == "closed")

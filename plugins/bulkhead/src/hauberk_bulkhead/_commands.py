@@ -14,8 +14,10 @@ import msgspec
 from hauberk.cli.options import HELP, configured, print_json, printing, table
 from hauberk.config import Config
 from hauberk.guard import Guard
+from hauberk.principal import Principal
 from hauberk.refusals import HauberkError
 from hauberk_bulkhead._book import Book, Live
+from hauberk_bulkhead._callers import kept, readable
 from hauberk_bulkhead._suspended import Kind, Suspension
 
 _EPILOG: Final = """\b
@@ -39,15 +41,18 @@ def bulkhead() -> None:
 def _who(function: F) -> F:
     """Give a command the options that say whom it is about."""
     principal = click.option("--principal", metavar="ID", help="Who calls, as events name him.")
+    tenant = click.option("--tenant", metavar="NAME", help="Of --principal: his tenant, if he has one.")
     server = click.option("--server", metavar="NAME", help="A server.")
     address = click.option("--address", metavar="IP", help="Who connects, by his address; of IPv6, by a /64.")
-    return principal(server(address(function)))
+    return principal(tenant(server(address(function))))
 
 
-def _one(principal: str | None, server: str | None, address: str | None) -> tuple[Kind, str]:
+def _one(principal: str | None, tenant: str | None, server: str | None, address: str | None) -> tuple[Kind, str]:
     given: list[tuple[Kind, str]] = []
     if principal is not None:
-        given.append(("principal", principal))
+        given.append(("principal", Principal(id=principal, kind="user", tenant=tenant).key if principal else ""))
+    elif tenant is not None:
+        raise click.UsageError("--tenant is that of a --principal")
     if server is not None:
         given.append(("server", server))
     if address is not None:
@@ -85,7 +90,9 @@ def show_command(*, config: Path | None, host: str, as_json: bool) -> None:
         return
     if not held:
         click.echo("nobody is suspended")
-    for line in table([(one.kind, _shown(one.name), _until(one), _shown(one.why)) for one in held] or [("",)]):
+    for line in table(
+        [(one.kind, _shown(readable(one.name)), _until(one), _shown(one.why)) for one in held] or [("",)]
+    ):
         if line:
             click.echo(line)
     for one in live:
@@ -117,6 +124,7 @@ def suspend_command(
     config: Path | None,
     host: str,
     principal: str | None,
+    tenant: str | None,
     server: str | None,
     address: str | None,
     seconds: float | None,
@@ -124,17 +132,17 @@ def suspend_command(
     as_json: bool,
 ) -> None:
     """Refuse a principal, a server or an address, until it is resumed or the time is over."""
-    kind, name = _one(principal, server, address)
+    kind, name = _one(principal, tenant, server, address)
     if seconds is not None and math.isnan(seconds):
         raise click.UsageError("--for is a number of seconds")
     book, guard = _book(config, host)
     now = guard.now()
-    one = Suspension(kind, name, now, now + seconds if seconds is not None else 0.0, reason, "operator")
+    one = Suspension(kind, kept(name), now, now + seconds if seconds is not None else 0.0, reason, "operator")
     book.add([one])
     if as_json:
         print_json(msgspec.to_builtins(one))
     else:
-        click.echo(f"suspended: {kind} {_shown(name)} {_until(one)}")
+        click.echo(f"suspended: {kind} {_shown(readable(name))} {_until(one)}")
 
 
 @bulkhead.command("resume", context_settings=HELP)
@@ -142,17 +150,24 @@ def suspend_command(
 @_who
 @printing
 def resume_command(
-    *, config: Path | None, host: str, principal: str | None, server: str | None, address: str | None, as_json: bool
+    *,
+    config: Path | None,
+    host: str,
+    principal: str | None,
+    tenant: str | None,
+    server: str | None,
+    address: str | None,
+    as_json: bool,
 ) -> None:
     """Let somebody pass again who is suspended."""
-    kind, name = _one(principal, server, address)
+    kind, name = _one(principal, tenant, server, address)
     book, _ = _book(config, host)
-    if not book.lift(kind, name):
-        raise HauberkError(f"{kind} {name!r} is not suspended", hint="hauberk bulkhead show")
+    if not (book.lift(kind, kept(name)) or book.lift(kind, name)):  # a long one may be given as it is shown
+        raise HauberkError(f"{kind} {readable(name)!r} is not suspended", hint="hauberk bulkhead show")
     if as_json:
         print_json({"kind": kind, "name": name})
     else:
-        click.echo(f"resumed: {kind} {_shown(name)}")
+        click.echo(f"resumed: {kind} {_shown(readable(name))}")
 
 
 @bulkhead.command("reset", context_settings=HELP)

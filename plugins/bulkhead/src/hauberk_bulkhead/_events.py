@@ -7,6 +7,7 @@ from typing import Any
 from hauberk.event import Event
 from hauberk_bulkhead._breaker import State
 from hauberk_bulkhead._breakers import Key
+from hauberk_bulkhead._callers import parted, readable
 from hauberk_bulkhead._limits import shown
 from hauberk_bulkhead._load import Change
 from hauberk_bulkhead._suspended import Suspension
@@ -22,7 +23,7 @@ def turned(key: Key, before: State, state: State) -> Event:
     """Tell that a breaker has changed."""
     details: dict[str, Any] = {"was": before}
     if key.tenant:
-        details["tenant"] = shown(key.tenant)
+        details["tenant"] = readable(key.tenant)
     where = {"server": key.server, "tool": shown(key.tool)}
     if state == "open":
         return Event("bulkhead.opened", severity="critical", action="blocked", details=details, **where)  # type: ignore[arg-type]
@@ -41,8 +42,11 @@ def shed(change: Change) -> Event:
 
 def isolated(one: Suspension) -> Event:
     """Tell that somebody is suspended."""
-    who = {"principal": {"principal": one.name}, "server": {"server": one.name}}.get(one.kind, {})
-    details = {"kind": one.kind, "name": one.name, "until": one.until, "why": one.why, "by": one.by}
+    tenant, name = parted(one.name)
+    who = {"principal": {"principal": name}, "server": {"server": name}}.get(one.kind, {})
+    details = {"kind": one.kind, "name": name, "until": one.until, "why": one.why, "by": one.by}
+    if tenant:
+        details["tenant"] = tenant
     return Event("bulkhead.isolated", severity="critical", action="escalated", details=details, **who)  # type: ignore[arg-type]
 
 

@@ -18,8 +18,9 @@ from hauberk.principal import DOCTOR, Principal
 from hauberk_bulkhead import _events, _hold
 from hauberk_bulkhead._addresses import address_of
 from hauberk_bulkhead._breakers import Key, Pass
+from hauberk_bulkhead._callers import caller_of, kept, party_of, readable
 from hauberk_bulkhead._hold import Hold, Rules
-from hauberk_bulkhead._limits import LIMITS, shown
+from hauberk_bulkhead._limits import LIMITS
 from hauberk_bulkhead._load import Load
 from hauberk_bulkhead._options import Options
 from hauberk_bulkhead._refusals import refused
@@ -188,9 +189,9 @@ class Gate:
         self._calls.add(id(exchange))
         exchange.defer(lambda outcome: self._end(hold, exchange, outcome))
         self._check_suspended("server", connection.server)
-        self._check_suspended("principal", principal.id)
+        self._check_suspended("principal", principal.key)
         self._check_load()
-        self._check_breaker(hold, Key(connection.server, shown(tool), ""), principal, shared=shared)
+        self._check_breaker(hold, Key(connection.server, kept(tool), ""), principal, shared=shared)
         scope = self.state.account.take(
             connection.id, size, most=options.memory_bytes, total=options.memory_total_bytes
         )
@@ -214,10 +215,11 @@ class Gate:
         """
         rules, now = hold.rules, self.guard.clock()
         room = self.state.room(name, rules.caps, now)
+        caller = caller_of(principal, hold.connection)
         try:
-            hold.place = room.enter(principal.id, tool, now, now + rules.options.queue_seconds if wait else now)
+            hold.place = room.enter(caller, tool, now, now + rules.options.queue_seconds if wait else now)
         except Full as full:
-            hold.exhausted = full.scope in {"server", "tool"} and room.is_alone(principal.id)
+            hold.exhausted = full.scope in {"server", "tool"} and room.is_alone(caller)
             self.state.left(name)
             raise _hold.full(full.scope, tool, hold) from None
         hold.room = name
@@ -284,10 +286,10 @@ class Gate:
         if not suspended or name == DOCTOR.id:
             return
         now = self.guard.now()
-        one = suspended.find(kind, name, now)
+        one = suspended.find(kind, kept(name), now)
         if one is not None:
             left = max(1.0, one.until - now) if one.until else None
-            raise refused("bulkhead.suspended", f"{kind} {shown(name)!r} is suspended", retry_after=left)
+            raise refused("bulkhead.suspended", f"{kind} {readable(one.name)!r} is suspended", retry_after=left)
 
     def _check_load(self) -> None:
         if self.load is not None and self.load.sheds:
@@ -301,7 +303,7 @@ class Gate:
         if not breaking.enabled:
             return
         if breaking.scope == "tenant":
-            key = key._replace(tenant=shown(principal.tenant or principal.id))
+            key = key._replace(tenant=party_of(principal, hold.connection))
         if sharing is not None and shared:
             if not sharing.store.up and breaking.on_store_failure == "refuse":
                 raise refused("bulkhead.store_down", "the shared store of the breakers is down", retry_after=5.0)

@@ -12,9 +12,9 @@ from collections.abc import Iterable, Mapping
 from typing import Final, NamedTuple
 
 from hauberk.event import Event
-from hauberk.principal import ANONYMOUS, DOCTOR
+from hauberk.principal import ANONYMOUS, DOCTOR, Principal
 from hauberk_bulkhead._addresses import address_of
-from hauberk_bulkhead._limits import shown
+from hauberk_bulkhead._callers import kept
 from hauberk_bulkhead._misdeeds import SENT, is_misdeed
 from hauberk_bulkhead._options import Isolating
 from hauberk_bulkhead._state import Met
@@ -63,10 +63,19 @@ class Blame:
         met = connections.get(event.exchange.partition(".")[0])
         role = met.role if met is not None else event.details.get("role", "client")
         if role == "client" and by_server:
-            return Culprit("server", shown(event.server)) if event.server else None
+            return Culprit("server", kept(event.server)) if event.server else None
         if role == "client" and event.code in _INCOMING:
             return None
         if event.principal not in _NOBODY:
-            return Culprit("principal", shown(event.principal))
+            return Culprit("principal", kept(_who(event, met).key))
         address = met.address if met is not None else address_of(str(event.details.get("peer", "")))
         return Culprit("address", address) if address and role != "client" else None
+
+
+def _who(event: Event, met: Met | None) -> Principal:
+    """Return whom an event names by his id, with the tenant that his connection has proved."""
+    speaker = met.speaker() if met is not None else None
+    if speaker is not None and speaker.id == event.principal:
+        return speaker
+    tenant = event.details.get("tenant")
+    return Principal(id=event.principal, kind="user", tenant=tenant if isinstance(tenant, str) else None)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import weakref
 from typing import Final, NamedTuple
 
 from hauberk.connection import Connection, Role
+from hauberk.principal import Principal
 from hauberk_bulkhead._account import Account
 from hauberk_bulkhead._alerts import Alerts
 from hauberk_bulkhead._breakers import Breakers
@@ -20,6 +22,12 @@ class Met(NamedTuple):
     server: str
     role: Role
     address: str
+    connection: weakref.ref[Connection] | None = None
+
+    def speaker(self) -> Principal | None:
+        """Return who is there, while it is."""
+        found = self.connection() if self.connection is not None else None
+        return None if found is None else found.principal
 
 
 class State:
@@ -58,7 +66,7 @@ class State:
 
     def meet(self, connection: Connection, address: str) -> None:
         """Count a connection."""
-        self.connections[connection.id] = Met(connection.server, connection.role, address)
+        self.connections[connection.id] = Met(connection.server, connection.role, address, weakref.ref(connection))
         _more(self.of_server, connection.server)
         if address:
             _more(self.of_address, address)

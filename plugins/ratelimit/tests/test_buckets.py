@@ -29,20 +29,32 @@ class Plain:
 
     def __init__(self, rate: Rate) -> None:
         self.burst, self.interval = rate.burst, Fraction(rate.interval)
-        self.level, self.last = Fraction(rate.burst), Fraction(0)
+        self.owed: list[list[Any]] = []
+        self.last = Fraction(0)
+
+    @property
+    def level(self) -> Fraction:
+        return self.burst - sum((owed for _, owed in self.owed), Fraction(0))
 
     def fill(self, now: Fraction) -> None:
-        self.level = min(Fraction(self.burst), self.level + (now - self.last) / self.interval)
-        self.last = now
+        """Fill what was taken, the first charge first."""
+        permits, self.last = (now - self.last) / self.interval, now
+        while self.owed and permits:
+            filled = min(permits, self.owed[0][1])
+            permits -= filled
+            self.owed[0][1] -= filled
+            if not self.owed[0][1]:
+                del self.owed[0]
 
     def wait(self, now: Fraction, cost: int) -> Fraction | None:
         """Return how long until so many are there; None for never."""
         self.fill(now)
         return None if cost > self.burst else max(Fraction(0), (cost - self.level) * self.interval)
 
-    def add(self, now: Fraction, permits: int) -> None:
+    def back(self, now: Fraction, charge: Any) -> None:
+        """Give back what has not filled of a charge."""
         self.fill(now)
-        self.level = min(Fraction(self.burst), self.level + permits)
+        self.owed = [one for one in self.owed if one[0] is not charge]
 
 
 class PlainQuota:
@@ -75,7 +87,7 @@ class Charging(RuleBasedStateMachine):
         super().__init__()
         self.ticks = 0
         self.start = datetime(2027, 1, 31, 23, 59, 50, tzinfo=UTC).timestamp()
-        self.paid: list[tuple[list[int], str, int, float]] = []
+        self.paid: list[tuple[list[int], str, int, float, Any]] = []
 
     @initialize(rates=st.lists(RATES, min_size=1, max_size=3), quota=st.integers(1, 2))
     def make(self, rates: list[Rate], quota: int) -> None:
@@ -114,9 +126,10 @@ class Charging(RuleBasedStateMachine):
         short = self.local.charge([(self.buckets[at], key) for at in ats], cost)
         if all(wait == 0 for wait in waits):
             assert short is None
-            self.paid.append((ats, key, cost, self.wall()))
+            marks = self.local.marks([(self.buckets[at], key) for at in ats])
+            self.paid.append((ats, key, cost, self.wall(), marks))
             for at in ats:
-                self.take(at, key, cost)
+                self.take(at, key, cost, marks)
             return
         assert isinstance(short, Short)
         if None in waits:
@@ -138,10 +151,10 @@ class Charging(RuleBasedStateMachine):
         assert max(table.wait(key, late, cost) for table in tables) == 0
         assert max(table.wait(key, early, cost) for table in tables) > 0
 
-    def take(self, at: int, key: str, cost: int) -> None:
+    def take(self, at: int, key: str, cost: int, charge: Any) -> None:
         model = self.model(at, key)
         if isinstance(model, Plain):
-            model.level -= cost
+            model.owed.append([charge, Fraction(cost)])
         else:
             month = model.month(self.wall())
             model.used[month] = model.used.get(month, 0) + cost
@@ -150,12 +163,12 @@ class Charging(RuleBasedStateMachine):
     def refund(self, data: st.DataObject) -> None:
         if not self.paid:
             return
-        ats, key, cost, since = self.paid.pop(data.draw(st.integers(0, len(self.paid) - 1)))
-        self.local.refund([(self.buckets[at], key) for at in ats], cost, since)
+        ats, key, cost, since, marks = self.paid.pop(data.draw(st.integers(0, len(self.paid) - 1)))
+        self.local.refund([(self.buckets[at], key) for at in ats], cost, marks)
         for at in ats:
             model = self.model(at, key)
             if isinstance(model, Plain):
-                model.add(Fraction(self.ticks, GRID), cost)
+                model.back(Fraction(self.ticks, GRID), marks)
             else:
                 model.used[model.month(since)] -= cost
 
@@ -398,6 +411,38 @@ def test_months_of_too_many_identities_share_one_count() -> None:
     assert quotas.wait("f", now) > 0
     assert quotas.wait("a", now) == 0
     assert len(quotas) == 3
+
+
+def test_a_refund_gives_no_second_burst() -> None:
+    """What has come back by itself is not given back again, in whatever order charges are given back (X.6)."""
+    for order in ((0, 1), (1, 0)):
+        table = Buckets(Rate(1, 1, 10), 1)
+        marks = []
+        for _ in order:
+            table.take("x", 0.0, 5)
+            marks.append(table.mark("x"))
+        table.give("x", 0.0, 5, marks[order[0]])
+        assert table.left("x", 5.0)[1] == 10
+        table.take("x", 5.0, 10)
+        table.give("x", 5.0, 5, marks[order[1]])
+        assert table.wait("x", 5.0) > 0
+    table = Buckets(Rate(1, 1, 10), 1)
+    for _ in range(10):
+        table.take("x", 0.0)
+        marks.append(table.mark("x"))
+    for mark in reversed(marks[2:]):
+        table.give("x", 0.0, 1, mark)
+    assert table.left("x", 0.0)[1] == 10  # and none of what was not sent is lost
+
+
+@pytest.mark.parametrize("up", [2.0**27 + 1.3, 2.0**28 + 0.7, 2.0**32 + 0.1])
+def test_a_clock_of_many_years_holds_nobody_up(up: float) -> None:
+    """However long the clock has run, a wait is found at once, and is long enough but for one step of the clock."""
+    buckets = Buckets(Rate(600, 60, 50), 1)
+    for number in range(2000):
+        now = up + number / 1000
+        if (wait := buckets.hit("x", now)) > 0:
+            assert buckets.wait("x", now + wait + 1e-5) == 0
 
 
 # --- threads ---

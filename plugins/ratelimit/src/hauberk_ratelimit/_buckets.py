@@ -12,6 +12,9 @@ The rules (ITU-T I.371, annex A, in its virtual scheduling form):
    for from the oldest on; where there is none among those looked at, he shares one bucket with all others who found
    none. So nobody gets a fresh budget by being forgotten, or by making others forgotten (X.6).
 
+5. What is given back of a charge is what of it has not filled again: nobody can save a charge up, and have it back on
+   top of a full bucket. A charge is remembered by its mark, the time at which it would have filled.
+
 Times are of a monotonic clock (seconds). With intervals on the grid of `_rates` each sum is exact for 2^27 s, 4 years.
 Buckets are kept in many small dictionaries: growing a large one would hold everything up for milliseconds.
 """
@@ -19,6 +22,8 @@ Buckets are kept in many small dictionaries: growing a large one would hold ever
 from __future__ import annotations
 
 import math
+from collections import deque
+from collections.abc import Hashable
 from hashlib import blake2b
 from typing import Final
 
@@ -40,10 +45,56 @@ def kept(identity: str) -> str:
     return "blake2b:" + blake2b(identity.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
 
 
+class Given:
+    """What was given back of each bucket (rule 5).
+
+    A mark is the time at which a charge would have filled, and all that was given back of its bucket before. So marks
+    of one bucket never go back; and a charge fills earlier than its mark by all that was given back of those before it.
+    """
+
+    __slots__ = ("_cap", "_floor", "_later", "_sums")
+
+    def __init__(self, cap: int) -> None:
+        self._cap: Final = cap
+        self._sums: Final[dict[Hashable, float]] = {}
+        self._later: Final[dict[Hashable, deque[tuple[float, float]]]] = {}
+        self._floor: float = 0
+
+    def mark(self, key: Hashable, fills: float) -> float:
+        """Return the mark of a charge that fills then."""
+        return fills + self._sums.get(key, self._floor)
+
+    def fills(self, key: Hashable, mark: float) -> float:
+        """Return when a charge fills, at the earliest."""
+        later = sum(amount for other, amount in self._later.get(key, ()) if other > mark)
+        return mark - self._sums.get(key, self._floor) + later
+
+    def add(self, key: Hashable, mark: float, amount: float) -> None:
+        """Note what was given back of a charge."""
+        if key not in self._sums and len(self._sums) >= self._cap:
+            self._floor = max(self._sums.values())
+            self._sums.clear()
+            self._later.clear()
+        self._sums[key] = self._sums.get(key, self._floor) + amount
+        self._later.setdefault(key, deque(maxlen=LIMITS.given)).append((mark, amount))
+
+
 class Buckets:
     """The buckets of one rate; not for several threads without a lock."""
 
-    __slots__ = ("_deepest", "_mask", "_rest", "_room", "_shards", "_slack", "crowded", "full", "interval", "rate")
+    __slots__ = (
+        "_deepest",
+        "_given",
+        "_mask",
+        "_rest",
+        "_room",
+        "_shards",
+        "_slack",
+        "crowded",
+        "full",
+        "interval",
+        "rate",
+    )
 
     def __init__(self, rate: Rate, cap: int, *, debt: float = 0.0) -> None:
         """Make them.
@@ -58,6 +109,7 @@ class Buckets:
         self._mask: Final = shards - 1
         self._room: Final = max(1, cap // shards)
         self._rest: Final[dict[str, float]] = {}
+        self._given = Given(LIMITS.known)
         self.rate: Final = rate
         self.interval: Final = rate.interval
         self.full: Final = rate.burst * rate.interval
@@ -107,8 +159,8 @@ class Buckets:
         if tat - now > self._deepest:
             shard[key] = tat = now + self._deepest
         wait = tat - now - slack
-        while tat - (now + wait) > slack:  # to the last bit: the sum may have been rounded
-            wait = math.nextafter(wait, NEVER)
+        if tat - (now + wait) > slack:  # the sum was rounded: by less than one step of the clock
+            wait += math.ulp(now + wait)
         return wait
 
     def take(self, key: str, now: float, cost: int = 1) -> None:
@@ -116,12 +168,18 @@ class Buckets:
         shard, key = self._place(key, now)
         shard[key] = max(shard.get(key, _IDLE), now) + cost * self.interval
 
-    def give(self, key: str, cost: int = 1) -> None:
-        """Give permits back; to one whose bucket was forgotten, or had none, nothing is owed."""
+    def mark(self, key: str) -> float:
+        """Return the mark of the charge that was made last."""
+        return self._given.mark(key, self._shards[hash(key) & self._mask].get(key, _IDLE))
+
+    def give(self, key: str, now: float, cost: int, mark: float) -> None:
+        """Give permits of a charge back; to one whose bucket was forgotten, or had none, nothing is owed."""
         shard = self._shards[hash(key) & self._mask]
         tat = shard.get(key)
-        if tat is not None:
-            shard[key] = tat - cost * self.interval
+        back = min(cost * self.interval, self._given.fills(key, mark) - now)
+        if tat is not None and back > 0:
+            shard[key] = tat - back
+            self._given.add(key, mark, back)
 
     def place(self, key: str, now: float) -> str:
         """Return under which key somebody is charged: his own, or that of those who find no room."""
@@ -154,11 +212,14 @@ class Buckets:
                 if tat > now:
                     place, name = self._place(key, now)
                     place[name] = max(place.get(name, _IDLE), min(tat, now + self.full))
+        self._given = old._given
         if old._rest:
             self._rest.update(old._rest)
 
     def _place(self, key: str, now: float) -> tuple[dict[str, float], str]:
         """Return where a key is kept, which for one that finds no room is the bucket of the rest."""
+        if key == REST:
+            return self._rest, REST
         shard = self._shards[hash(key) & self._mask]
         if key in shard or len(shard) < self._room or self._make_room(shard, now):
             return shard, key

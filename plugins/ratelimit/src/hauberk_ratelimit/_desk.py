@@ -169,8 +169,8 @@ class Desk:
             short = self.local.charge(refs, cost)
         if short is not None:
             return short.deny()
-        since = self.guard.now()
-        unless_sent(call.exchange, lambda: self.local.refund(refs, cost, since))
+        marks = self.local.marks(refs)
+        unless_sent(call.exchange, lambda: self.local.refund(refs, cost, marks))
         return None
 
     async def charge_shared(self, call: ToolCall, refs: tuple[Ref, ...], cost: int) -> Deny | None:
@@ -237,8 +237,8 @@ class Desk:
         refs = tuple((bucket, who) for bucket, _ in self.book.messages)
         self._charge(refs)
         if message.kind == "request" and message.exchange is not None:
-            since = self.guard.now()
-            unless_sent(message.exchange, lambda: self.edge.refund(refs, 1, since))
+            marks = self.edge.marks(refs)
+            unless_sent(message.exchange, lambda: self.edge.refund(refs, 1, marks))
 
     def _charge(self, refs: tuple[Ref, ...]) -> None:
         short = self.edge.charge(refs)

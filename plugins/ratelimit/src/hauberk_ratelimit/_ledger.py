@@ -18,9 +18,10 @@ from typing import Final, NamedTuple
 from hauberk.refusals import LIMITS, POLICY, Refused
 from hauberk.verdict import Deny
 from hauberk_ratelimit._buckets import NEVER, REST, Buckets
-from hauberk_ratelimit._quotas import Quotas
 from hauberk_ratelimit._rules import Bucket, Ref
 
+Marks = tuple[float, ...]
+"""Of each bucket of a charge, what tells how much of it can be given back."""
 EXCEEDED: Final = "ratelimit.exceeded"
 _MICRO: Final = 1_000_000
 
@@ -141,14 +142,17 @@ class Local:
             now = self._now() if bucket.monthly else clock
             return Short(bucket, cost, longest, *bucket.table.left(key, now), bucket.table.place(key, now))
 
-    def refund(self, refs: Sequence[Ref], cost: int, since: float) -> None:
-        """Give back what was taken from each (``since``: when, seconds since 1970)."""
+    def marks(self, refs: Sequence[Ref]) -> Marks:
+        """Return what a charge that was made just now is remembered by, for who may give it back."""
         with self._lock:
-            for bucket, key in refs:
-                if isinstance(bucket.table, Quotas):
-                    bucket.table.give(key, self._now(), cost, since)
-                else:
-                    bucket.table.give(key, cost)
+            return tuple(bucket.table.mark(key) for bucket, key in refs)
+
+    def refund(self, refs: Sequence[Ref], cost: int, marks: Marks) -> None:
+        """Give back what was taken from each, as far as it has not come back by itself."""
+        clock = self._clock()
+        with self._lock:
+            for (bucket, key), mark in zip(refs, marks, strict=True):
+                bucket.table.give(key, self._now() if bucket.monthly else clock, cost, mark)
 
     def places(self, refs: Sequence[Ref]) -> tuple[Ref, ...]:
         """Return the buckets under the keys that there is room for."""

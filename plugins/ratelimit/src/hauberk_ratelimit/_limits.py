@@ -28,6 +28,8 @@ class Limits(msgspec.Struct, frozen=True):
     """Idle buckets that are looked for, when a newcomer needs room."""
     shard: int = 1_024
     """Buckets kept in one dictionary: what is moved when it grows."""
+    given: int = 64
+    """Refunds of one bucket of which it is known to which charge they belong."""
     key: int = 64
     """Characters of an identity that are kept as they are; a longer one is kept as its digest."""
     known: int = 512

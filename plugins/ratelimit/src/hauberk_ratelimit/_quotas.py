@@ -64,10 +64,14 @@ class Quotas:
         key = self._key(key, now)
         self._used[key] = self._used.get(key, 0) + cost
 
-    def give(self, key: str, now: float, cost: int, since: float) -> None:
-        """Count back what was counted at a time (``since``), if that month is not over."""
+    def mark(self, _: str) -> float:
+        """Return the mark of a charge that was made now: its month."""
+        return self._month
+
+    def give(self, key: str, now: float, cost: int, mark: float) -> None:
+        """Count back what was counted in a month (``mark``), if it is not over."""
         key = self._key(key, now)
-        if key in self._used and month_of(since) >= self._month:
+        if key in self._used and mark >= self._month:
             self._used[key] = max(0, self._used[key] - cost)
 
     def place(self, key: str, now: float) -> str:

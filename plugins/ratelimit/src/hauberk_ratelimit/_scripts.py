@@ -70,11 +70,13 @@ for i = 1, count do
   tats[i] = tat
 end
 if place > 0 then return {0, worst, place, left, again} end
+local answer = {grant}
 for i = 1, count do
   local tat = tats[i] + grant * ARGV[2 * i + 1]
   redis.call('SET', KEYS[i], string.format('%.0f', tat), 'PX', math.ceil((tat - now) / 1000) + 1)
+  answer[i + 1] = tat
 end
-return {grant}
+return answer
 """)
 """As `TAKE`, of rates alone: that is most calls, and takes the store half the time."""
 TAKE: Final = Script(
@@ -107,19 +109,24 @@ for i = 1, #KEYS do
   end
 end
 if place > 0 then return {0, worst, place, left, again} end
+local answer = {grant}
 for i = 1, #KEYS do
   if months[i] then
     count(KEYS[i], months[i], state[i] + grant)
+    answer[i + 1] = months[i]
   else
-    keep(KEYS[i], state[i] + grant * tonumber(ARGV[1 + 2 * i]))
+    local tat = state[i] + grant * tonumber(ARGV[1 + 2 * i])
+    keep(KEYS[i], tat)
+    answer[i + 1] = tat
   end
 end
-return {grant}
+return answer
 """
 )
 """Take from all or from none: at least ``ARGV[1]`` and at most ``ARGV[2]`` permits of each bucket.
 
-Answers how many; or 0, the longest wait (µs), whose it is, how many it has, and when it will have all (µs).
+Answers how many, and the mark of each charge: the time at which it has filled again (µs), or its month; or 0, the
+longest wait (µs), whose it is, how many it has, and when it will have all (µs).
 """
 GIVE: Final = Script(
     MONTHS
@@ -127,20 +134,20 @@ GIVE: Final = Script(
     + """
 local permits = tonumber(ARGV[1])
 for i = 1, #KEYS do
-  local interval = tonumber(ARGV[1 + 2 * i])
+  local interval, mark = tonumber(ARGV[2 * i]), tonumber(ARGV[1 + 2 * i])
   local value = redis.call('GET', KEYS[i])
   if value and interval > 0 then
-    local tat = tonumber(value) - permits * interval
+    local tat = tonumber(value) - math.max(0, math.min(permits * interval, mark - now))
     if tat > now then keep(KEYS[i], tat) else redis.call('DEL', KEYS[i]) end
   elseif value then
     local month, used = used_in(value)
-    if used > 0 then count(KEYS[i], month, math.max(0, used - permits)) end
+    if used > 0 and mark == month then count(KEYS[i], month, math.max(0, used - permits)) end
   end
 end
 return 1
 """
 )
-"""Give ``ARGV[1]`` permits back to each bucket; ``ARGV[2]`` is not looked at."""
+"""Give ``ARGV[1]`` permits back to each bucket, as far as they have not filled again: by its interval and mark."""
 TELL: Final = Script(
     MONTHS
     + _CLOCK

@@ -19,6 +19,7 @@ The rules:
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any, Final
@@ -27,8 +28,8 @@ from hauberk.event import Event
 from hauberk.refusals import LIMITS, PluginError, Refused
 from hauberk.shared import Line, Script, SharedStore, StoreDown, StoreRefused
 from hauberk_ratelimit import _scripts
-from hauberk_ratelimit._buckets import NEVER
-from hauberk_ratelimit._ledger import Local, Short
+from hauberk_ratelimit._buckets import NEVER, Given
+from hauberk_ratelimit._ledger import Local, Marks, Short
 from hauberk_ratelimit._options import Options
 from hauberk_ratelimit._rules import Bucket, Ref
 
@@ -68,6 +69,8 @@ class Exact:
             on_reached=self._forgets_nothing,
         )
         self._giving: Final[set[asyncio.Task[None]]] = set()
+        self._given: Final = Given(options.max_ids)
+        """What this process gave back to each bucket (µs)."""
         self._faulty = False
         """Whether the store answered a charge with an error, and has not been seen to do better since."""
 
@@ -93,7 +96,7 @@ class Exact:
                 return Short(bucket, cost, NEVER, limit, limit, 0.0)
         refs = self.local.places(refs)
         try:
-            short = await self._charged(refs, cost)
+            marks, short = await self._charged(refs, cost)
         except StoreDown as error:
             if isinstance(error, StoreRefused) and not self._faulty:
                 self._faulty = True
@@ -105,28 +108,30 @@ class Exact:
         if short is not None:
             return short
         self.local.note(refs, cost)
-        return self._giver(refs, cost)
+        return self._giver(refs, cost, marks)
 
-    def _giver(self, refs: Sequence[Ref], cost: int) -> Giving:
-        since = self._now()
+    def _giver(self, refs: Sequence[Ref], cost: int, marks: Marks) -> Giving:
+        here = self.local.marks(refs)
 
         def give() -> None:
-            self.local.refund(refs, cost, since)
-            self.refund(refs, cost)
+            self.local.refund(refs, cost, here)
+            self.refund(refs, cost, marks)
 
         return give
 
     def _alone(self, refs: Sequence[Ref], cost: int) -> Short | Giving:
         """Hold the limits in this process, while the store is down."""
-        since = self._now()
-        return self.local.charge(refs, cost) or (lambda: self.local.refund(refs, cost, since))
+        if (short := self.local.charge(refs, cost)) is not None:
+            return short
+        marks = self.local.marks(refs)
+        return lambda: self.local.refund(refs, cost, marks)
 
-    async def _charged(self, refs: Sequence[Ref], cost: int) -> Short | None:
-        _, short = await self.take(refs, cost, cost)
-        return short
+    async def _charged(self, refs: Sequence[Ref], cost: int) -> tuple[Marks, Short | None]:
+        _, marks, short = await self.take(refs, cost, cost)
+        return marks, short
 
-    async def take(self, refs: Sequence[Ref], need: int, want: int) -> tuple[int, Short | None]:
-        """Run the script; return how many permits there were of each, and why there were none.
+    async def take(self, refs: Sequence[Ref], need: int, want: int) -> tuple[int, Marks, Short | None]:
+        """Run the script; return how many permits there were of each, their marks, and why there were none.
 
         One that is cancelled while it runs is given back once it has run.
         """
@@ -138,24 +143,33 @@ class Exact:
             task.add_done_callback(lambda done: self._give_taken(done, refs))
             raise
         if answer[0]:
-            return answer[0], None
+            return answer[0], self._marked(refs, answer), None
         _, wait, place, left, again = answer
         bucket, key = refs[place - 1]
-        return 0, Short(bucket, need, wait / _MICRO, bucket.terms[1], max(0, left), again / _MICRO, key)
+        return 0, (), Short(bucket, need, wait / _MICRO, bucket.terms[1], max(0, left), again / _MICRO, key)
 
     def _give_taken(self, done: asyncio.Future[Any], refs: Sequence[Ref]) -> None:
         if not done.cancelled() and done.exception() is None and done.result()[0]:
-            self.refund(refs, done.result()[0])
+            self.refund(refs, done.result()[0], self._marked(refs, done.result()))
 
-    def refund(self, refs: Sequence[Ref], cost: int) -> None:
+    def _marked(self, refs: Sequence[Ref], answer: Sequence[int]) -> Marks:
+        return tuple(self._given.mark(ref, fills) for ref, fills in zip(refs, answer[1:], strict=True))
+
+    def refund(self, refs: Sequence[Ref], cost: int, marks: Marks) -> None:
         """Give back what was taken and not used; a store that is down keeps it."""
-        task = asyncio.ensure_future(self._give(refs, cost))
+        fills = [int(self._given.fills(ref, mark)) for ref, mark in zip(refs, marks, strict=True)]
+        for ref, mark in zip(refs, marks, strict=True):
+            if not ref[0].monthly:
+                self._given.add(ref, mark, cost * ref[0].terms[0])
+        task = asyncio.ensure_future(self._give(refs, cost, fills))
         self._giving.add(task)
         task.add_done_callback(self._giving.discard)
 
-    async def _give(self, refs: Sequence[Ref], cost: int) -> None:
+    async def _give(self, refs: Sequence[Ref], cost: int, marks: Sequence[int]) -> None:
+        keys = tuple(name_of(self.host, bucket, key) for bucket, key in refs)
+        args = (value for (bucket, _), mark in zip(refs, marks, strict=True) for value in (bucket.terms[0], mark))
         with suppress(StoreDown):
-            await self._run(_scripts.GIVE, refs, cost, 0)
+            await self.store.run(_scripts.GIVE, keys, (cost, *args))
 
     async def _run(self, script: Script, refs: Sequence[Ref], one: int, other: int) -> Any:
         keys = tuple(name_of(self.host, bucket, key) for bucket, key in refs)
@@ -205,6 +219,8 @@ class Leased(Exact):
         """As `Exact`."""
         super().__init__(options, guard, local)
         self._held: Final[dict[Ref, int]] = {}
+        self._marks: Final[dict[Ref, float]] = {}
+        """The mark of what was fetched last of each."""
         self._one: Final = asyncio.Lock()
 
     @property
@@ -222,25 +238,28 @@ class Leased(Exact):
             held[ref] -= cost
         return True
 
-    async def _charged(self, refs: Sequence[Ref], cost: int) -> Short | None:
+    async def _charged(self, refs: Sequence[Ref], cost: int) -> tuple[Marks, Short | None]:
         while not self.spent(refs, cost):
             async with self._one:
                 lacking = [ref for ref in refs if self._held.get(ref, 0) < cost]
                 if not lacking:
                     continue
-                got, short = await self.take(lacking, cost, max(self.options.lease, cost))
+                got, marks, short = await self.take(lacking, cost, max(self.options.lease, cost))
                 if short is not None:
-                    return short
-                for ref in lacking:
-                    self._hold(ref, got)
+                    return (), short
+                for ref, mark in zip(lacking, marks, strict=True):
+                    self._hold(ref, self._held.get(ref, 0) + got, mark)
                 if self.spent(refs, cost):  # before anybody else can
-                    return None
-        return None
+                    break
+        self._drop(refs)
+        return tuple(self._marks.get(ref, 0) for ref in refs), None
 
-    def refund(self, refs: Sequence[Ref], cost: int) -> None:
-        """Hold again what was not used."""
-        for ref in refs:
-            self._hold(ref, cost)
+    def refund(self, refs: Sequence[Ref], cost: int, marks: Marks) -> None:
+        """Hold again what was not used, no more than a lease leaves; the rest is lost."""
+        for ref, mark in zip(refs, marks, strict=True):
+            held = self._held.get(ref, 0)
+            self._hold(ref, max(held, min(held + cost, self.options.lease - 1)), max(mark, self._marks.get(ref, 0)))
+        self._drop(refs)
 
     async def close(self) -> None:
         """Give back what is held, as far as the store answers in time."""
@@ -251,11 +270,16 @@ class Leased(Exact):
         self._held.clear()
         for count, refs in by_count.items():
             for at in range(0, len(refs), AT_ONCE):
-                Exact.refund(self, refs[at : at + AT_ONCE], count)
+                some = refs[at : at + AT_ONCE]
+                Exact.refund(self, some, count, tuple(self._marks[ref] for ref in some))
         await super().close()
 
-    def _hold(self, ref: Ref, permits: int) -> None:
-        held = self._held
-        if ref not in held and len(held) >= self.options.max_ids:
-            del held[next(iter(held))]  # what it held is lost: that is on the safe side
-        held[ref] = held.get(ref, 0) + permits
+    def _hold(self, ref: Ref, permits: int, mark: float) -> None:
+        self._held[ref] = permits
+        self._marks[ref] = mark
+
+    def _drop(self, but: Sequence[Ref]) -> None:
+        """Forget what is held too many of, none of it of the present call: it is lost, which is on the safe side."""
+        for ref in [*itertools.islice(self._held, max(0, len(self._held) - self.options.max_ids))]:
+            if ref not in but:
+                del self._held[ref], self._marks[ref]

@@ -19,7 +19,7 @@ from typing import Any, Final
 
 from hauberk.shared import StoreDown
 from hauberk_ratelimit import _scripts
-from hauberk_ratelimit._ledger import Local, Short
+from hauberk_ratelimit._ledger import Local, Marks, Short
 from hauberk_ratelimit._limits import LIMITS
 from hauberk_ratelimit._options import Options
 from hauberk_ratelimit._quotas import Quotas
@@ -45,11 +45,11 @@ class Counted(Local):
         self._count(self.places(refs), 0 if short is not None else cost)
         return short
 
-    def refund(self, refs: Sequence[Ref], cost: int, since: float) -> None:
+    def refund(self, refs: Sequence[Ref], cost: int, marks: Marks) -> None:
         """Give back what was taken, where the store has not been told of it."""
-        for ref in self.places(refs):
+        for ref, mark in zip(refs, marks, strict=True):
             if self.used.get(ref, 0) >= cost:
-                super().refund((ref,), cost, since)
+                super().refund((ref,), cost, (mark,))
                 self.used[ref] -= cost
 
     def _count(self, refs: Sequence[Ref], cost: int) -> None:

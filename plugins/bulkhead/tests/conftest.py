@@ -45,7 +45,9 @@ def nothing_held(rig: Rig) -> bool:
     """Whether no place, no byte and no call is held by anybody."""
     gate = plugin_of(rig).gate
     state = gate.state
-    return not state.rooms and not len(state.account) and not state.account.total and not gate._calls
+    return (
+        not state.rooms and not len(state.account) and not state.account.total and not gate._calls and not state.asking
+    )
 
 
 def codes(rig: Rig) -> list[str]:

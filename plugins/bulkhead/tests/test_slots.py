@@ -13,6 +13,7 @@ from hauberk.config import Options
 from hauberk.connection import Role
 from hauberk.hookspecs import hookimpl
 from hauberk.layers import Layer
+from hauberk.principal import Principal
 from hauberk.refusals import Refused
 from hauberk.testing import Clock, Rig, notification, request
 from hauberk.verdict import Approved, Ask, Deny
@@ -333,7 +334,7 @@ async def test_answer_to_what_was_not_sent_gives_nothing_back(guarded: Opened, q
 
 @pytest.mark.parametrize("role", ROLES)
 async def test_call_that_waits_for_a_person_holds_no_place(guarded: Opened, role: Role) -> None:
-    """While somebody is asked nothing is taken; after the yes the call takes its place once (S4.16)."""
+    """While somebody is asked no place is taken; after the yes the call takes its place once (S4.16)."""
     seen: list[int] = []
 
     class Approves:
@@ -354,6 +355,74 @@ async def test_call_that_waits_for_a_person_holds_no_place(guarded: Opened, role
         await rig.call("a", id=1)
         assert (seen, held(rig)) == ([0], 1)
         await rig.answer(id=1)
+        assert nothing_held(rig)
+
+
+class Person:
+    """Is asked about each call to ``ask``, and does not answer before he is told to."""
+
+    name = "policy"
+    layer = Layer.POLICY
+    Options = Options
+
+    def __init__(self) -> None:
+        self.answer = asyncio.Event()
+
+    @hookimpl
+    def on_tool_call(self, call: Any) -> Ask | None:
+        return Ask("a person must say so") if call.name == "ask" else None
+
+    async def approve(self, call: Any, connection: Any) -> Approved:
+        await self.answer.wait()
+        return Approved(call.digest)
+
+
+@both
+async def test_memory_of_calls_that_wait_for_a_person_is_counted(guarded: Opened, role: Role) -> None:
+    """While somebody is asked the bytes of a call are held, once; they are given back however it ends (S4.18, A64)."""
+    person = Person()
+    toml = '[core]\napprovers = ["policy"]\n[bulkhead]\nmemory_bytes = 4096\n'
+    async with guarded(toml, person, role=role) as rig:
+        account = plugin_of(rig).gate.state.account
+        ask = request("tools/call", {"name": "ask", "arguments": {"x": "x" * 1500}}, id=1)
+        rig.post(rig.from_client, ask)
+        rig.post(rig.from_client, {**ask, "id": 2})
+        await asyncio.sleep(0.01)
+        two = account.total
+        assert two > 3000
+        assert held(rig) == 0
+        rig.post(rig.from_client, {**ask, "id": 3})
+        await asyncio.sleep(0.01)
+        rig.assert_refused("bulkhead.memory")
+        rig.post(rig.from_client, notification("notifications/cancelled", {"requestId": 2}))
+        await asyncio.sleep(0.01)
+        assert account.total == two // 2
+        person.answer.set()
+        await asyncio.sleep(0.01)
+        await rig.settle()
+        assert (account.total, held(rig)) == (two // 2, 1)
+        await rig.answer(id=1)
+        assert nothing_held(rig)
+
+
+async def test_calls_that_wait_for_a_person_have_a_cap(guarded: Opened) -> None:
+    """A caller has as many of them as he may have in flight, and leaves the others theirs (S4.16)."""
+    person = Person()
+    toml = '[core]\napprovers = ["policy"]\n[bulkhead]\nin_flight_per_principal = 2\nqueue = 0\n'
+    async with guarded(toml, person, role="server") as rig:
+        state = plugin_of(rig).gate.state
+        for name in ("one", "two"):
+            rig.connection.principal = Principal(id=name, kind="user")
+            for number in range(3):
+                rig.post(rig.from_client, request("tools/call", {"name": "ask"}, id=f"{name}{number}"))
+            await asyncio.sleep(0.01)
+        assert rig.codes == ["bulkhead.full", "bulkhead.full"]
+        assert state.asking == {"one": 2, "two": 2}
+        person.answer.set()
+        await asyncio.sleep(0.01)
+        await rig.settle()
+        assert (state.asking, held(rig)) == ({}, 4)
+        await rig.session.close()
         assert nothing_held(rig)
 
 

@@ -7,9 +7,8 @@ ends the request, and whoever raised on the way.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
-
-from msgspec.structs import replace
 
 from hauberk.connection import Connection
 from hauberk.exchange import Exchange, Outcome
@@ -19,6 +18,7 @@ from hauberk_bulkhead import _events, _hold
 from hauberk_bulkhead._addresses import address_of
 from hauberk_bulkhead._breakers import Key, Pass
 from hauberk_bulkhead._callers import caller_of, kept, party_of, readable
+from hauberk_bulkhead._doctor import for_doctor
 from hauberk_bulkhead._hold import Hold, Rules
 from hauberk_bulkhead._limits import LIMITS
 from hauberk_bulkhead._load import Load
@@ -32,13 +32,6 @@ from hauberk_bulkhead._verdicts import verdict
 if TYPE_CHECKING:
     from hauberk_bulkhead._sharing import Sharing
 
-HELD: Final = "hauberk-doctor-held"
-"""A tool of the doctor's server of which there is room for one call."""
-_ROOMY: Final = 1000
-"""What else may be in flight there: the probes of other plugins are not to fail for the caps of this one."""
-DOCTOR_BYTES: Final = 1024 * 1024
-"""The largest message toward the doctor's server, if the configuration's limit is above."""
-
 
 class Gate:
     """The checks of one policy, on the state of its host."""
@@ -51,8 +44,8 @@ class Gate:
         """Where breakers are kept together with other hosts."""
         self._plugin: Final = plugin
         self._rules: Final[dict[str, Rules]] = {}
-        self._calls: Final[set[int]] = set()
-        """Calls in flight that have taken what they need, by the identity of their exchange."""
+        self._calls: Final[dict[int, Hold]] = {}
+        """What requests in flight have taken, by the identity of their exchange."""
         self._values: Final = guard.config.core.bounds.values
         self._line: Final = guard.config.core.bounds.line_bytes
 
@@ -63,7 +56,7 @@ class Gate:
             if len(self._rules) >= LIMITS.servers:
                 self._rules.clear()
             options = self.guard.options_for(self._plugin, server)
-            options = _for_doctor(options, self._line) if server == DOCTOR.id else options
+            options = for_doctor(options, self._line) if server == DOCTOR.id else options
             found = self._rules[server] = Rules(options, options.caps, options.breaker.terms)
         return found
 
@@ -139,7 +132,7 @@ class Gate:
         ):
             return
         if message.method == "tools/call":
-            if "requestState" not in message.params or id(exchange) in self._calls:
+            if "requestState" not in message.params or self._has_taken(exchange):
                 return  # it is judged first, or was
             tool = message.params["name"]
         else:
@@ -154,14 +147,18 @@ class Gate:
 
         Returns:
             What it has taken: a place in the room, or one at its door if it may ``wait``. None where there is nothing
-            to take: somebody has to be asked first, it has been taken, or the request is over: a server may answer
-            what it was not sent yet, and what is taken after the end nobody gives back.
+            to take: somebody has to be asked first (then memory is taken, and no more), it has been taken, or the
+            request is over: a server may answer what it was not sent yet, and what is taken after the end nobody gives
+            back.
 
         Raises:
             Refused: It may not go on.
         """
         exchange = call.exchange
-        if (call.asks and call.approved is None) or id(exchange) in self._calls or exchange.outcome is not None:
+        if self._has_taken(exchange) or exchange.outcome is not None:
+            return None
+        if call.asks and call.approved is None:
+            self._keep(exchange, call, connection)
             return None
         hold = self.begin(exchange, call.principal, call.name, call.message.size, connection, shared=wait)
         if not hold.asks:
@@ -184,27 +181,17 @@ class Gate:
             Refused: It may not go on.
         """
         rules, now = self.rules(connection.server), self.guard.clock()
-        options = rules.options
-        hold = Hold(connection, rules, now)
-        self._calls.add(id(exchange))
-        exchange.defer(lambda outcome: self._end(hold, exchange, outcome))
+        hold = self._hold(exchange, connection, rules)
+        hold.started, hold.begun = now, True
+        if hold.asked:
+            self.state.asked(hold.asked)
+            hold.asked = ""
         self._check_suspended("server", connection.server)
         self._check_suspended("principal", principal.key)
         self._check_load()
         self._check_breaker(hold, Key(connection.server, kept(tool), ""), principal, shared=shared)
-        scope = self.state.account.take(
-            connection.id, size, most=options.memory_bytes, total=options.memory_total_bytes
-        )
-        if scope is not None:
-            key = "memory_bytes" if scope == "connection" else "memory_total_bytes"
-            most = getattr(options, key)
-            self._near(key, connection.server, most, most, options)
-            text = f"a request of {size} bytes, and so many wait for answers already"
-            raise refused("bulkhead.memory", text, rule=f"bulkhead.{key} = {most}", retry_after=_hold.RETRY)
-        hold.size = size
-        held = self.state.account.of(connection.id)
-        if 100 * held >= options.alert_percent * options.memory_bytes:
-            self._near("memory_bytes", connection.server, held, options.memory_bytes, options)
+        if not hold.size:
+            self._take(hold, size)
         return hold
 
     def enter(self, hold: Hold, principal: Principal, tool: str, name: str, *, wait: bool) -> None:
@@ -257,7 +244,9 @@ class Gate:
     def _end(self, hold: Hold, exchange: Exchange, outcome: Outcome) -> None:
         """Give everything back."""
         state, now = self.state, self.guard.clock()
-        self._calls.discard(id(exchange))
+        self._calls.pop(id(exchange), None)
+        if hold.asked:
+            state.asked(hold.asked)
         if hold.place is not None and (room := state.rooms.get(hold.room)) is not None:
             room.leave(hold.place, now)
             state.left(hold.room)
@@ -278,6 +267,59 @@ class Gate:
             state.breakers.fail(hold.passed, now)
         else:
             state.breakers.forget(hold.passed)
+
+    # --- the parts ---
+
+    def _has_taken(self, exchange: Exchange) -> bool:
+        """Whether it has taken all that it needs, and not only memory while somebody is asked."""
+        hold = self._calls.get(id(exchange))
+        return hold is not None and hold.begun
+
+    def _hold(self, exchange: Exchange, connection: Connection, rules: Rules) -> Hold:
+        """Return what a request has taken; of a new one that is nothing, and is given back at its end."""
+        hold = self._calls.get(id(exchange))
+        if hold is None:
+            hold = self._calls[id(exchange)] = Hold(connection, rules, self.guard.clock())
+            exchange.defer(partial(self._end, hold, exchange))
+        return hold
+
+    def _keep(self, exchange: Exchange, call: ToolCall, connection: Connection) -> None:
+        """Take memory alone, for a call that waits for a person.
+
+        Raises:
+            Refused: It may not wait.
+        """
+        if id(exchange) in self._calls:
+            return
+        rules, caller = self.rules(connection.server), caller_of(call.principal, connection)
+        hold = self._hold(exchange, connection, rules)
+        self._check_suspended("server", connection.server)
+        self._check_suspended("principal", call.principal.key)
+        if not self.state.ask(caller, rules.options.in_flight_per_principal):
+            raise _hold.asking(caller, rules.options)
+        hold.asked = caller
+        self._take(hold, call.message.size)
+
+    def _take(self, hold: Hold, size: int) -> None:
+        """Take memory.
+
+        Raises:
+            Refused: There is none.
+        """
+        connection, options, server = hold.connection, hold.rules.options, hold.connection.server
+        scope = self.state.account.take(
+            connection.id, size, most=options.memory_bytes, total=options.memory_total_bytes
+        )
+        if scope is not None:
+            key = "memory_bytes" if scope == "connection" else "memory_total_bytes"
+            most = getattr(options, key)
+            self._near(key, server, most, most, options)
+            text = f"a request of {size} bytes, and so many wait for answers already"
+            raise refused("bulkhead.memory", text, rule=f"bulkhead.{key} = {most}", retry_after=_hold.RETRY)
+        hold.size = size
+        held = self.state.account.of(connection.id)
+        if 100 * held >= options.alert_percent * options.memory_bytes:
+            self._near("memory_bytes", server, held, options.memory_bytes, options)
 
     # --- the checks ---
 
@@ -338,18 +380,3 @@ class Gate:
         count = self.state.alerts.due(what, server, self.guard.clock())
         if count:
             self.guard.emit(_events.near(what, server, used, most, count))
-
-
-def _for_doctor(options: Options, line: int) -> Options:
-    """Return the options of the doctor's server: small limits, so that a probe can pass them."""
-    most = min(options.to_server_bytes or line, DOCTOR_BYTES)
-    return replace(
-        options,
-        to_server_bytes=most,
-        tools={HELD: 1},
-        queue=0,
-        in_flight=_ROOMY,
-        in_flight_per_tool=_ROOMY,
-        in_flight_per_principal=_ROOMY,
-        connections=_ROOMY,
-    )

@@ -8,6 +8,7 @@ from hauberk.connection import Connection
 from hauberk.refusals import Refused
 from hauberk_bulkhead._breaker import Terms
 from hauberk_bulkhead._breakers import Key, Pass
+from hauberk_bulkhead._callers import readable
 from hauberk_bulkhead._options import Options
 from hauberk_bulkhead._refusals import refused
 from hauberk_bulkhead._room import Caps, Place
@@ -28,7 +29,9 @@ class Hold:
     """What one request has taken."""
 
     __slots__ = (
+        "asked",
         "asks",
+        "begun",
         "connection",
         "exhausted",
         "passed",
@@ -44,13 +47,17 @@ class Hold:
     def __init__(self, connection: Connection, rules: Rules, started: float) -> None:
         self.connection: Final = connection
         self.rules: Final = rules
-        self.started: Final = started
+        self.started = started
         self.passed: Pass | None = None
         self.place: Place | None = None
         self.room = ""
         self.size = 0
         self.asks = False
         """Whether the shared store has to be asked before it may go on."""
+        self.asked = ""
+        """Whose call it is, while a person is asked whether it may go on."""
+        self.begun = False
+        """Whether it has been judged, and all was taken but perhaps a place."""
         self.exhausted = False
         """Whether it found no room because the server gave none back, with nobody else's calls in it."""
         self.shared = False
@@ -67,6 +74,11 @@ def opened(key: Key, seconds: float) -> Refused:
 def full(scope: str, tool: str, hold: Hold) -> Refused:
     text = f"server {hold.connection.server!r} has as many requests as it may have at once"
     return refused("bulkhead.full", text, rule=rule(scope, tool, hold.rules.options), retry_after=RETRY)
+
+
+def asking(caller: str, options: Options) -> Refused:
+    text = f"{readable(caller)!r} has as many calls that wait for a person as he may have"
+    return refused("bulkhead.full", text, rule=rule("principal", "", options), retry_after=RETRY)
 
 
 def many(text: str, rule: str) -> Refused:

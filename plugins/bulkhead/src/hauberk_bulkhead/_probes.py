@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from hauberk.event import Event
 from hauberk.probe import SERVER, Probe, call, client, request
 from hauberk_bulkhead._breaker import Breaker
-from hauberk_bulkhead._gate import HELD
+from hauberk_bulkhead._doctor import HELD
 from hauberk_bulkhead._hysteresis import Level
 from hauberk_bulkhead._tally import Tally
 

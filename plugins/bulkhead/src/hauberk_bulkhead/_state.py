@@ -43,6 +43,8 @@ class State:
         self.suspended: Final = Suspended(LIMITS.suspended)
         self.connections: Final[dict[str, Met]] = {}
         """By the connection's id."""
+        self.asking: Final[dict[str, int]] = {}
+        """Calls that wait for a person, by caller."""
         self.of_server: Final[dict[str, int]] = {}
         self.of_address: Final[dict[str, int]] = {}
 
@@ -61,6 +63,19 @@ class State:
         room = self.rooms.get(server)
         if room is not None and room.empty:
             del self.rooms[server]
+
+    # --- who waits for a person ---
+
+    def ask(self, caller: str, most: int) -> bool:
+        """Count a call that a person is asked about; return whether there may be one more."""
+        if self.asking.get(caller, 0) >= most:
+            return False
+        _more(self.asking, caller)
+        return True
+
+    def asked(self, caller: str) -> None:
+        """Count one no longer."""
+        _less(self.asking, caller)
 
     # --- connections ---
 

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from click.testing import CliRunner, Result
 from plugins.bulkhead.tests.conftest import Opened, codes, nothing_held, plugin_of
@@ -18,8 +19,9 @@ from hauberk.event import Event
 from hauberk.principal import Principal
 from hauberk.refusals import ConfigError, Refused
 from hauberk.testing import Clock, Rig, request
-from hauberk_bulkhead._book import Book
+from hauberk_bulkhead._book import Book, Page
 from hauberk_bulkhead._commands import bulkhead
+from hauberk_bulkhead._limits import LIMITS
 from hauberk_bulkhead._suspended import Suspension
 
 FEW = "[bulkhead]\n[bulkhead.isolation]\nevents = 3\nsuspend_seconds = 100\n"
@@ -221,6 +223,64 @@ def test_four_processes_write_one_book(tmp_path: Path) -> None:
         writer.join()
         assert writer.exitcode == 0
     assert len(Book(tmp_path, now=lambda: 1.0).read().suspended) == 100
+
+
+def _entry(number: int, **fields: Any) -> Suspension:
+    return Suspension("principal", f"{number:05}{chr(0x1F600) * 200}", float(number), **{"why": "w" * 200} | fields)
+
+
+def test_book_is_never_larger_than_can_be_read(tmp_path: Path) -> None:
+    """However many guards suspend without end, and however long their names: the oldest go, and it is read (X.6)."""
+    book = Book(tmp_path, now=lambda: 1.0)
+    book.add([_entry(0, by="operator")])
+    book.add(_entry(number) for number in range(1, 6000))
+    found = Book(tmp_path, now=lambda: 1.0).read().suspended
+    assert 1000 < len(found) <= LIMITS.suspended
+    assert (tmp_path / "bulkhead" / "suspended.json").stat().st_size <= LIMITS.book_bytes
+    assert {found[0].since, found[-1].since} == {0.0, 5999.0}
+
+
+def test_book_of_people_that_is_full_takes_no_more(tmp_path: Path) -> None:
+    """What people suspended is not let go of: one more is refused, and the list stays as it was."""
+    book = Book(tmp_path, now=lambda: 1.0)
+    with pytest.raises(ConfigError, match="larger than"):
+        book.add(_entry(number, by="operator") for number in range(6000))
+    assert book.read().suspended == ()
+
+
+async def test_guard_that_suspends_without_end_starts_again(guarded: Opened) -> None:
+    """More suspensions than there may be, all endless, cost the oldest of them, and no start (X.6)."""
+    toml = "[bulkhead]\n[bulkhead.isolation]\nevents = 1\nsuspend_seconds = 0\n"
+    async with guarded(toml, role="server") as rig:
+        care = plugin_of(rig).care
+        for number in range(2 * LIMITS.suspended):
+            peer = {"role": "server", "peer": f"[2001:db8:{number:x}::1]:99"}
+            care.heard(Event("envelope.forged", action="blocked", server="files", details=peer))
+            assert len(plugin_of(rig).gate.state.suspended.all(0.0)) <= LIMITS.suspended
+    async with guarded(toml, role="server") as rig:
+        assert len(plugin_of(rig).gate.state.suspended.all(0.0)) > LIMITS.suspended // 2
+
+
+@pytest.mark.parametrize("words", [["reset"], ["resume", "--principal", "bob"]], ids=" ".join)
+def test_command_mends_a_book_that_is_too_large(
+    tmp_path: Path, command: Callable[..., Result], words: list[str]
+) -> None:
+    """A list that has become larger than a guard reads is one again after ``resume`` or ``reset``."""
+    book = Book(tmp_path / "state", now=lambda: 1.0)
+    book.add([])
+    entries = tuple(_entry(number) for number in range(6000))
+    page = Page(suspended=(Suspension("principal", "bob", 1.0, by="operator"), *entries))
+    (tmp_path / "state" / "bulkhead" / "suspended.json").write_bytes(msgspec.json.encode(page))
+    with pytest.raises(ConfigError, match="larger than"):
+        book.read()
+    assert command(*words).exit_code == 0
+    assert book.read().suspended
+
+
+def test_reason_is_bounded(command: Callable[..., Result]) -> None:
+    """A reason of a page is refused, and nobody is suspended by it."""
+    assert command("suspend", "--principal", "bob", "--reason", "x" * 257).exit_code == 2
+    assert command("suspend", "--principal", "bob", "--reason", "x" * 256).exit_code == 0
 
 
 # --- by a person ---

@@ -87,15 +87,18 @@ class Book:
         self._mark = mark
         return self.read()
 
-    def read(self) -> Page:
+    def read(self, max_bytes: int = LIMITS.book_bytes) -> Page:
         """Return what the file says; of none, nothing.
+
+        Args:
+            max_bytes: What is not read if it is larger; who makes it smaller reads more.
 
         Raises:
             ConfigError: It cannot be believed.
         """
         if not os.path.lexists(self._path):
             return Page()
-        data = files.read_private(self._path, max_bytes=LIMITS.book_bytes)
+        data = files.read_private(self._path, max_bytes=max_bytes)
         try:
             return _PAGE.decode(data)
         except msgspec.DecodeError:
@@ -111,13 +114,13 @@ class Book:
             OSError: The disk failed; the old file stands.
         """
         with self._locked():
-            page = self.read()
+            page = self.read(LIMITS.repair_bytes)
             self._write(page, [*page.suspended, *news])
 
     def lift(self, kind: str, name: str) -> bool:
         """Lift a suspension; return whether there was one."""
         with self._locked():
-            page, now = self.read(), self._now()
+            page, now = self.read(LIMITS.repair_bytes), self._now()
             kept = [one for one in page.suspended if (one.kind, one.name) != (kind, name)]
             self._write(page, kept)
             return any(one.holds(now) for one in page.suspended if (one.kind, one.name) == (kind, name))
@@ -125,12 +128,25 @@ class Book:
     def reset(self) -> None:
         """Ask that breakers and counts of every process begin anew."""
         with self._locked():
-            page = self.read()
+            page = self.read(LIMITS.repair_bytes)
             self._write(msgspec.structs.replace(page, reset=self._now()), page.suspended)
 
     def _write(self, page: Page, suspended: Iterable[Suspension]) -> None:
-        kept = tuple(one for _, one in bounded(suspended, LIMITS.suspended, self._now()))
-        files.write_atomic(self._path, msgspec.json.encode(msgspec.structs.replace(page, suspended=kept)))
+        """Write what there may be; of more than can be read again, the oldest that guards made are let go."""
+        kept, most = list(suspended), LIMITS.suspended
+        while True:
+            kept = [one for _, one in bounded(kept, most, self._now())]
+            data = msgspec.json.encode(msgspec.structs.replace(page, suspended=tuple(kept)))
+            if len(data) <= LIMITS.book_bytes:
+                break
+            if len(kept) > most or not kept:
+                raise ConfigError(
+                    f"cannot write {str(self._path)!r}: what people have suspended is larger than"
+                    f" {LIMITS.book_bytes} bytes",
+                    hint="hauberk bulkhead resume, for those who need not be suspended any more",
+                )
+            most = min(len(kept), most) * 7 // 8
+        files.write_atomic(self._path, data)
 
     def _stat(self) -> _Mark:
         try:

@@ -18,6 +18,7 @@ from hauberk.principal import Principal
 from hauberk.refusals import HauberkError
 from hauberk_bulkhead._book import Book, Live
 from hauberk_bulkhead._callers import kept, readable
+from hauberk_bulkhead._limits import LIMITS
 from hauberk_bulkhead._suspended import Kind, Suspension
 
 _EPILOG: Final = """\b
@@ -133,6 +134,8 @@ def suspend_command(
 ) -> None:
     """Refuse a principal, a server or an address, until it is resumed or the time is over."""
     kind, name = _one(principal, tenant, server, address)
+    if len(reason) > LIMITS.reason_chars:
+        raise click.UsageError(f"--reason is of at most {LIMITS.reason_chars} characters")
     if seconds is not None and math.isnan(seconds):
         raise click.UsageError("--for is a number of seconds")
     book, guard = _book(config, host)

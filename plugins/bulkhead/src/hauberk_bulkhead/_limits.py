@@ -15,15 +15,19 @@ class Limits(NamedTuple):
     counted: int = 8192
     """Principals, servers and addresses whose events are counted; who was counted longest ago goes first."""
     suspended: int = 4096
-    """Suspensions of one host; past it the one that would end first goes."""
+    """Suspensions of one host; past it the oldest goes that a guard made."""
     alerts: int = 256
     """Kinds of alert that are told apart; past it further kinds are one."""
     alert_seconds: float = 10.0
     """Between two alerts of one kind; those between are counted."""
     name_chars: int = 256
     """A principal, server or address in the book and in events."""
+    reason_chars: int = 256
+    """Why somebody is suspended."""
     book_bytes: int = 4 * 1024 * 1024
-    """The file of suspensions."""
+    """The file of suspensions; none is written that is larger."""
+    repair_bytes: int = 64 * 1024 * 1024
+    """What a command reads of a file of suspensions that has become too large, to make it smaller."""
     look_seconds: float = 1.0
     """How often the book, the shared breakers and what is to be written are looked after."""
     written_seconds: float = 5.0

@@ -4,7 +4,7 @@ The rules:
 
 1. A suspension is of a principal, of a server or of an address, until a time of day, or until somebody lifts it.
 2. What was found out and is not in the book yet holds all the same.
-3. There is a bound. Past it, of what guards did the one that would end first goes; what a person did stays.
+3. There is a bound. Past it the oldest of what guards did goes, endless or not; what a person did stays.
 """
 
 from __future__ import annotations
@@ -72,9 +72,10 @@ class Suspended:
 
     def add(self, one: Suspension, now: float) -> None:
         """Suspend somebody; the book has to be told."""
-        self._new[one.kind, one.name] = one
-        self._new = dict(bounded(self._new.values(), self._bound, now))
-        self._merge(now)
+        self._new[one.kind, one.name] = self._found[one.kind, one.name] = one
+        if len(self._found) > self._bound:  # an eighth at a time, so that one more seldom costs a look at all
+            self._found = dict(bounded(self._found.values(), self._bound - self._bound // 8, now))
+            self._new = {key: new for key, new in self._new.items() if self._found.get(key) is new}
 
     def take(self, there: Iterable[Suspension], now: float) -> None:
         """Take what the book says, in place of what it said before."""
@@ -100,7 +101,7 @@ def bounded(all_: Iterable[Suspension], bound: int, now: float) -> list[tuple[Ke
     """Return those that hold, by whom they are about: the last of each, and no more than there may be."""
     found = {(one.kind, one.name): one for one in all_ if one.holds(now)}
     if len(found) > bound:
-        ending = sorted((one for one in found.values() if one.by == GUARD and one.until), key=lambda one: one.until)
-        for one in ending[: len(found) - bound]:
+        oldest = sorted((one for one in found.values() if one.by == GUARD), key=lambda one: one.since)
+        for one in oldest[: len(found) - bound]:
             del found[one.kind, one.name]
     return list(found.items())

@@ -288,6 +288,17 @@ def test_what_knows_nothing_any_more_goes() -> None:
     assert [key for key, _ in table.items()] == [KEY]
 
 
+def test_one_that_stays_open_holds_up_nothing() -> None:
+    """Behind one that is open since long, those that know nothing any more go all the same; so the table has room."""
+    table, _ = told()
+    for _ in range(5):
+        fail(table, KEY)
+    for number in range(100):
+        fail(table, KEY._replace(tenant=f"t{number}"), 1000.0 * number)
+    table.tidy(1e6)
+    assert [key for key, _ in table.items()] == [KEY]
+
+
 def test_refused_request_gives_other_probes_back() -> None:
     """Where one of two breakers refuses, the probe that the other gave is not lost."""
     table, _ = told()

@@ -15,7 +15,7 @@ from plugins.bulkhead.tests.conftest import Opened, codes, nothing_held, plugin_
 
 from hauberk.connection import Role
 from hauberk.principal import Principal
-from hauberk.refusals import Refused
+from hauberk.refusals import PluginError, Refused
 from hauberk.testing import Clock, Rig, request
 from hauberk_bulkhead._load import Load, Sampler, looking
 from hauberk_bulkhead._options import Shedding
@@ -393,6 +393,14 @@ def test_sampler_is_a_thread_of_its_own() -> None:
     sampler.stop()
     hangs.set()
     assert seen[0] == {"cpu": 1.0}
+
+
+def test_missing_package_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Without psutil a host that is to shed load does not start, and says what to install."""
+    monkeypatch.setitem(sys.modules, "psutil", None)
+    with pytest.raises(PluginError, match="psutil") as caught:
+        looking(frozenset({"cpu"}), tmp_path)
+    assert caught.value.hint == "pip install psutil"
 
 
 def test_machine_is_looked_at(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ breakers closes none of them. One that is open stays until it has closed.
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from typing import Final, NamedTuple
@@ -38,11 +39,12 @@ class Pass(NamedTuple):
 class Breakers:
     """All of them."""
 
-    __slots__ = ("_all", "_changed")
+    __slots__ = ("_all", "_changed", "_tidied")
 
     def __init__(self, changed: Changed) -> None:
         self._all: Final[OrderedDict[Key, Breaker]] = OrderedDict()
         self._changed = changed
+        self._tidied = -math.inf
 
     def __len__(self) -> int:
         return len(self._all)
@@ -139,11 +141,9 @@ class Breakers:
             self.close(key, now)
 
     def tidy(self, now: float) -> None:
-        """Let go of those that know nothing any more, the oldest first."""
-        while self._all:
-            key, breaker = next(iter(self._all.items()))
-            if not breaker.idle(now):
-                return
+        """Let go of those that know nothing any more, wherever they stand."""
+        self._tidied = now
+        for key in [key for key, breaker in self._all.items() if breaker.idle(now)]:
             del self._all[key]
 
     # --- the table ---
@@ -160,7 +160,7 @@ class Breakers:
     def _has_room(self, key: Key, now: float) -> bool:
         """Whether the table takes one more of this kind: a third is for whole tools, a third for whole servers."""
         most = LIMITS.breakers if key.tenant else 2 * LIMITS.breakers if key.tool else 3 * LIMITS.breakers
-        if len(self._all) >= most:
+        if len(self._all) >= most and now - self._tidied >= LIMITS.look_seconds:
             self.tidy(now)
         return len(self._all) < most
 

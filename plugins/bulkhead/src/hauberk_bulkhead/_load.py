@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+from hauberk.refusals import PluginError
 from hauberk_bulkhead._hysteresis import Level
 from hauberk_bulkhead._options import Shedding
 
@@ -93,8 +94,17 @@ class Sampler:
 
 
 def looking(watched: frozenset[str], disk: Path) -> Looking:
-    """Return what looks at the machine (psutil, which is loaded here)."""
-    import psutil  # type: ignore[import-untyped]  # only here: a host without shedding does not load it
+    """Return what looks at the machine (psutil, which is loaded here).
+
+    Raises:
+        PluginError: It is not installed.
+    """
+    try:
+        import psutil  # type: ignore[import-untyped]  # only here: a host without shedding does not load it
+    except ImportError:
+        raise PluginError(
+            "[bulkhead.shedding] needs the package 'psutil', which is not installed", hint="pip install psutil"
+        ) from None
 
     uses: dict[str, Callable[[], Any]] = {
         "cpu": psutil.cpu_percent,  # since the last call

@@ -513,8 +513,45 @@ async def test_a_store_that_refuses_is_one_that_is_down() -> None:
             assert isinstance(await store_of(desk).charge(hosts.refs(desk.book), 1), Refused)
         server.ask("CONFIG", "SET", "maxmemory", "0")
         assert await let(desk, 1) == 1
+        assert [event.code for event in events] == ["ratelimit.store_lost"]
+        store_of(desk)._erred -= 6
+        assert await let(desk, 1) == 1
         assert [event.code for event in events] == ["ratelimit.store_lost", "ratelimit.store_found"]
         await store_of(desk).close()
+
+
+async def test_one_bad_key_is_no_flood_of_events(server: RedisServer) -> None:
+    """A key of a wrong type is told of once, however the calls of others go between its errors (A63)."""
+    events: list[Any] = []
+    seen = SimpleNamespace(**{**vars(hosts.guard()), "emit": events.append})
+    desk = await opened(server.uri, seen, principals={"*": "1000/minute each"})
+    (bucket,) = desk.book.calls
+    server.ask("LPUSH", name_of("test", bucket, "bad").decode(), "x")
+    for _ in range(20):
+        assert isinstance(await store_of(desk).charge([(bucket, "bad")], 1), Refused)
+        assert callable(await store_of(desk).charge([(bucket, "good")], 1))
+    assert [event.code for event in events] == ["ratelimit.store_lost"]
+    await store_of(desk).close()
+
+
+async def test_one_bad_key_stops_no_telling(server: RedisServer) -> None:
+    """Where the store is told now and then, a key of a wrong type is said, and the others are told once each."""
+    events: list[Any] = []
+    seen = SimpleNamespace(**{**vars(hosts.guard()), "emit": events.append})
+    options = {"sharing": "sync", "sync_seconds": 600.0, "principals": {"*": "10/hour each"}}
+    desk = await opened(server.uri, seen, **options)
+    store, (bucket,) = store_of(desk), desk.book.calls
+    assert isinstance(store, Synced)
+    server.ask("LPUSH", name_of("test", bucket, "bad").decode(), "x")
+    for who in ("before", "bad", "later"):
+        assert desk.local.charge([(bucket, who)]) is None
+    for _ in range(3):
+        await store.tell()
+    for who in ("before", "later"):
+        full = float(server.ask("GET", name_of("test", bucket, who).decode()).split(b"\r\n")[1]) / 1e6
+        assert full - time.time() == pytest.approx(360, abs=5)
+    assert [event.code for event in events] == ["ratelimit.store_lost"]
+    await store.close()
 
 
 # --- against the local buckets ---

@@ -155,8 +155,10 @@ TELL: Final = Script(
 local debts = {}
 for i = 1, #KEYS do
   local interval, deepest, used = tonumber(ARGV[3 * i - 2]), tonumber(ARGV[3 * i - 1]), tonumber(ARGV[3 * i])
-  local value = redis.call('GET', KEYS[i])
-  if interval > 0 then
+  local value = redis.pcall('GET', KEYS[i])
+  if type(value) == 'table' then
+    debts[i] = -1
+  elseif interval > 0 then
     local tat = math.max(value and tonumber(value) or now, now) + used * interval
     tat = math.min(tat, now + deepest)
     if used > 0 then keep(KEYS[i], tat) end
@@ -172,7 +174,7 @@ return debts
 )
 """Add what a host has used (the third argument of each bucket; the second is how far in debt it may be, µs).
 
-Answers when each will be full (µs), or what all have used of the quota.
+Answers when each will be full (µs), or what all have used of the quota; -1 where the key is of another type.
 """
 LOOK: Final = Script(
     MONTHS

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import math
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any, Final
@@ -39,6 +40,8 @@ FOUND: Final = "ratelimit.store_found"
 _MICRO: Final = 1_000_000
 _SOON: Final = 1.0
 """When to come again, told while the store is down (seconds)."""
+_APART: Final = 5.0
+"""How long no error is told before the store is said to do better (seconds)."""
 _WAIT: Final = 5.0
 """What giving back may take when a host ends (seconds)."""
 AT_ONCE: Final = 100
@@ -62,6 +65,7 @@ class Exact:
         self.local: Final = local
         self._emit: Final[Callable[[Event], None]] = guard.emit
         self._now: Final[Callable[[], float]] = guard.now
+        self._clock: Final[Callable[[], float]] = guard.clock
         self.store: Final = SharedStore(
             options.store or "",
             timeout=options.store_timeout,
@@ -73,6 +77,8 @@ class Exact:
         """What this process gave back to each bucket (µs)."""
         self._faulty = False
         """Whether the store answered a charge with an error, and has not been seen to do better since."""
+        self._erred = -math.inf
+        """When it was said last that it did (s)."""
 
     async def open(self) -> None:
         """Reach the store.
@@ -98,17 +104,26 @@ class Exact:
         try:
             marks, short = await self._charged(refs, cost)
         except StoreDown as error:
-            if isinstance(error, StoreRefused) and not self._faulty:
-                self._faulty = True
-                self._changed(error.message, found=False)
+            if isinstance(error, StoreRefused):
+                self._fails(error.message)
             return self._alone(refs, cost) if self.options.on_store_failure == "local" else down()
-        if self._faulty:
-            self._faulty = False
-            self._changed("", found=True)
         if short is not None:
             return short
+        self._works()
         self.local.note(refs, cost)
         return self._giver(refs, cost, marks)
+
+    def _fails(self, why: str) -> None:
+        """Say that the store answers with errors, once until it has done better for a while."""
+        if not self._faulty:
+            self._changed(why, found=False)
+        self._faulty, self._erred = True, self._clock()
+
+    def _works(self) -> None:
+        """Say that the store does better, once it has written and told no error for a while."""
+        if self._faulty and self._clock() - self._erred >= _APART:
+            self._faulty = False
+            self._changed("", found=True)
 
     def _giver(self, refs: Sequence[Ref], cost: int, marks: Marks) -> Giving:
         here = self.local.marks(refs)

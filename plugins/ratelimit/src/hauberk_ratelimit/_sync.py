@@ -7,7 +7,8 @@ The rules:
    before anything more passes, up to ten of these times.
 2. So with n processes no more is let pass, in any time, than burst and rate allow, and n - 1 times the burst and what
    the rate gives in one such time: of two, never more than twice as much (an overshoot of 100 %).
-3. A store that is down is told later; each process holds the limits meanwhile.
+3. A store that is down is told later; each process holds the limits meanwhile. So it does of a bucket whose key holds
+   something else: the others are told all the same.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any, Final
 
-from hauberk.shared import StoreDown
+from hauberk.shared import StoreDown, StoreRefused
 from hauberk_ratelimit import _scripts
 from hauberk_ratelimit._ledger import Local, Marks, Short
 from hauberk_ratelimit._limits import LIMITS
@@ -94,12 +95,24 @@ class Synced(Exact):
             some = refs[at : at + AT_ONCE]
             try:
                 answers = await self._told(some, [used[ref] for ref in some])
-            except StoreDown:
-                for ref in refs[at:]:
-                    self._counted.used[ref] = self._counted.used.get(ref, 0) + used[ref]
+            except StoreDown as error:
+                if isinstance(error, StoreRefused):
+                    self._fails(error.message)
+                self._again(refs[at:], used)
                 return
+            odd = [ref for ref, answer in zip(some, answers, strict=True) if answer < 0]
+            if odd:
+                self._fails(f"a key of the limit {odd[0][0].rule} holds something else")
+                self._again(odd, used)
             for ref, answer in zip(some, answers, strict=True):
-                self._learn(ref, answer)
+                if answer >= 0:
+                    self._learn(ref, answer)
+        if refs:
+            self._works()
+
+    def _again(self, refs: Sequence[Ref], used: dict[Ref, int]) -> None:
+        for ref in refs:
+            self._counted.used[ref] = self._counted.used.get(ref, 0) + used[ref]
 
     async def _told(self, refs: Sequence[Ref], used: Sequence[int]) -> Any:
         keys = tuple(name_of(self.host, bucket, key) for bucket, key in refs)

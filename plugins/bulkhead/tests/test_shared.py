@@ -124,7 +124,7 @@ async def test_hosts_cannot_open_more_than_the_bound(
         await at(one, 0.0)
         for number in range(50):
             await one.fail(KEY._replace(tool=f"t{number}"), terms, 1)
-        assert len(await one.all_open()) == await one.store.command("ZCARD", "hauberk:bulkhead:open") == 10
+        assert len(await one.all_open()) == await one.store.command("ZCARD", "hauberk:bulkhead::open") == 10
 
 
 # --- a plain model ---
@@ -400,6 +400,73 @@ async def test_call_that_ends_while_the_store_is_asked_takes_nothing(
         turn.set()
         await rig.settle()
         assert nothing_held(rig)
+
+
+async def test_probe_of_a_call_that_is_over_is_given_back(
+    redis_server: RedisServer, guarded: Opened, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A call that is cancelled while the store is asked, and lets it pass, keeps nobody else out (A64, A66)."""
+    async with guarded(sharing(redis_server, "open_seconds = 0.05\n")) as rig:
+        gate, turn = plugin_of(rig).gate, asyncio.Event()
+        assert gate.sharing is not None
+        await failing(rig, 1)
+        await asyncio.sleep(0.06)
+        shared = gate.sharing.shared
+        ask = shared.ask
+
+        async def slow(key: Key, terms: Terms) -> Any:
+            told = await ask(key, terms)
+            await turn.wait()
+            return told
+
+        monkeypatch.setattr(shared, "ask", slow)
+        rig.post(rig.from_client, {"jsonrpc": "2.0", "id": 9, "method": "tools/call", "params": {"name": "read"}})
+        await asyncio.sleep(0.02)
+        rig.post(rig.from_client, notification("notifications/cancelled", {"requestId": 9}))
+        await asyncio.sleep(0.01)
+        turn.set()
+        await asyncio.sleep(0.05)
+        await rig.settle()
+        assert nothing_held(rig)
+        monkeypatch.setattr(shared, "ask", ask)
+        await rig.call("read", id=10)
+        assert rig.reached[-1]["id"] == 10
+
+
+async def test_name_without_a_breaker_is_forgotten(redis_server: RedisServer, guarded: Opened, clock: Clock) -> None:
+    """What the list of the store has and the store does not is taken for open once, and not each second anew."""
+    async with guarded(sharing(redis_server)) as rig:
+        redis_server.ask("ZADD", f"hauberk:bulkhead:{rig.guard.host}:open", "9e15", '["files","read","host:default"]')
+        for number in range(5):
+            clock.turn(10)
+            await look(rig)
+            await rig.call("read", id=number)
+            await rig.answer(id=number)
+        assert codes(rig) == ["bulkhead.opened", "bulkhead.closed"]
+
+
+async def test_store_that_answers_with_errors_is_told_of(redis_server: RedisServer, guarded: Opened) -> None:
+    """A list of a wrong type is told of, once; this host's own breaker stands in (A16)."""
+    async with guarded(sharing(redis_server)) as rig:
+        redis_server.ask("SET", f"hauberk:bulkhead:{rig.guard.host}:open", "x")
+        for _ in range(3):
+            await look(rig)
+        await failing(rig, 1)
+        await rig.call("read", id=20)
+        rig.assert_refused("bulkhead.open")
+        await rig.settle()
+        assert [code for code in codes(rig) if "store" in code] == ["bulkhead.store_lost"]
+
+
+async def test_hosts_of_other_names_have_other_breakers(redis_server: RedisServer) -> None:
+    """Two hosts in one store share breakers where they have one name, and no others'; no name is too long (X.6)."""
+    async with shared(redis_server) as one:
+        await broken(one)
+        other = SharedBreakers(one.store, OWN, "other")
+        assert (await other.ask(KEY, TERMS)).answer == "closed"
+        assert await other.all_open() == set()
+        await one.store.command("ZADD", "hauberk:bulkhead::open", "9e15", f'["files","{"x" * 300}",""]')
+        assert await one.all_open() == {KEY}
 
 
 async def test_what_is_told_to_a_store_is_bounded(redis_server: RedisServer, guarded: Opened) -> None:

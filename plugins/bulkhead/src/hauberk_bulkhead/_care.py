@@ -89,7 +89,11 @@ class Care:
         store = SharedStore(uri, on_change=changed)
         await store.open()
         self._gate.sharing = Sharing(
-            store, self._state.breakers, self._guard.clock, lambda server: self._gate.rules(server).terms
+            store,
+            self._state.breakers,
+            self._guard.clock,
+            lambda server: self._gate.rules(server).terms,
+            self._guard.host,
         )
 
     # --- the machine ---
@@ -224,12 +228,19 @@ class Care:
         state.breakers.reset(self._guard.clock())
 
     async def _look_at_store(self) -> None:
-        from hauberk.shared import StoreDown
+        from hauberk.shared import StoreDown, StoreRefused
 
         sharing = self._gate.sharing
-        if sharing is not None:
-            with suppress(StoreDown):  # it is told of by the store itself, once
-                await sharing.look()
+        if sharing is None:
+            return
+        fault, sharing.fault = sharing.fault, ""
+        try:
+            await sharing.look()
+        except StoreRefused as error:
+            fault = error.message
+        except StoreDown:
+            return  # it is told of by the store itself, once
+        self._tell("bulkhead.store_lost", fault)
 
     def _tell(self, code: str, fault: str) -> None:
         """Tell of a fault once, until it is gone or another."""

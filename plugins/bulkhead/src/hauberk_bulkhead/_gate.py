@@ -360,8 +360,8 @@ class Gate:
             raise _hold.opened(passed, 1.0 if breaker is None else breaker.again_in(now))
         hold.passed = passed
 
-    async def ask(self, hold: Hold) -> None:
-        """Ask the shared store whether a call may go on.
+    async def ask(self, hold: Hold, exchange: Exchange) -> None:
+        """Ask the shared store whether a call may go on; of one that is over meanwhile, nothing is kept.
 
         Raises:
             Refused: It may not.
@@ -370,7 +370,12 @@ class Gate:
         if passed is None or sharing is None:
             return
         hold.passed = None  # until it is known, its end says nothing
-        hold.passed, hold.probe, seconds = await sharing.ask(passed)
+        allowed, probe, seconds = await sharing.ask(passed)
+        if exchange.outcome is not None:
+            if allowed is not None and not (probe and sharing.end(allowed, probe, "nothing")):
+                self.state.breakers.forget(allowed)
+            return
+        hold.passed, hold.probe = allowed, probe
         if hold.passed is None:
             raise _hold.opened(passed.key, seconds)
 

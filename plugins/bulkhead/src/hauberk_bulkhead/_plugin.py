@@ -129,7 +129,7 @@ class Patient(Bulkhead):
         if hold is None:
             return
         if hold.asks:
-            await gate.ask(hold)
+            await gate.ask(hold, call.exchange)
             if call.exchange.outcome is not None:
                 return  # it ended meanwhile, and nobody would give back what it takes now
             gate.enter(hold, call.principal, call.name, connection.server, wait=True)

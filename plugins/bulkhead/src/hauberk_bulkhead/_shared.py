@@ -5,8 +5,8 @@ it was one too many. The others learn that within `LIMITS.look_seconds`. Of a br
 asks first, so that all hosts together have no more than ``probes`` on their way. Each host's own breaker follows what
 the store says, and stands in while the store is down.
 
-The clock is the store's. Keys are `hauberk:bulkhead:` and a digest; each ends by itself. A script that was run twice
-counts a failure twice at most, and gives out no probe twice: a probe has a name.
+The clock is the store's. Keys are `hauberk:bulkhead:`, the host's name and a digest; each ends by itself. A script that
+was run twice counts a failure twice at most, and gives out no probe twice: a probe has a name.
 """
 
 from __future__ import annotations
@@ -24,7 +24,6 @@ from hauberk_bulkhead._breakers import Key
 from hauberk_bulkhead._limits import LIMITS
 
 PREFIX: Final = "hauberk:bulkhead"
-_INDEX: Final = f"{PREFIX}:open"
 NOW: Final = "local t = redis.call('TIME'); local now = t[1] * 1000 + math.floor(t[2] / 1000)\n"
 """Lua that sets ``now``, in milliseconds by the store's clock."""
 _OPEN: Final = """
@@ -55,7 +54,10 @@ return 1
 _ASK: Final = """
 -- KEYS: state, probes, index; ARGV: name, this probe, open for, probes, slow, keep
 local found = redis.call('HMGET', KEYS[1], 'state', 'since')
-if not found[1] then return {'closed', 0} end
+if not found[1] then
+  redis.call('ZREM', KEYS[3], ARGV[1])
+  return {'closed', 0}
+end
 if found[1] == 'open' then
   local left = found[2] + ARGV[3] - now
   if left > 0 then return {'open', left} end
@@ -107,14 +109,17 @@ class Told(NamedTuple):
 class SharedBreakers:
     """The breakers in one store."""
 
-    def __init__(self, store: SharedStore, now: str = NOW) -> None:
+    def __init__(self, store: SharedStore, now: str = NOW, host: str = "") -> None:
         """Say where they are.
 
         Args:
             store: It is open.
             now: Lua that sets ``now``; a test has a clock of its own.
+            host: What the host is called; those that are called otherwise have breakers of their own.
         """
         self.store: Final = store
+        self._prefix: Final = f"{PREFIX}:{host}"
+        self._index: Final = f"{PREFIX}:{host}:open"
         self._fail: Final = Script(now + _OPEN + _FAIL)
         self._ask: Final = Script(now + _OPEN + _ASK)
         self._end: Final = Script(now + _OPEN + _END)
@@ -131,7 +136,7 @@ class SharedBreakers:
         Raises:
             StoreDown: The store could not be asked.
         """
-        name, keys = _name(key), _keys(key)
+        name, keys = _name(key), self._keys(key)
         args = (name, secrets.token_hex(8), terms.failures, _ms(terms.window), requests, terms.minimum, _keep(terms))
         answer = await self.store.run(
             self._fail, (*keys, f"{keys[0]}:failures", f"{keys[0]}:requests"), (*args, _BOUND)
@@ -146,7 +151,7 @@ class SharedBreakers:
         """
         probe = secrets.token_hex(8)
         args = (_name(key), probe, _ms(terms.open_seconds), terms.probes, _ms(terms.slow), _keep(terms))
-        word, left = await self.store.run(self._ask, _keys(key), args)
+        word, left = await self.store.run(self._ask, self._keys(key), args)
         answer: Any = word.decode()
         return Told(answer, left / 1000, probe if answer == "probe" else "")
 
@@ -157,7 +162,7 @@ class SharedBreakers:
             StoreDown: The store could not be asked.
         """
         answer: bytes = await self.store.run(
-            self._end, _keys(key), (_name(key), probe, how, terms.successes, _keep(terms))
+            self._end, self._keys(key), (_name(key), probe, how, terms.successes, _keep(terms))
         )
         return answer.decode()
 
@@ -167,7 +172,7 @@ class SharedBreakers:
         Raises:
             StoreDown: The store could not be asked.
         """
-        return set(_read(await self.store.run(self._list, (_INDEX,), (_BOUND,))))
+        return set(_read(await self.store.run(self._list, (self._index,), (_BOUND,))))
 
     async def close(self, keys: set[Key]) -> None:
         """Close some, whatever they are.
@@ -176,9 +181,13 @@ class SharedBreakers:
             StoreDown: The store could not be asked.
         """
         for key in keys:
-            names = _keys(key)
+            names = self._keys(key)
             await self.store.command("DEL", names[0], names[1], f"{names[0]}:failures", f"{names[0]}:requests")
-            await self.store.command("ZREM", _INDEX, _name(key))
+            await self.store.command("ZREM", self._index, _name(key))
+
+    def _keys(self, key: Key) -> tuple[str, str, str]:
+        digest = hashlib.sha256(_name(key).encode()).hexdigest()
+        return f"{self._prefix}:{digest}", f"{self._prefix}:{digest}:probes", self._index
 
 
 _BOUND: Final = LIMITS.breakers
@@ -198,14 +207,11 @@ def _name(key: Key) -> str:
     return msgspec.json.encode(list(key)).decode()
 
 
-def _keys(key: Key) -> tuple[str, str, str]:
-    digest = hashlib.sha256(_name(key).encode()).hexdigest()
-    return f"{PREFIX}:{digest}", f"{PREFIX}:{digest}:probes", _INDEX
-
-
 def _read(names: list[bytes]) -> Iterator[Key]:
     for name in names:
         try:
-            yield Key(*msgspec.json.decode(name, type=tuple[str, str, str]))
+            key = Key(*msgspec.json.decode(name, type=tuple[str, str, str]))
         except msgspec.DecodeError:
             continue  # somebody else's; nothing follows of it
+        if all(len(part) <= LIMITS.name_chars for part in key):
+            yield key

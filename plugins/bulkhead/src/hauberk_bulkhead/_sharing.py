@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from functools import partial
 from typing import Final
 
-from hauberk.shared import SharedStore, StoreDown
+from hauberk.shared import SharedStore, StoreDown, StoreRefused
 from hauberk_bulkhead._breaker import Terms
 from hauberk_bulkhead._breakers import Breakers, Key, Pass
 from hauberk_bulkhead._limits import LIMITS
-from hauberk_bulkhead._shared import Ended, SharedBreakers
+from hauberk_bulkhead._shared import Ended, SharedBreakers, Told
 
 _PENDING: Final = 1024
 """What may be on its way to the store, of what nobody waits for; past it a failure counts for this host alone."""
@@ -23,7 +23,12 @@ class Sharing:
     """The breakers of this host, and those of the store."""
 
     def __init__(
-        self, store: SharedStore, breakers: Breakers, clock: Callable[[], float], terms: Callable[[str], Terms]
+        self,
+        store: SharedStore,
+        breakers: Breakers,
+        clock: Callable[[], float],
+        terms: Callable[[str], Terms],
+        host: str = "",
     ) -> None:
         """Say what belongs together.
 
@@ -32,10 +37,13 @@ class Sharing:
             breakers: Of this host.
             clock: Monotonic seconds.
             terms: Returns when the breakers of a server open.
+            host: What the host is called.
         """
         self._terms: Final = terms
         self.store: Final = store
-        self.shared: Final = SharedBreakers(store)
+        self.shared: Final = SharedBreakers(store, host=host)
+        self.fault = ""
+        """What the store said last in place of an answer, since it was looked at; empty where it answered."""
         self._breakers: Final = breakers
         self._clock: Final = clock
         self._requests: Final[dict[Key, int]] = {}
@@ -51,8 +59,9 @@ class Sharing:
         """Ask for a request; return how it passed (None: it does not), its probe's name, and when to come again."""
         key, terms = passed.key, passed.terms
         try:
-            told = await self.shared.ask(key, terms)
-        except StoreDown:
+            told = await self._asked(passed)
+        except StoreDown as error:
+            self._note(error)
             now = self._clock()
             found = self._breakers.allow(key, terms, now)
             if isinstance(found, Pass):
@@ -63,6 +72,19 @@ class Sharing:
             self._breakers.close(key, self._clock())
             return passed, "", 0.0
         return (passed, told.probe, 0.0) if told.answer == "probe" else (None, "", told.seconds)
+
+    async def _asked(self, passed: Pass) -> Told:
+        """Ask; a probe that comes when nobody waits for it any more is given back."""
+        asking = asyncio.ensure_future(self.shared.ask(passed.key, passed.terms))
+        try:
+            return await asyncio.shield(asking)
+        except asyncio.CancelledError:
+            asking.add_done_callback(partial(self._unasked, passed))
+            raise
+
+    def _unasked(self, passed: Pass, asking: asyncio.Future[Told]) -> None:
+        if not asking.cancelled() and asking.exception() is None and asking.result().probe:
+            self.end(passed, asking.result().probe, "nothing")
 
     def end(self, passed: Pass, probe: str, how: Ended) -> bool:
         """Tell the store how a request ended; return whether that was all there is to do."""
@@ -110,10 +132,17 @@ class Sharing:
         if state == "closed":
             self._breakers.close(passed.key, self._clock())
 
+    def _note(self, error: StoreDown) -> None:
+        """Note an answer that is an error; that the store is lost is told of by itself."""
+        if isinstance(error, StoreRefused):
+            self.fault = error.message
+
     def _later(self, telling: Awaitable[None]) -> None:
         async def told() -> None:
-            with suppress(StoreDown):  # it has been told of as lost; this host's own breaker has counted
+            try:
                 await telling
+            except StoreDown as error:  # this host's own breaker has counted
+                self._note(error)
 
         if len(self._tasks) >= _PENDING:
             getattr(telling, "close", lambda: None)()

@@ -336,6 +336,23 @@ def test_a_clock_that_goes_back_gives_no_second_quota() -> None:
     assert quotas.wait("x", _at(2027, 1, 31)) > 0
 
 
+def test_a_clock_that_was_years_ahead_locks_nobody_out() -> None:
+    """After a clock was years ahead for a while, what was used counts for this month, and not for years (A63)."""
+    quotas = Quotas(Quota(1), 10)
+    quotas.take("x", _at(2037, 1, 1))
+    assert 0 < quotas.wait("x", _at(2027, 1, 30)) <= 2 * 86_400
+    assert quotas.wait("x", _at(2027, 2, 1)) == 0
+
+
+def test_those_who_find_no_room_are_charged_once_for_one_call() -> None:
+    """One call under many keys takes one permit of the bucket of the rest, and no more than there are."""
+    table = Buckets(Rate(5, 86_400, 5), 1)
+    bucket = Bucket("r", "r#0", table.rate, table, shared=False)
+    local = Local(lambda: 1.0, lambda: 1.0)
+    assert local.charge([(bucket, "first")]) is None
+    assert sum(local.charge([(bucket, f"h{at}") for at in range(16)]) is None for _ in range(9)) == 5
+
+
 # --- many identities (X.6) ---
 
 

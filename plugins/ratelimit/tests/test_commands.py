@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -99,8 +100,35 @@ def test_resets_are_bounded(folder: Path) -> None:
     path = folder / "state" / _resets.NAME
     for _ in range(100):
         _resets.add(path, "default", "", None)
-    entries = _resets.read(path)
-    assert [entry.number for entry in entries] == list(range(69, 101))
+    numbers = [entry.number for entry in _resets.read(path)]
+    assert len(numbers) == 32
+    assert numbers == sorted(set(numbers))
+    for _ in range(40):
+        assert run(folder, "reset", "--id", "\0" * 1024).exit_code == 0
+    assert 0 < len(_resets.read(path)) <= 32
+    assert run(folder, "reset", "--id", "x" * 70_000).exit_code == 1
+    assert run(folder, "reset").exit_code == 0
+
+
+def test_a_reset_after_the_file_was_removed_is_new(folder: Path) -> None:
+    """What is reset in a new file reaches a process that has seen the entries of the one before."""
+    path, clock = folder / "state" / _resets.NAME, Clock()
+    for _ in range(3):
+        _resets.add(path, "default", "", None)
+    seen = _resets.Resets(path, "default", clock)
+    path.unlink()
+    time.sleep(0.005)
+    _resets.add(path, "default", "global", None)
+    clock.turn(5)
+    assert [entry.rule for entry in seen.new()] == ["global"]
+
+
+def test_an_empty_name_resets_nothing(folder: Path) -> None:
+    """An empty name, as of a variable that is not set, is no limit; and what was reset can be read by programs."""
+    assert run(folder, "reset", "--rule", "").exit_code == 1
+    assert not (folder / "state" / _resets.NAME).exists()
+    said = json.loads(run(folder, "reset", "--rule", "global", "--id", "x", "--json").output)
+    assert said == {"limits": ["global"], "id": "x", "shared": None}
 
 
 def test_what_hosts_share_is_seen_and_reset(folder: Path) -> None:

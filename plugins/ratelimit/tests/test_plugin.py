@@ -19,6 +19,7 @@ from hauberk.refusals import ConfigError, Refused
 from hauberk.testing import Clock, Rig, notification
 from hauberk.verdict import Ask, Deny
 from hauberk_ratelimit._buckets import REST
+from hauberk_ratelimit._options import Options
 from hauberk_ratelimit._peers import identity_of, party
 from hauberk_ratelimit._rules import Book, Caller
 
@@ -433,6 +434,32 @@ async def test_every_table_holds(limited: Any) -> None:
         assert await calls(rig, 9, "read") == 2
     async with limited(toml.replace('calls = "100/hour"', 'calls = "100/hour"\noverride = true')) as rig:
         assert await calls(rig, 99, "read") == 99
+
+
+@pytest.mark.parametrize(
+    "toml",
+    [
+        '[ratelimit.plans]\nfree = "2/hour"\n[host.default.ratelimit.members]\n"*" = "free"',
+        '[ratelimit]\nmembers = {"*" = "free"}\nplans = {free = "9/hour"}\n'
+        '[host.default.ratelimit.plans]\nfree = "2/hour"',
+    ],
+)
+async def test_plans_and_members_of_several_tables_are_one(limited: Any, toml: str) -> None:
+    """Members in the table of a host have the plans of the general one, and a plan in two tables is the strict one."""
+    async with limited(toml) as rig:
+        assert await calls(rig, 9) == 2
+
+
+async def test_the_table_of_a_server_names_tools_as_they_are(limited: Any) -> None:
+    """In the table of a server a stroke is part of a tool's name: the rule is for that tool and for no other one."""
+    async with limited('[server.files.ratelimit.tools]\n"ns/rm" = "1/hour"') as rig:
+        assert [await calls(rig, 5, tool) for tool in ("ns/rm", "rm")] == [1, 5]
+
+
+def test_rules_are_bounded() -> None:
+    """A table with more rules than can be looked through at each call is an error when it is loaded."""
+    with pytest.raises(ValueError, match="at most 4096"):
+        Options(tools={f"tool-{number}": "1/hour" for number in range(4097)})
 
 
 async def test_no_table_makes_a_call_cheaper(limited: Any) -> None:

@@ -65,26 +65,32 @@ def show_command(*, config: Path | None, host: str, as_json: bool) -> None:
 
 @limits.command("reset", context_settings=HELP)
 @configured
-@click.option("--rule", metavar="NAME", default="", help="The limit, as `hauberk limits show` names it [default: all].")
+@click.option("--rule", metavar="NAME", help="The limit, as `hauberk limits show` names it [default: all].")
 @click.option("--id", "key", metavar="ID", help="Whose bucket of it [default: everybody's].")
-def reset_command(*, config: Path | None, host: str, rule: str, key: str | None) -> None:
+@printing
+def reset_command(*, config: Path | None, host: str, rule: str | None, key: str | None, as_json: bool) -> None:
     """Let limits begin anew, as if nothing had been used.
 
     Where hosts share them that is at once; a process that keeps its own does it within a second, when it would refuse.
     """
     desk = _desk(config, host)
-    concerned = [bucket for bucket in desk.book.buckets if rule in ("", bucket.rule)]
+    concerned = [bucket for bucket in desk.book.buckets if rule is None or rule == bucket.rule]
     if not concerned:
         there = ", ".join(dict.fromkeys(bucket.rule for bucket in desk.book.buckets)) or "none"
         raise ConfigError(f"there is no limit {rule!r} (there are: {there})", hint="hauberk limits show")
+    shared = None
     if desk.options.store is not None:
         from hauberk_ratelimit._seen import forgotten
 
-        count = asyncio.run(forgotten(desk, [one for one in concerned if one in desk.book.calls], key))
-        click.echo(f"{count} shared bucket{'' if count == 1 else 's'} reset")
+        shared = count = asyncio.run(forgotten(desk, [one for one in concerned if one in desk.book.calls], key))
+        if not as_json:
+            click.echo(f"{count} shared bucket{'' if count == 1 else 's'} reset")
     from hauberk_ratelimit import _resets
 
-    _resets.add(desk.guard.config.state_dir / _resets.NAME, host, rule, key)
+    _resets.add(desk.guard.config.state_dir / _resets.NAME, host, rule or "", key)
+    if as_json:
+        print_json({"limits": list(dict.fromkeys(bucket.rule for bucket in concerned)), "id": key, "shared": shared})
+        return
     click.echo("processes that keep buckets of their own begin anew when they would refuse")
 
 

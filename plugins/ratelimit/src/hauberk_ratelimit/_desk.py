@@ -19,9 +19,9 @@ from hauberk_ratelimit._buckets import Buckets, kept
 from hauberk_ratelimit._domains import UnclearHostError, host_of, hosts_in
 from hauberk_ratelimit._ledger import Local, Short
 from hauberk_ratelimit._limits import LIMITS
-from hauberk_ratelimit._options import Options, check_places
+from hauberk_ratelimit._options import Options, check_places, merged
 from hauberk_ratelimit._peers import address_of, identity_of, keys_of, name_of
-from hauberk_ratelimit._rates import Rate
+from hauberk_ratelimit._rates import Rate, stricter
 from hauberk_ratelimit._resets import NAME, Resets
 from hauberk_ratelimit._rules import Book, Bucket, Caller, Ref
 
@@ -68,7 +68,7 @@ class Desk:
         levels = _levels(plugin.name, options, guard)
         if not any(level.table.get(key) for level in levels for key in _SAYS):
             levels = [_Level("", None, {"preset": DEFAULT}, set())]  # what is switched on does something (X.1)
-        for level in levels:
+        for level in _planned(levels):
             self.book.add(*level)
 
     def _share(self) -> None:
@@ -280,6 +280,25 @@ class _Level(NamedTuple):
     server: str | None
     table: dict[str, Any]
     spared: set[str]
+
+
+def _planned(levels: list[_Level]) -> list[_Level]:
+    """Give the members of each table the plans of all; a plan of one name in several is as strict as each of them.
+
+    Raises:
+        ConfigError: Somebody has a plan that no table which holds has.
+    """
+    tables, plans = [merged(dict(level.table)) for level in levels], dict[str, str]()
+    for table in tables:
+        for name, text in table.get("plans", {}).items():
+            plans[name] = stricter(plans[name], text) if name in plans else text
+    for table in tables:
+        members = table.get("members", {})
+        table["plans"] = plans if members else {}
+        for name, plan in members.items():
+            if plan not in plans:
+                raise ConfigError(f"[ratelimit] members.{name!r}: there is no plan {plan!r}", hint="write it in plans")
+    return [level._replace(table=table | {"preset": ""}) for level, table in zip(levels, tables, strict=True)]
 
 
 def _levels(name: str, options: Options, guard: Any) -> list[_Level]:

@@ -129,6 +129,8 @@ class Local:
                     return None
                 bucket, key = refs[0]
                 return Short(bucket, 1, longest, *table.left(key, clock), table.place(key, clock))
+            if len({bucket for bucket, _ in refs}) < len(refs):  # those who find no room are one
+                refs = self._placed(refs)
             for ref in refs:
                 bucket, key = ref
                 wait = bucket.table.wait(key, self._now() if bucket.monthly else clock, cost)
@@ -155,10 +157,14 @@ class Local:
                 bucket.table.give(key, self._now() if bucket.monthly else clock, cost, mark)
 
     def places(self, refs: Sequence[Ref]) -> tuple[Ref, ...]:
-        """Return the buckets under the keys that there is room for."""
-        clock, now = self._clock(), self._now()
+        """Return the buckets under the keys that there is room for, each once."""
         with self._lock:
-            return tuple((bucket, bucket.table.place(key, now if bucket.monthly else clock)) for bucket, key in refs)
+            return self._placed(refs)
+
+    def _placed(self, refs: Sequence[Ref]) -> tuple[Ref, ...]:
+        clock, now = self._clock(), self._now()
+        placed = ((bucket, bucket.table.place(key, now if bucket.monthly else clock)) for bucket, key in refs)
+        return tuple(dict.fromkeys(placed))
 
     def note(self, refs: Sequence[Ref], cost: int) -> None:
         """Note what was taken elsewhere, whatever is left here."""

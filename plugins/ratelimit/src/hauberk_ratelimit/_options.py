@@ -111,6 +111,7 @@ class Options(config.Options, frozen=True, kw_only=True):
             for name, text in limits.items():
                 _limit(f"{table}.{name!r}", text, each=table != "plans")
                 _named(table, name)
+        self._check_counts()
         for rule in self.rules:
             _check_rule(rule)
         self._check_members()
@@ -120,6 +121,11 @@ class Options(config.Options, frozen=True, kw_only=True):
                 raise ValueError(f"costs.{name!r}: a call costs from 0 to {LIMITS.cost}")
         if self.store is not None:
             _check_store(self.store)
+
+    def _check_counts(self) -> None:
+        for table in ("tools", "domains", "principals", "plans", "rules", "members", "costs"):
+            if (count := len(getattr(self, table))) > LIMITS.rules:
+                raise ValueError(f"{table}: there are {count}, and a table has at most {LIMITS.rules}")
 
     def _check_members(self) -> None:
         known = {*self.plans, *(PRESETS[self.preset].get("plans", ()) if self.preset else ())}

@@ -5,7 +5,8 @@ The rules:
 1. A month is one of the calendar in UTC: it is named by its year and number, never counted on from a date, so the 31st
    of January is followed by February.
 2. What was used counts until the month is over. A clock that goes back to the month before begins none: its requests
-   count in the month that was seen last.
+   count in the month that was seen last. One that goes back further was wrong before: what was counted counts in the
+   month that it shows now, so that nobody waits for years.
 3. Their number is bounded; who finds no room shares one count with all others who found none, until the month is over.
 
 Times are seconds since 1970.
@@ -20,6 +21,8 @@ from hauberk_ratelimit._buckets import NEVER, REST, Left
 from hauberk_ratelimit._rates import Quota
 
 _MONTHS: Final = 12
+_FAR: Final = 62 * 86_400
+"""Two months at most (seconds)."""
 
 
 def month_of(now: float) -> int:
@@ -100,11 +103,18 @@ class Quotas:
         """Go on with what was counted under the policy before."""
         self._month, self._until, self._used = old._month, old._until, dict(old._used)
 
+    @property
+    def _before(self) -> float:
+        return self._until - _FAR
+
     def _key(self, key: str, now: float) -> str:
         """Begin a new month if there is one; return under which key something is counted."""
         if now >= self._until and (month := month_of(now)) > self._month:
             self._month, self._until = month, start_of(month + 1)
             self._used = {}
+        elif now < self._before:
+            self._month = month_of(now)
+            self._until = start_of(self._month + 1)
         if key in self._used or len(self._used) < self._cap:
             return key
         self.crowded += 1

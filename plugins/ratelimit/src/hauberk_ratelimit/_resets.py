@@ -2,8 +2,8 @@
 
 The rules:
 
-1. ``hauberk limits reset`` adds an entry to a private file, which is replaced as a whole. Entries are numbered, and the
-   last 32 are kept.
+1. ``hauberk limits reset`` adds an entry to a private file, which is replaced as a whole. Entries are numbered by the
+   time (ms), so that those of a new file follow those of one that was removed, and at most the last 32 are kept.
 2. A process looks at the file when it is about to refuse, at most once a second; what was there when it began is old.
 3. A file that others could have written is not read: limits are lifted by who runs the host, and by nobody else.
 """
@@ -11,6 +11,7 @@ The rules:
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 NAME: Final = "ratelimit-resets.json"
 _KEPT: Final = 32
 _MAX_BYTES: Final = 65_536
+_LONGEST: Final = 1_024
+"""Characters of an id."""
 _APART: Final = 1.0
 """Seconds between two looks."""
 
@@ -63,12 +66,17 @@ def add(path: Path, host: str, rule: str, id: str | None) -> Entry:
     """Add a reset.
 
     Raises:
-        ConfigError: The file or its directory cannot be used.
+        ConfigError: The file or its directory cannot be used, or the id is too long.
     """
     files.private_dir(path.parent)
     before = read(path)
-    entry = Entry(before[-1].number + 1 if before else 1, host, rule, id)
-    files.write_atomic(path, msgspec.json.encode([*before[1 - _KEPT :], entry]))
+    if id is not None and len(id) > _LONGEST:
+        raise ConfigError(f"an id has at most {_LONGEST} characters", hint="hauberk limits reset without --id")
+    entry = Entry(max(before[-1].number + 1 if before else 1, int(time.time() * 1000)), host, rule, id)
+    entries = [*before[1 - _KEPT :], entry]
+    while len(data := msgspec.json.encode(entries)) > _MAX_BYTES:
+        del entries[0]
+    files.write_atomic(path, data)
     return entry
 
 

@@ -335,8 +335,6 @@ def _values(caller: Caller, host: str) -> tuple[tuple[str, ...], tuple[str, ...]
 
 
 def _split(spec: str, where: str) -> tuple[str, str]:
-    """Return server and tool of ``SERVER/TOOL`` or ``TOOL``; in a server's own table the server is that."""
+    """Return server and tool of ``SERVER/TOOL`` or ``TOOL``; in a server's own table it is the whole name of a tool."""
     server, stroke, tool = spec.partition("/")
-    if not stroke:
-        return where, spec
-    return (server if where == "*" else where), tool
+    return (server, tool) if stroke and where == "*" else (where, spec)

@@ -38,6 +38,7 @@ local now = time[1] * 1000000 + time[2]
 local function used_in(value)
   local month = month_of(time[1])
   local stored, used = string.match(value or '', '^(%d+):(%d+)$')
+  if stored and tonumber(stored) > month + 1 then return month, tonumber(used) end
   if stored and tonumber(stored) >= month then return tonumber(stored), tonumber(used) end
   return month, 0
 end

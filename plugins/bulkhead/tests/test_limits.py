@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from plugins.bulkhead.tests.conftest import Opened, codes, nothing_held, plugin_of
 
-from hauberk.connection import Role
+from hauberk.connection import Connection, Credentials, Peer, Role
 from hauberk.principal import Principal
 from hauberk.refusals import PluginError, Refused
 from hauberk.testing import Clock, Rig, request
@@ -174,6 +174,31 @@ async def test_addresses_have_a_cap_before_anything_is_read(guarded: Opened) -> 
             except Refused as error:
                 refusals.append((peer, error.code))
         assert refusals == [(peers[2], "bulkhead.too_many_connections")]
+
+
+async def test_users_of_a_socket_have_a_cap(guarded: Opened) -> None:
+    """By a Unix socket the user at the other end counts in place of an address, once the kernel has named him."""
+    async with guarded("connections_per_address = 2\n") as rig:
+
+        async def connect(uid: int) -> Connection:
+            connection = await rig.guard.admit("web", "server", carrier="unix", peer="/run/web.sock")
+            try:
+                connection.proved(Peer("unix", "/run/web.sock", Credentials(uid, uid)))
+            except Refused:
+                connection.end()
+                raise
+            return connection
+
+        one = await connect(1000)
+        await connect(1000)
+        for _ in range(3):
+            with pytest.raises(Refused, match="uid:1000 has 2 connections"):
+                await connect(1000)
+        await connect(1001)
+        one.end()
+        two = await connect(1000)
+        two.end()
+        assert plugin_of(rig).gate.state.of_address == {"uid:1000": 1, "uid:1001": 1}
 
 
 async def test_a_million_addresses_leave_nothing(guarded: Opened) -> None:

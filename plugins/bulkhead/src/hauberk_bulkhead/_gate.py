@@ -10,7 +10,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from hauberk.connection import Connection
+from hauberk.connection import Connection, Peer
 from hauberk.exchange import Exchange, Outcome
 from hauberk.message import Frame, Message, ToolCall, encode
 from hauberk.principal import DOCTOR, Principal
@@ -80,12 +80,24 @@ class Gate:
             raise _hold.many(
                 f"server {server!r} has {there} connections", f"bulkhead.connections = {options.connections}"
             )
-        near = state.of_address.get(address, 0) if address else 0
-        if near >= options.connections_per_address:
-            rule = f"bulkhead.connections_per_address = {options.connections_per_address}"
-            raise _hold.many(f"{address} has {near} connections", rule)
+        _hold.check_address(state.of_address, address, options)
         state.meet(connection, address)
+        if connection.carrier == "unix" and not outward:
+            connection.verify.append(partial(self._proved, connection))
         self._near("connections", server, there + 1, options.connections, options)
+
+    def _proved(self, connection: Connection, peer: Peer | None) -> None:
+        """Count a connection by a Unix socket to the user at its other end, who is known only now.
+
+        Raises:
+            Refused: He has too many.
+        """
+        if peer is None or peer.credentials is None:
+            return
+        address, options = f"uid:{peer.credentials.uid}", self.rules(connection.server).options
+        if options.mode != "audit":  # in which no check of a peer may refuse
+            _hold.check_address(self.state.of_address, address, options)
+        self.state.settle(connection.id, address)
 
     # --- frames ---
 

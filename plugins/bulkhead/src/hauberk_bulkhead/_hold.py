@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 from hauberk.connection import Connection
@@ -83,6 +84,13 @@ def asking(caller: str, options: Options) -> Refused:
 
 def many(text: str, rule: str) -> Refused:
     return refused("bulkhead.too_many_connections", text, rule=rule, retry_after=RETRY)
+
+
+def check_address(there: Mapping[str, int], address: str, options: Options) -> None:
+    near = there.get(address, 0) if address else 0
+    if near >= options.connections_per_address:
+        rule = f"bulkhead.connections_per_address = {options.connections_per_address}"
+        raise many(f"{address} has {near} connections", rule)
 
 
 def rule(scope: str, tool: str, options: Options) -> str:

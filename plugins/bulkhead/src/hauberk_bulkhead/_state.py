@@ -86,6 +86,13 @@ class State:
         if address:
             _more(self.of_address, address)
 
+    def settle(self, id: str, address: str) -> None:
+        """Count a connection to an address that was not known when it was met."""
+        met = self.connections.get(id)
+        if met is not None and not met.address:
+            self.connections[id] = met._replace(address=address)
+            _more(self.of_address, address)
+
     def part(self, id: str) -> None:
         """Count a connection no longer; only the first call for it does anything."""
         met = self.connections.pop(id, None)

@@ -19,6 +19,7 @@ from hauberk.refusals import ConfigError, Refused
 from hauberk.testing import Clock, Rig, notification
 from hauberk.verdict import Ask, Deny
 from hauberk_ratelimit._buckets import REST
+from hauberk_ratelimit._ledger import Local
 from hauberk_ratelimit._options import Options
 from hauberk_ratelimit._peers import identity_of, party
 from hauberk_ratelimit._rules import Book, Caller
@@ -440,8 +441,10 @@ async def test_every_table_holds(limited: Any) -> None:
     "toml",
     [
         '[ratelimit.plans]\nfree = "2/hour"\n[host.default.ratelimit.members]\n"*" = "free"',
-        '[ratelimit]\nmembers = {"*" = "free"}\nplans = {free = "9/hour"}\n'
-        '[host.default.ratelimit.plans]\nfree = "2/hour"',
+        (
+            '[ratelimit]\nmembers = {"*" = "free"}\nplans = {free = "9/hour"}\n'
+            '[host.default.ratelimit.plans]\nfree = "2/hour"'
+        ),
     ],
 )
 async def test_plans_and_members_of_several_tables_are_one(limited: Any, toml: str) -> None:
@@ -643,10 +646,35 @@ async def test_a_reload_gives_nobody_a_fresh_budget(limited: Any) -> None:
         assert await calls(rig, 20) == 4
 
 
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (
+            {"rules": [{"limit": "5/day", "tool": "wipe"}]},
+            {"rules": [{"limit": "5/day"}, {"limit": "5/day", "tool": "wipe"}]},
+        ),
+        ({"global": "5/day"}, {"global": "10/minute, 5/day"}),
+        ({"global": "5/day"}, {"global": "4/hour"}),
+    ],
+)
+def test_a_rule_in_another_place_is_the_same(before: Any, after: Any) -> None:
+    """After a reload that puts a rule, or a part of one, in front of others, what was used of each is used."""
+    if len(after.get("rules", ())) > 1:
+        after["rules"][0] |= {"tool": "read"}
+    caller, local = Caller("s", "wipe", ANONYMOUS, "id:u", "u"), Local(lambda: 100.0, lambda: 1e9)
+    one, two = Book(100), Book(100)
+    one.add("", None, before)
+    two.add("", None, after)
+    assert [local.charge(one.refs(caller)) is None for _ in range(6)] == [True] * 5 + [False]
+    two.inherit(one, 100.0)
+    assert local.charge(two.refs(caller)) is not None
+    if "rules" in after:
+        assert local.charge(two.refs(caller._replace(tool="read"))) is None
+
+
 async def test_probes_find_that_limits_are_live(limited: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """The doctor finds calls and frames limited; where nothing is charged any more, it says so."""
     from hauberk import doctor
-    from hauberk_ratelimit._ledger import Local
 
     toml = '[ratelimit]\nglobal = "0/minute"\naddress = "1/hour"'
     names = {"ratelimit.refuses_call", "ratelimit.refuses_frame"}

@@ -87,11 +87,11 @@ async def test_it_takes_from_all_or_from_none(server: RedisServer) -> None:
     wanted = hosts.refs(desk.book)
     everything = {bucket.id: (bucket, "") for bucket in desk.book.calls}
     assert await let(desk, 9) == 2
-    assert await let(desk, 9, [everything["global#0"]]) == 3
+    assert await let(desk, 9, [everything["global#day"]]) == 3
     short = await store_of(desk).charge(wanted, 1)
     assert isinstance(short, Short)
-    assert (short.bucket.id, short.limit, short.remaining) == ("global#0", 5, 0)
-    assert await let(desk, 9, [everything["tools.*#1"]]) == 1
+    assert (short.bucket.id, short.limit, short.remaining) == ("global#day", 5, 0)
+    assert await let(desk, 9, [everything["tools.*#month"]]) == 1
     await store_of(desk).close()
 
 

@@ -48,9 +48,13 @@ class Rate(msgspec.Struct, frozen=True):
         """Return the time between two permits (µs, rounded up), as a shared store keeps it."""
         return -(-self.seconds * _MICRO // max(self.count, 1))
 
+    @property
+    def unit(self) -> str:
+        """Return the name of the time."""
+        return next(unit for unit, seconds in SECONDS.items() if seconds == self.seconds)
+
     def __str__(self) -> str:
-        unit = next(unit for unit, seconds in SECONDS.items() if seconds == self.seconds)
-        plain = f"{self.count}/{unit}"
+        plain = f"{self.count}/{self.unit}"
         return plain if self.burst == self.count else f"{plain} burst {self.burst}"
 
     def holds(self, other: Rate) -> bool:
@@ -63,8 +67,13 @@ class Quota(msgspec.Struct, frozen=True):
 
     count: int
 
+    @property
+    def unit(self) -> str:
+        """Return the name of the time."""
+        return "month"
+
     def __str__(self) -> str:
-        return f"{self.count}/month"
+        return f"{self.count}/{self.unit}"
 
 
 class Limit(msgspec.Struct, frozen=True):

@@ -13,6 +13,7 @@ The rules:
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from hashlib import blake2b
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -35,7 +36,7 @@ class Bucket(msgspec.Struct, eq=False):
     rule: str
     """The rule's name, as refusals tell it."""
     id: str
-    """The rule's name and which of its parts this is: what names it in a shared store."""
+    """What the rule is for, and the unit of this part of it: what names it in a shared store, and over a reload."""
     part: Rate | Quota
     table: Buckets | Quotas
     shared: bool
@@ -156,6 +157,7 @@ class Book:
         self._by_domain: list[Group] = []
         self._plans: list[Plans] = []
         self._costs: list[list[tuple[Pattern, Pattern, int | str]]] = []
+        self._ids: dict[str, int] = {}
         self._known: dict[Any, tuple[Ref, ...]] = {}
         self.address: tuple[Ref, ...] = ()
         """What frames are charged to by the address that they come from; under no key yet."""
@@ -263,8 +265,10 @@ class Book:
     def inherit(self, old: Book, now: float) -> None:
         """Go on with what was used under the policy before; a bucket that is as it was stays the same."""
         before = {bucket.id: bucket for bucket in old.buckets}
+        now_there = {bucket.id for bucket in self.buckets}
+        gone = {_stem(id): one for id, one in before.items() if id not in now_there and not one.monthly}
         for bucket in self.buckets:
-            found = before.get(bucket.id)
+            found = before.get(bucket.id) or (None if bucket.monthly else gone.get(_stem(bucket.id)))
             if found is None:
                 continue
             if found.part == bucket.part and found.shared == bucket.shared and old._cap == self._cap:
@@ -275,6 +279,11 @@ class Book:
                 bucket.table.inherit(found.table)
 
     # --- how they are made ---
+
+    def _named(self, id: str) -> str:
+        """Return the name of a bucket; of several that are called the same, the later ones have a number."""
+        count = self._ids[id] = self._ids.get(id, 0) + 1
+        return id if count == 1 else f"{id}.{count}"
 
     def _table(self, part: Rate | Quota, cap: int) -> Buckets | Quotas:
         return Quotas(part, cap) if isinstance(part, Quota) else Buckets(part, cap, debt=self._debt)
@@ -305,7 +314,8 @@ class Book:
                 else ANY
                 for dimension in DIMENSIONS
             )
-            rule = self._made(f"{prefix}rules.{place}", one.limit, patterns, one.each)
+            says = "\0".join((*(one.text for one in patterns), *sorted(one.each)))
+            rule = self._made(f"{prefix}rules.{place}", one.limit, patterns, one.each, f"{prefix}rules.{_digest(says)}")
             kinds.setdefault(named, []).append(rule)
         return list(kinds.values())
 
@@ -317,15 +327,33 @@ class Book:
         own = parse(text).each or each == ("server",)
         return self._made(name, text, patterns, each if own else ())
 
-    def _made(self, name: str, text: str, patterns: tuple[Pattern, ...], each: tuple[Dimension, ...]) -> Rule:
+    def _made(
+        self, name: str, text: str, patterns: tuple[Pattern, ...], each: tuple[Dimension, ...], id: str = ""
+    ) -> Rule:
+        """Make a rule; what names it in a store, and over a reload, is neither a place in a list nor a number of it."""
         cap = min(self._cap, LIMITS.servers) if each == ("server",) else self._cap if each else 1
         buckets = [
-            Bucket(name, f"{name}#{place}", part, self._table(part, cap), not each, own="principal" in each)
-            for place, part in enumerate(parse(text).parts)
+            Bucket(
+                name,
+                self._named(f"{id or name}#{part.unit}"),
+                part,
+                self._table(part, cap),
+                not each,
+                own="principal" in each,
+            )
+            for part in parse(text).parts
         ]
         one, two, three, four = patterns
         own = tuple(dimension in each for dimension in DIMENSIONS)
         return Rule((one, two, three, four), (own[0], own[1], own[2], own[3]), tuple(buckets))
+
+
+def _stem(id: str) -> str:
+    return id.rpartition("#")[0]
+
+
+def _digest(text: str) -> str:
+    return blake2b(text.encode(), digest_size=6).hexdigest()
 
 
 def _values(caller: Caller, host: str) -> tuple[tuple[str, ...], tuple[str, ...]]:

@@ -6,6 +6,8 @@ import asyncio
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from hauberk.config import Config
 from hauberk.config import Options as Base
@@ -21,8 +23,9 @@ from hauberk.verdict import Ask, Deny
 from hauberk_ratelimit._buckets import REST
 from hauberk_ratelimit._ledger import Local
 from hauberk_ratelimit._options import Options
+from hauberk_ratelimit._patterns import ANY, pattern
 from hauberk_ratelimit._peers import identity_of, party
-from hauberk_ratelimit._rules import Book, Caller
+from hauberk_ratelimit._rules import Book, Caller, Group, Rule
 
 
 async def calls(rig: Rig, count: int, tool: str = "ls", arguments: Any = None) -> int:
@@ -457,6 +460,22 @@ async def test_the_table_of_a_server_names_tools_as_they_are(limited: Any) -> No
     """In the table of a server a stroke is part of a tool's name: the rule is for that tool and for no other one."""
     async with limited('[server.files.ratelimit.tools]\n"ns/rm" = "1/hour"') as rig:
         assert [await calls(rig, 5, tool) for tool in ("ns/rm", "rm")] == [1, 5]
+
+
+NAMES = st.sampled_from(["a", "b", "ab", "*", "a*", "*b", "a*b"])
+
+
+@given(
+    st.lists(st.tuples(NAMES, NAMES, NAMES, NAMES), max_size=12), st.tuples(*[st.sampled_from(["a", "b", "ab"])] * 4)
+)
+def test_the_rule_that_holds_is_the_first_that_matches(named: list[Any], values: Any) -> None:
+    """A name that is looked up finds the rule that looking through all of them, the one that says most first, finds."""
+    rules = []
+    for texts in named:
+        one, two, three, four = (ANY if text == "*" else pattern(text) for text in texts)
+        rules.append(Rule((one, two, three, four), (False,) * 4, ()))
+    group = Group(rules, frozenset())
+    assert group.holds(values) is next((rule for rule in group.rules if rule.matches(values)), None)
 
 
 def test_rules_are_bounded() -> None:

@@ -83,6 +83,16 @@ class Rule(msgspec.Struct, frozen=True, eq=False):
         """Whether it is for these."""
         return all(one is ANY or one.matches(value) for one, value in zip(self.patterns, values, strict=True))
 
+    @property
+    def exact(self) -> bool:
+        """Whether it names all that it means."""
+        return all(one is ANY or one.exact for one in self.patterns)
+
+    @property
+    def named(self) -> tuple[str | None, ...]:
+        """Return what it names."""
+        return tuple(None if one is ANY else one.text for one in self.patterns)
+
     def refs(self, keys: Sequence[str]) -> tuple[Ref, ...]:
         """Return its buckets for these."""
         named = [key for key, each in zip(keys, self.each, strict=True) if each]
@@ -99,18 +109,39 @@ class Rule(msgspec.Struct, frozen=True, eq=False):
 class Group:
     """Rules of which the one that says most holds."""
 
-    __slots__ = ("_rules", "_spared", "by_domain")
+    __slots__ = ("_globs", "_masks", "_named", "_rules", "_spared", "by_domain")
 
     def __init__(self, rules: Iterable[Rule], spared: frozenset[str]) -> None:
         self._spared: Final = spared
         self._rules: Final = tuple(sorted(rules, key=lambda rule: rule.weight, reverse=True))
+        self._globs: Final = [(rank, rule) for rank, rule in enumerate(self._rules) if not rule.exact]
+        self._named: Final[dict[tuple[str | None, ...], int]] = {}
+        """The rank of the rules that name all they mean: these are found without a look at the others."""
+        for rank, rule in enumerate(self._rules):
+            if rule.exact:
+                self._named.setdefault(rule.named, rank)
+        self._masks: Final = {tuple(one is not None for one in named) for named in self._named}
         self.by_domain: Final = any(rule.patterns[2] is not ANY or rule.each[2] for rule in self._rules)
 
     def refs(self, values: Sequence[str], keys: Sequence[str]) -> tuple[Ref, ...]:
         """Return the buckets of the rule that holds."""
         if values[0] in self._spared:
             return ()
-        return next((rule.refs(keys) for rule in self._rules if rule.matches(values)), ())
+        rule = self.holds(values)
+        return () if rule is None else rule.refs(keys)
+
+    def holds(self, values: Sequence[str]) -> Rule | None:
+        """Return the rule that holds, of those that match the one that says most."""
+        best = len(self._rules)
+        for mask in self._masks:
+            named = tuple(value if said else None for value, said in zip(values, mask, strict=True))
+            best = min(best, self._named.get(named, best))
+        for rank, rule in self._globs:
+            if rank > best:
+                break
+            if rule.matches(values):
+                return rule
+        return self._rules[best] if best < len(self._rules) else None
 
     @property
     def rules(self) -> tuple[Rule, ...]:

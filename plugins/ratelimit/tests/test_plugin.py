@@ -482,6 +482,8 @@ def test_rules_are_bounded() -> None:
     """A table with more rules than can be looked through at each call is an error when it is loaded."""
     with pytest.raises(ValueError, match="at most 4096"):
         Options(tools={f"tool-{number}": "1/hour" for number in range(4097)})
+    with pytest.raises(ValueError, match="at most 256"):
+        Options(domains={f"*.d{number}.example": "1/hour" for number in range(257)})
 
 
 async def test_no_table_makes_a_call_cheaper(limited: Any) -> None:

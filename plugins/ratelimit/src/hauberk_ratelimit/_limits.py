@@ -24,6 +24,8 @@ class Limits(msgspec.Struct, frozen=True):
     """Rates and quotas of one limit."""
     rules: int = 4_096
     """Rules of one table."""
+    globs: int = 256
+    """Patterns of domains of one table; each is compared with each host of a call."""
     looked_at: int = 4
     """Idle buckets that are looked for, when a newcomer needs room."""
     shard: int = 1_024

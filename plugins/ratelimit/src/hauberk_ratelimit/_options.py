@@ -127,6 +127,9 @@ class Options(config.Options, frozen=True, kw_only=True):
             if (count := len(getattr(self, table))) > LIMITS.rules:
                 raise ValueError(f"{table}: there are {count}, and a table has at most {LIMITS.rules}")
 
+        if (count := sum("*" in name for name in self.domains)) > LIMITS.globs:
+            raise ValueError(f"domains: there are {count} patterns, and a table has at most {LIMITS.globs}")
+
     def _check_members(self) -> None:
         known = {*self.plans, *(PRESETS[self.preset].get("plans", ()) if self.preset else ())}
         for name, plan in self.members.items():

@@ -12,12 +12,28 @@ from plugins.envelope.tests.guards import Pair, Yard, two_guards
 
 from hauberk.config import Config
 from hauberk.principal import Principal
-from hauberk.refusals import ConfigError
+from hauberk.refusals import PluginError
 from hauberk.testing._loading import with_state
 from hauberk.testing._messages import call_params, request
 from hauberk_envelope.session._layout import EXTENSION
 
 Change = Callable[[Yard], dict[str, Any]]
+NEVER = """
+import hauberk
+
+
+class Policy:
+    name = "policy"
+    Options = hauberk.Options
+
+    async def open(self) -> None:
+        raise RuntimeError("never")
+
+    @hauberk.hookimpl
+    def on_audit(self, event: object) -> None:
+        pass
+"""
+"""A plugin that cannot be opened, after all others were."""
 
 
 @pytest.fixture
@@ -152,18 +168,20 @@ async def test_an_agreement_under_way(yard: Yard) -> None:
 @pytest.mark.parametrize("seal", ["require", "off"])
 async def test_a_reload_that_is_rejected(yard: Yard, seal: str) -> None:
     """A reload that comes to nothing leaves every session, and every connection in plain, as it was."""
-    more = '[replay]\nmemory = "memory"\n'
+    never = yard.folder / "never.py"
+    never.write_text(NEVER)
+    never.chmod(0o600)
     given = {"seal": seal}
-    async with two_guards(yard, client=given, server=given, more=more, agree=seal == "require") as pair:
+    async with two_guards(yard, client=given, server=given, agree=seal == "require") as pair:
         assert await passes(pair, "before", 1)
         if seal == "require":
             yard.revoke("vault", yard.agents["laptop"])
         for id in (2, 3):
-            bad = '[replay]\nmemory = "sqlite:///proc/none/x"\n'
-            with pytest.raises(ConfigError):
+            bad = '[plugins]\npolicy = "never.py"\n'
+            with pytest.raises(PluginError):
                 await reloaded(pair, yard, "vault", bad + yard.toml("vault"))
             assert await passes(pair, "after", id)
-        await reloaded(pair, yard, "vault", more + yard.toml("vault"))
+        await reloaded(pair, yard, "vault", yard.toml("vault") + "# again\n")
         assert not await passes(pair, "at last", 4)
 
 

@@ -289,7 +289,7 @@ def test_key_id_of_another_is_refused() -> None:
 
 
 def test_message_is_not_taken_over() -> None:
-    """Who signs another's sealed content as its own has no key that it opens with: it names the sender (A02)."""
+    """Who signs another's sealed content as its own has no key that it opens with: it names the sender (S0.25, A02)."""
     stolen = signed(changed(MESSAGE, sender="carol", sender_key=CAROL.key_id), CAROL)
     with pytest.raises(Refused) as caught:
         opened(stolen)
@@ -349,7 +349,7 @@ def test_reflection_is_refused() -> None:
 
 @pytest.mark.parametrize("known", ["agreement", "secret"])
 def test_recipient_is_the_one_that_is_named(known: str) -> None:
-    """A message for one agent does not open for another, whatever secret they share (A02)."""
+    """A message for one agent does not open for another, whatever secret they share (S0.25, A02)."""
     message = sealed(secret=SECRET if known == "secret" else None)
     assert code(opened, message, me=CAROL, secrets=[SECRET]) == "envelope.wrong_recipient"
     redirected = changed(message, recipient="carol", recipient_key=CAROL.key_id)

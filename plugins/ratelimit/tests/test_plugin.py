@@ -643,7 +643,7 @@ async def test_audit_mode_lets_pass_and_says_so(limited: Any) -> None:
     ],
 )
 async def test_only_the_hooks_that_are_needed_are_there(limited: Any, toml: str, hooks: set[str]) -> None:
-    """What is not limited meets no hook, so it is as fast as without the plugin."""
+    """What is not limited meets no hook; infrastructure is limited in GATE, business in ADMIT (S1.26)."""
     async with limited(f"[ratelimit]\n{toml}") as rig:
         loaded = rig.guard.loaded["ratelimit"]
         assert {step.hook for step in loaded.steps} == hooks

@@ -332,15 +332,16 @@ async def test_a_key_that_is_revoked_while_all_runs(made: Path, tmp_path: Path) 
 
 
 async def test_a_client_without_a_guard(made: Path, tmp_path: Path) -> None:
-    """Behind a guard that seals nobody is served in plain, and no server hears of it (A04)."""
+    """Behind a guard that seals nobody is served in plain: he is told no, and then the connection ends (A04)."""
     theirs = tmp_path / "s"
     placed(made, theirs, "vault")
     with served(theirs, ENVELOPE.format(sign="session", match="true"), listen=f"unix://{tmp_path}/s/x.sock") as serve:
         reader, writer = await asyncio.open_unix_connection(tmp_path / "s" / "x.sock")
         hello = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "a", "version": "1"}}
-        for message in ({"id": 1, "method": "initialize", "params": hello}, {"id": 2, "method": "tools/list"}):
-            writer.write(json.dumps({"jsonrpc": "2.0", **message}).encode() + b"\n")
-            answer = json.loads(await reader.readline())
-            assert answer["error"] == {"code": -32004, "message": "refused", "data": {"code": "envelope.refused"}}
+        message = {"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": hello}
+        writer.write(json.dumps(message).encode() + b"\n")
+        answer = json.loads(await reader.readline())
+        assert answer["error"] == {"code": -32004, "message": "refused", "data": {"code": "envelope.refused"}}
+        assert await reader.read() == b""
         writer.close()
-        assert len(serve.events("envelope.plain")) == 2
+        assert len(serve.events("envelope.plain")) == 1

@@ -141,7 +141,7 @@ def internal(error: BaseException) -> Refused:
 
 def refusal_event(refused: Refused) -> Event:
     """Return the event of a refusal; what a plugin knows of its own is in it."""
-    known = {} if refused.plugin is None or refused.code.startswith("core.") else refused.details
+    known = {} if refused.plugin is None or str(refused.code).startswith("core.") else refused.details
     return Event(
         code=refused.code,
         category="refusal",

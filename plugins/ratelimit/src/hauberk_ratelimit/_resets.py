@@ -62,8 +62,15 @@ def read(path: Path) -> list[Entry]:
         raise ConfigError(f"{str(path)!r} is no list of resets", hint="remove it") from error
 
 
-def add(path: Path, host: str, rule: str, id: str | None) -> Entry:
+def add(path: Path, host: str, rule: str, id: str | None, *, now: Callable[[], float] = time.time) -> Entry:
     """Add a reset.
+
+    Args:
+        path: The file.
+        host: Of which host.
+        rule: Of which rule; empty for all.
+        id: Whose bucket; None for everybody's.
+        now: Seconds since 1970.
 
     Raises:
         ConfigError: The file or its directory cannot be used, or the id is too long.
@@ -72,7 +79,7 @@ def add(path: Path, host: str, rule: str, id: str | None) -> Entry:
     before = read(path)
     if id is not None and len(id) > _LONGEST:
         raise ConfigError(f"an id has at most {_LONGEST} characters", hint="hauberk limits reset without --id")
-    entry = Entry(max(before[-1].number + 1 if before else 1, int(time.time() * 1000)), host, rule, id)
+    entry = Entry(max(before[-1].number + 1 if before else 1, int(now() * 1000)), host, rule, id)
     entries = [*before[1 - _KEPT :], entry]
     while len(data := msgspec.json.encode(entries)) > _MAX_BYTES:
         del entries[0]

@@ -136,10 +136,11 @@ async def test_an_agreement_ends_in_time(monkeypatch: pytest.MonkeyPatch) -> Non
             await r.session.agree()
 
 
+@pytest.mark.parametrize("toml", ["", f"[[core.methods]]\nname = '{HELLO}'\nsender = 'both'\nkind = 'request'\n"])
 @pytest.mark.parametrize("role", ["client", "server"])
-async def test_such_a_method_crosses_no_guard(role: Any) -> None:
-    """A host cannot send it, a server cannot, and beside a client nobody can ask for it."""
-    async with rig(greeter(), role=role) as r:
+async def test_such_a_method_crosses_no_guard(role: Any, toml: str) -> None:
+    """A host cannot send it, a server cannot, and beside a client nobody can ask for it, whatever is declared."""
+    async with rig(greeter(), role=role, toml=toml) as r:
         await r.send(r.from_server, request(HELLO, {}, id="s"))
         if role == "client":
             await r.send(r.from_client, request(HELLO, {}, id="c"))

@@ -114,9 +114,10 @@ class Running:
         return (self.folder / "stderr").read_text(errors="replace")
 
     def events(self) -> list[dict[str, Any]]:
-        """Return what `WITNESS` wrote down."""
+        """Return what `WITNESS` wrote down; a line that is half written is not there yet."""
         path = self.folder / "events"
-        return [json.loads(found) for found in path.read_bytes().splitlines()] if path.exists() else []
+        written = path.read_bytes() if path.exists() else b""
+        return [json.loads(found) for found in written.split(b"\n")[:-1]]
 
     def resident(self) -> int:
         """Return its memory (bytes)."""

@@ -315,10 +315,16 @@ class Serving:
         assert self.process.poll() is None, self.stderr()
 
     def events(self, *codes: str) -> list[dict[str, Any]]:
-        """Return what was recorded, of these codes if there are any."""
+        """Return what was recorded, of these codes if there are any; a line that is half written is not there yet."""
         path = self.folder / "events"
-        found = [json.loads(line) for line in path.read_bytes().splitlines()] if path.exists() else []
+        written = path.read_bytes() if path.exists() else b""
+        found = [json.loads(line) for line in written.split(b"\n")[:-1]]
         return [event for event in found if not codes or event["code"] in codes]
+
+    def told(self, *codes: str, count: int = 1) -> list[dict[str, Any]]:
+        """Return what was recorded of these codes as soon as there are so many: a peer may know of a refusal before."""
+        until_true(lambda: len(self.events(*codes)) >= count)
+        return self.events(*codes)
 
     def children(self) -> list[int]:
         """Return the processes that it has started and that are still there."""

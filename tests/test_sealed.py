@@ -162,7 +162,7 @@ async def test_over_a_unix_socket(made: Path, tmp_path: Path, mode: str, sign: s
             text = configured(ours, f'[server.files]\nurl = "unix://{tmp_path}/m.sock"', envelope, 'peer = "vault"')
             await toured(ours, text, mode)
         sealed(seen)
-        (agreed,) = serve.events("envelope.agreed")
+        (agreed,) = serve.told("envelope.agreed")
         assert (agreed["principal"], agreed["source"]) == ("agent:laptop", "envelope")
         assert agreed["details"]["sign"] == sign
         assert {event["principal"] for event in serve.events("core.allowed")} <= {"agent:laptop"}
@@ -212,9 +212,9 @@ async def test_behind_a_proxy_that_ends_tls(made: Path, tmp_path: Path, mode: st
             )
             await toured(ours, text, mode)
         sealed(seen)
-        (agreed,) = serve.events("envelope.agreed")
+        (agreed,) = serve.told("envelope.agreed")
         assert agreed["principal"] == "agent:laptop"
-        (connected,) = serve.events("core.connected")
+        (connected,) = serve.told("core.connected")
         assert connected["principal"] == "proxy"
 
 
@@ -240,11 +240,11 @@ async def test_a_proxy_whose_name_must_match(made: Path, tmp_path: Path) -> None
             )
             if agrees:
                 await toured(ours, text, "legacy")
-                assert serve.events("envelope.agreed")[0]["principal"] == "laptop"
+                assert serve.told("envelope.agreed")[0]["principal"] == "laptop"
             else:
                 with pytest.raises(Refused, match="did not agree"):
                     await toured(ours, text, "legacy")
-                assert len(serve.events("envelope.wrong_name")) == 1
+                assert len(serve.told("envelope.wrong_name")) == 1
 
 
 async def test_a_connection_that_is_lost(made: Path, tmp_path: Path) -> None:
@@ -288,7 +288,7 @@ async def test_a_connection_that_is_lost(made: Path, tmp_path: Path) -> None:
                     assert answer["result"]["content"][0]["text"] == CANARY
                 assert await asyncio.to_thread(client.end) == 0
         assert CANARY.encode() not in b"".join(seen)
-        assert len(serve.events("envelope.agreed")) == len(lines) == 3
+        assert len(serve.told("envelope.agreed", count=3)) == len(lines) == 3
         assert serve.events("envelope.plain", "envelope.out_of_order") == []
 
 
@@ -325,10 +325,10 @@ async def test_a_key_that_is_revoked_while_all_runs(made: Path, tmp_path: Path) 
                     await client.call_tool("echo", {"text": "two"})
         with pytest.raises(Refused):
             await toured(ours, text, "legacy")
-        assert len(serve.events("envelope.untrusted")) == 1
-        assert serve.events("envelope.key_revoked")
-        assert len(serve.events("core.allowed")) == 1
-        assert serve.events("policy.changed")[-1]["details"]["diff"] == [f"~ envelope: {theirs}/keys/agents"]
+        assert len(serve.told("envelope.untrusted")) == 1
+        assert serve.told("envelope.key_revoked")
+        assert len(serve.told("core.allowed")) == 1
+        assert serve.told("policy.changed")[-1]["details"]["diff"] == [f"~ envelope: {theirs}/keys/agents"]
 
 
 async def test_a_client_without_a_guard(made: Path, tmp_path: Path) -> None:
@@ -344,4 +344,4 @@ async def test_a_client_without_a_guard(made: Path, tmp_path: Path) -> None:
         assert answer["error"] == {"code": -32004, "message": "refused", "data": {"code": "envelope.refused"}}
         assert await reader.read() == b""
         writer.close()
-        assert len(serve.events("envelope.plain")) == 1
+        assert len(serve.told("envelope.plain")) == 1

@@ -106,7 +106,7 @@ async def test_a_session_that_is_over(made: Path, tmp_path: Path, meddle: str) -
                 assert found["result"]["content"][0]["text"] == "t"
                 await until(lambda: len(serve.children()) == 1, PATIENCE)
                 assert await asyncio.to_thread(client.end) == 0
-        assert len(met) == len(serve.events("envelope.agreed")) == 2
+        assert len(met) == len(serve.told("envelope.agreed", count=2)) == 2
 
 
 async def test_the_sdk_in_process(made: Path, tmp_path: Path) -> None:

@@ -285,7 +285,7 @@ def test_other_user(tmp_path: Path) -> None:
         serve.path.parent.chmod(0o711)
         serve.path.chmod(0o666)
         assert "core.peer_user" in other()
-        (event,) = serve.events("core.peer_user")
+        (event,) = serve.told("core.peer_user")
         assert event["details"]["uid"] == 12345
         assert serve.children() == []
 
@@ -308,7 +308,7 @@ def test_child_that_is_killed(tmp_path: Path) -> None:
             assert (answer["id"], answer["error"]["data"]["code"]) == (7, "core.server_gone")
             assert client.receive() is None
         assert "result" in other.ask(call(2, 0))
-        assert len(serve.events("core.server_gone")) == 1
+        assert len(serve.told("core.server_gone")) == 1
 
 
 def test_child_that_ends_in_the_middle_of_a_frame(tmp_path: Path) -> None:
@@ -400,7 +400,7 @@ def test_socket_that_is_taken_over(tmp_path: Path) -> None:
         assert serve.status() == 125
         assert serve.path.is_symlink()
         assert "replaced" in serve.stderr()
-        assert serve.events("core.socket_lost")
+        assert serve.told("core.socket_lost")
 
 
 def test_hook_that_never_returns(tmp_path: Path) -> None:

@@ -98,7 +98,7 @@ def test_both_ends(tmp_path: Path, certs: Path) -> None:
     with secured(tmp_path, certs) as (serve, port):
         done = connect(tmp_path, port)
         assert (done.returncode, done.stdout) == (0, '{"jsonrpc":"2.0","id":1,"result":{}}\n'), done.stderr
-        (event,) = serve.events("core.connected")
+        (event,) = serve.told("core.connected")
         assert (event["source"], "laptop" in event["principal"]) == ("mtls", True)
         assert event["details"]["peer"].startswith("127.0.0.1:")
         assert serve.stop() == 0
@@ -109,7 +109,7 @@ def test_client_without_a_certificate(tmp_path: Path, certs: Path) -> None:
     with secured(tmp_path, certs) as (serve, port):
         done = connect(tmp_path, port, pair="")
         assert (done.returncode, done.stdout) == (125, "")
-        (event,) = serve.events("tls.no_client_certificate")
+        (event,) = serve.told("tls.no_client_certificate")
         assert event["action"] == "blocked"
         assert (serve.events("core.connected"), serve.children()) == ([], [])
 

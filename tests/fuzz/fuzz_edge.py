@@ -25,6 +25,7 @@ if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from tests.fuzz import driver
+from tests.fuzz.wounds import wounded
 
 from hauberk import edge
 from hauberk.bounds import Bounds
@@ -152,27 +153,12 @@ CHARS: Final = (*KEYS, "é", "\\u00e9", "\\/", "/", "\\n", "\u2028", "\\u0000", 
 
 
 def mutated(rnd: random.Random) -> bytes:
-    """Return a frame with a few wounds."""
-    data = bytearray(rnd.choice(SEEDS))
-    for _ in range(rnd.randint(0, 4)):
-        at, to = sorted((rnd.randint(0, len(data)), rnd.randint(0, len(data))))
-        match rnd.randrange(7):
-            case 0:
-                data[at:at] = rnd.choice(ATOMS)
-            case 1:
-                data[at : at + rnd.randint(1, 4)] = rnd.choice(ATOMS)
-            case 2:
-                data[at:at] = data[at:to]
-            case 3:
-                del data[at:to]
-            case 4:
-                other = rnd.choice(SEEDS)
-                data[at:to] = other[rnd.randrange(len(other)) :]
-            case 5:
-                data[at : at + 1] = bytes([rnd.randrange(256)])
-            case _:
-                data[at:at] = rnd.choice(ATOMS) * rnd.randint(1, 4)
-    return bytes(data)
+    """Return a frame with a few wounds, or the head of one with the tail of another."""
+    frame = rnd.choice(SEEDS)
+    if not rnd.randrange(8):
+        other = rnd.choice(SEEDS)
+        frame = frame[: rnd.randint(0, len(frame))] + other[rnd.randrange(len(other)) :]
+    return wounded(rnd, frame, ATOMS, least=0, most=4)
 
 
 def written(rnd: random.Random) -> bytes:

@@ -22,6 +22,7 @@ if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from tests.fuzz import driver
+from tests.fuzz.wounds import wounded
 
 from hauberk import canon
 from hauberk.refusals import ConfigError
@@ -129,23 +130,7 @@ def written(rnd: random.Random) -> bytes:
 
 def mutated(rnd: random.Random) -> bytes:
     """Return a lock with a few wounds."""
-    data = bytearray(written(rnd))
-    for _ in range(rnd.randint(1, 3)):
-        at, to = sorted((rnd.randint(0, len(data)), rnd.randint(0, len(data))))
-        match rnd.randrange(6):
-            case 0:
-                data[at:at] = rnd.choice(ATOMS)
-            case 1:
-                data[at : at + rnd.randint(1, 4)] = rnd.choice(ATOMS)
-            case 2:
-                data[at:at] = data[at:to]
-            case 3:
-                del data[at:to]
-            case 4:
-                data[at : at + 1] = bytes([rnd.randrange(256)])
-            case _:
-                del data[at:]
-    return bytes(data)
+    return wounded(rnd, written(rnd), ATOMS)
 
 
 # --- drivers ---

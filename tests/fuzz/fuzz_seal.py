@@ -20,6 +20,7 @@ if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from tests.fuzz import driver
+from tests.fuzz.wounds import wounded
 
 from hauberk.bounds import Bounds
 from hauberk.outside import VISIBLE
@@ -69,28 +70,12 @@ def sealed(rnd: random.Random, end: Session) -> tuple[bytes, tuple[Any, ...]]:
 
 
 def mutated(rnd: random.Random, frame: bytes) -> bytes:
-    """Return a frame with a few wounds."""
-    data = bytearray(frame)
-    for _ in range(rnd.randint(1, 3)):
-        at, to = sorted((rnd.randint(0, len(data)), rnd.randint(0, len(data))))
-        match rnd.randrange(7):
-            case 0:
-                data[at:at] = rnd.choice(ATOMS)
-            case 1:
-                data[at : at + rnd.randint(1, 4)] = rnd.choice(ATOMS)
-            case 2:
-                data[at:at] = data[at:to]
-            case 3:
-                del data[at:to]
-            case 4 if data:
-                at = rnd.randrange(len(data))
-                data[at] ^= 1 << rnd.randrange(8)
-            case 5:
-                head = min(len(data), 130)
-                data[rnd.randint(0, head) :][:1] = rnd.choice(ATOMS)
-            case _:
-                return spelled(rnd, bytes(data))
-    return bytes(data)
+    """Return a frame with a few wounds, many of them in its head, or as another program writes it."""
+    if not rnd.randrange(4):
+        return spelled(rnd, frame)
+    if not rnd.randrange(4):
+        return wounded(rnd, frame[:130], ATOMS, most=1) + frame[130:]
+    return wounded(rnd, frame, ATOMS)
 
 
 def spelled(rnd: random.Random, frame: bytes) -> bytes:

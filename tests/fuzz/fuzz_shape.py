@@ -17,6 +17,7 @@ if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from tests.fuzz import driver
+from tests.fuzz.wounds import wounded
 
 from hauberk_bulkhead._shape import fault
 
@@ -82,17 +83,7 @@ def _value(rnd: random.Random, levels: int) -> Any:
 
 def mutated(rnd: random.Random) -> bytes:
     """Return such JSON with a few wounds."""
-    data = bytearray(written(rnd))
-    for _ in range(rnd.randint(1, 4)):
-        at, to = sorted((rnd.randint(0, len(data)), rnd.randint(0, len(data))))
-        match rnd.randrange(3):
-            case 0:
-                data[at:at] = rnd.choice(ATOMS)
-            case 1:
-                data[at:at] = data[at:to]
-            case _:
-                del data[at : at + rnd.randint(1, 3)]
-    return bytes(data)
+    return wounded(rnd, written(rnd), ATOMS, most=4)
 
 
 def run(runs: int, seed: int) -> collections.Counter[str]:

@@ -37,7 +37,7 @@ RETRY_MOST: Final = 5.0
 __all__ = ["Line", "Script", "SharedStore", "StoreDown", "StoreRefused", "Word", "check_uri", "is_uri"]
 
 
-def check_uri(uri: str, *, production: bool = False) -> None:
+def check_uri(uri: str, *, production: bool) -> None:
     """Check that a URI names a shared store: ``redis://``, ``rediss://``, ``valkey://``, ``valkeys://``, ``unix://``.
 
     Args:
@@ -45,7 +45,7 @@ def check_uri(uri: str, *, production: bool = False) -> None:
         production: Whether nothing may cross a network in clear; this machine's own addresses are none.
 
     Raises:
-        ConfigError: It does not; its text holds no password.
+        ConfigError: It does not, or is reached in clear where nothing may be; its text holds no password.
     """
     address = _store_address.parse(uri)
     if production and address.in_clear:

@@ -54,7 +54,7 @@ async def opened(uri: str, **more: Any) -> AsyncIterator[SharedStore]:
 )
 def test_an_address_is_shown_without_its_password(uri: str, shown: str) -> None:
     """Each kind of address is read, and what is shown of it names no user and no password."""
-    check_uri(uri)
+    check_uri(uri, production=False)
     assert shared.is_uri(uri)
     assert SharedStore(uri).where == shown
     assert shown in repr(SharedStore(uri))
@@ -86,7 +86,7 @@ def test_an_address_is_shown_without_its_password(uri: str, shown: str) -> None:
 def test_what_is_no_address_is_refused_without_showing_it(uri: str) -> None:
     """A URI that names no store, or would weaken its TLS, is an error of the configuration that shows no password."""
     with pytest.raises(ConfigError) as caught:
-        check_uri(uri)
+        check_uri(uri, production=False)
     assert "canary" not in str(caught.value)
 
 
@@ -97,7 +97,7 @@ def test_any_text_is_an_address_or_an_error_of_the_configuration(text: str) -> N
         assert "canary" not in SharedStore(text).where.partition("@")[0] or "@" not in text
         return
     with pytest.raises(ConfigError) as caught:
-        check_uri(text)
+        check_uri(text, production=False)
     assert "canary" not in str(caught.value)
 
 
@@ -115,7 +115,7 @@ def test_any_text_is_an_address_or_an_error_of_the_configuration(text: str) -> N
 )
 def test_production_crosses_no_network_in_clear(uri: str, allowed: bool) -> None:
     """In production a store is reached by TLS, by a Unix socket, or on this machine."""
-    check_uri(uri)
+    check_uri(uri, production=False)
     with nullcontext() if allowed else pytest.raises(ConfigError, match="in clear"):
         check_uri(uri, production=True)
 

@@ -151,7 +151,6 @@ def options(toml: str) -> Any:
         ('[[ratelimit.rules]]\nlimit = "5/second"', "write it as global"),
         ('[[ratelimit.rules]]\nlimit = "5/second"\nscope = "tenant"', "unknown key"),
         ('[[ratelimit.rules]]\nlimit = "5/second"\neach = ["tenant"]', "each"),
-        ('[ratelimit]\nstore = "ftp://x"', "store"),
         ('[ratelimit]\ncosts = {"x" = -1}', "costs from 0"),
         ("[ratelimit]\nmax_ids = 0", "max_ids"),
     ],

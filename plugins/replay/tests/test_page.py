@@ -41,7 +41,8 @@ def test_addresses_are_read() -> None:
     kinds = re.findall(r"(?m)^\| `(\w+)://", STORE)
     assert kinds == ["redis", "rediss", "unix"]
     for kind in (*kinds, "valkey", "valkeys"):
-        shared.check_uri(f"{kind}://{'' if kind == 'unix' else 'store.example'}/1")
+        address = f"{kind}://{'' if kind == 'unix' else 'store.example'}/1"
+        shared.check_uri(address, production=kind not in ("redis", "valkey"))
     with pytest.raises(ConfigError):
         shared.check_uri("redis://store.example", production=True)
 

@@ -232,4 +232,7 @@ def _check_one(options: Options, settings: config.Config, place: str) -> None:
     if options.breaker.store is not None:
         from hauberk.shared import check_uri  # only here: most breakers are this host's own
 
-        check_uri(options.breaker.store)
+        try:
+            check_uri(options.breaker.store, production=settings.production)
+        except ConfigError as error:
+            raise ConfigError(f"{place} breaker.store: {error.message}", hint=error.hint) from None

@@ -19,7 +19,7 @@ from hauberk_ratelimit._buckets import Buckets, kept
 from hauberk_ratelimit._domains import UnclearHostError, host_of, hosts_in
 from hauberk_ratelimit._ledger import Local, Short
 from hauberk_ratelimit._limits import LIMITS
-from hauberk_ratelimit._options import Options, check_places, merged
+from hauberk_ratelimit._options import Options, check_places, check_store, merged
 from hauberk_ratelimit._peers import address_of, identity_of, keys_of, name_of
 from hauberk_ratelimit._rates import Rate, stricter
 from hauberk_ratelimit._resets import NAME, Resets
@@ -48,7 +48,7 @@ class Desk:
         """Read every table of the configuration; of a plugin that has none, the options that it was given.
 
         Raises:
-            ConfigError: What is one for a whole host stands in a table of a server.
+            ConfigError: What is one for a whole host stands in a table of a server, or ``store`` names none.
         """
         self.guard: Final = guard
         self.options: Final = options
@@ -59,6 +59,7 @@ class Desk:
         self.local: Local = Local(guard.clock, guard.now)
         self.store: Exact | None = None
         if options.store is not None:
+            check_store(options.store, guard.config)
             self._share()
         self._addresses: Final[WeakKeyDictionary[Connection, str]] = WeakKeyDictionary()
         self._resets: Resets | None = None

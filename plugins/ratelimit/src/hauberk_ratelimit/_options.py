@@ -119,8 +119,6 @@ class Options(config.Options, frozen=True, kw_only=True):
             _named("costs", name)
             if isinstance(cost, int) and not 0 <= cost <= LIMITS.cost:
                 raise ValueError(f"costs.{name!r}: a call costs from 0 to {LIMITS.cost}")
-        if self.store is not None:
-            _check_store(self.store)
 
     def _check_counts(self) -> None:
         for table in ("tools", "domains", "principals", "plans", "rules", "members", "costs"):
@@ -166,13 +164,18 @@ def _check_rule(rule: RuleTable) -> None:
         raise ValueError("rules: one names no server, tool, domain or principal; write it as global")
 
 
-def _check_store(uri: str) -> None:
+def check_store(uri: str, settings: config.Config) -> None:
+    """Check that ``store`` names one.
+
+    Raises:
+        ConfigError: It does not, or it is reached in clear over a network in production.
+    """
     from hauberk.shared import check_uri  # a host that shares nothing needs no client
 
     try:
-        check_uri(uri)
+        check_uri(uri, production=settings.production)
     except ConfigError as error:
-        raise ValueError(f"store: {error.message}") from None
+        raise ConfigError(f"[ratelimit] store: {error.message}", hint=error.hint) from None
 
 
 def check_places(settings: config.Config) -> None:

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.serving import Offered, Stubs, offered, until
+from tests.running import WITNESS
+from tests.running import server as program
+from tests.serving import PING, Offered, Stubs, offered, serving, until, until_true
 
-from hauberk import Config
+from hauberk import Config, plugins
+from hauberk.carriers import ping
 from hauberk.guard import Guard
 from hauberk_bulkhead import Bulkhead
 from hauberk_bulkhead._options import Options
@@ -113,3 +118,71 @@ async def test_slow_reader_does_not_grow_what_is_held(tmp_path: Path) -> None:
         assert most <= 8
         slow.vanish()
         await until(lambda: free(made))
+
+
+# --- silence ---
+
+LISTENED = """
+import json, sys
+for line in sys.stdin.buffer:
+    request = json.loads(line)
+    if "id" in request and request["method"] != "subscriptions/listen":
+        answer = {"jsonrpc": "2.0", "id": request["id"], "result": {}}
+        sys.stdout.write(json.dumps(answer, separators=(",", ":")) + "\\n")
+        sys.stdout.flush()
+"""
+"""A server that answers every request at once, but for the one whose answer is the end of a stream."""
+LISTEN: dict[str, Any] = {
+    "jsonrpc": "2.0",
+    "id": "stream",
+    "method": "subscriptions/listen",
+    "params": {"notifications": {}, "_meta": {"io.modelcontextprotocol/protocolVersion": "2026-07-28"}},
+}
+
+
+def only_bulkhead(folder: Path, table: str) -> list[str]:
+    """Write a configuration with this table of bulkhead; return the arguments that name it."""
+    others = sorted(name for name in plugins.installed() if name != "bulkhead")
+    (folder / "policy.py").write_text(WITNESS.replace("{path!r}", repr(str(folder / "events"))))
+    text = f'core.state_dir = "{folder}/state"\n[plugins]\ndisable = {json.dumps(others)}\npolicy = "policy.py"\n'
+    (folder / "hauberk.toml").write_text(f"{text}[bulkhead]\n{table}\n")
+    return ["--config", str(folder / "hauberk.toml")]
+
+
+def test_silent_clients_are_hung_up(tmp_path: Path) -> None:
+    """Of four clients those end that say nothing; one that pings, and one that listens, stay (S4.21, A64).
+
+    With who ends go his child, his descriptors and his count; one that only answered a guard's ping is no exception.
+    """
+    options = only_bulkhead(tmp_path, "idle_seconds = 3")
+    with serving(tmp_path, program(tmp_path, LISTENED), options=options) as made:
+        before = made.descriptors()
+        with made.client() as pings, made.client() as listens:
+            listens.send(LISTEN)
+            assert pings.ask()["result"] == {}
+            until_true(lambda: len(made.children()) == 2)
+            with_two = made.descriptors()
+            with made.client() as silent, made.client() as greeted:
+                assert silent.ask()["result"] == {}
+                assert greeted.ask(ping.request()[1] + b"\n")["result"] == {}
+                assert len(made.children()) == 3
+                until = time.monotonic() + 30
+                while len(made.events("bulkhead.idle")) < 2:
+                    assert pings.ask(PING)["result"] == {}
+                    assert time.monotonic() < until, "nobody was hung up"
+                    time.sleep(0.05)
+                assert silent.receive() is None
+                assert greeted.receive() is None
+            until_true(lambda: len(made.children()) == 2)
+            until_true(lambda: made.descriptors() <= with_two)
+            assert pings.ask()["result"] == {}
+            listens.send({"jsonrpc": "2.0", "id": "still", "method": "ping"})
+            assert listens.receive()["id"] == "still"
+            told = made.told("bulkhead.idle", count=2)
+            assert len(told) == 2
+            assert all(event["details"]["seconds"] >= 3 for event in told)
+            gone = made.told("core.disconnected", count=2)
+            assert {event["details"]["why"] for event in gone} == {"bulkhead.idle"}
+        until_true(lambda: not made.children())
+        until_true(lambda: made.descriptors() <= before)
+        assert made.stop() == 0

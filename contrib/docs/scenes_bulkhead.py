@@ -47,6 +47,7 @@ EVENTS: Final = {
 UNPLAYED_EVENTS: Final = {
     "bulkhead.half_open": ("policy", "info", "logged", "`was`, `tenant`"),
     "bulkhead.closed": ("policy", "info", "logged", "`was`, `tenant`"),
+    "bulkhead.idle": ("connection", "info", "logged", "`carrier`, `target`, `peer`, `seconds`, `ended`"),
     "bulkhead.shedding": ("system", "critical", "blocked", "`what`, `percent`"),
     "bulkhead.shedding_ended": ("system", "info", "logged", "`what`, `percent`"),
     "bulkhead.unsampled": ("system", "warning", "logged", "`reason`"),

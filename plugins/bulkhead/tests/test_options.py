@@ -125,6 +125,7 @@ async def test_sealed_messages_are_looked_at_once_more(guarded: Opened) -> None:
                 has_table=lambda word, sealed=sealed: sealed and word == "envelope",
                 servers_of=guard.config.servers_of,
                 core=guard.config.core,
+                production=False,
             )
             other = SimpleNamespace(config=config, options_for=guard.options_for, clock=guard.clock)
             assert bool(Bulkhead(Options(), other).toward) is seen

@@ -9,12 +9,15 @@ import pytest
 
 from hauberk import doctor, plugins
 from hauberk.config import Config
+from hauberk.connection import Connection
 from hauberk.guard import Guard
 from hauberk_bulkhead import Bulkhead
 from hauberk_bulkhead._breaker import Breaker
+from hauberk_bulkhead._door import Door
 from hauberk_bulkhead._gate import Gate
 from hauberk_bulkhead._hysteresis import Level
 from hauberk_bulkhead._room import Room
+from hauberk_bulkhead._state import State
 from hauberk_bulkhead._tally import Tally
 
 ALWAYS = {"refuses_one_too_many", "refuses_large", "refuses_wide"}
@@ -42,6 +45,8 @@ async def states(folder: Path, table: str = "") -> dict[str, str]:
         ("to_server_bytes = 2048\nwidth = 8", USUAL),
         ("breaker.failures = 1000\nbreaker.minimum_requests = 1", USUAL),
         ("[bulkhead.shedding]\ncpu_percent = 50", USUAL | {"sheds"}),
+        ("idle_seconds = 5", USUAL | {"hangs_up_silent"}),
+        ("[server.files.bulkhead]\nidle_seconds = 5", USUAL | {"hangs_up_silent"}),
     ],
 )
 async def test_probes_hold_whatever_the_table(tmp_path: Path, table: str, names: set[str]) -> None:
@@ -59,6 +64,9 @@ async def test_probes_hold_whatever_the_table(tmp_path: Path, table: str, names:
         (Breaker, "fail", lambda self, permit, now: None, "breaker_opens"),
         (Tally, "count", lambda self, name, now, **_: False, "isolates"),
         (Level, "see", lambda self, value: False, "sheds"),
+        (Door, "look", lambda self: None, "hangs_up_silent"),
+        (State, "live", lambda self, connection, now: None, "hangs_up_silent"),
+        (Connection, "hang_up", lambda self, why: None, "hangs_up_silent"),
     ],
 )
 async def test_control_that_is_off_is_found(
@@ -66,7 +74,7 @@ async def test_control_that_is_off_is_found(
 ) -> None:
     """With one control taken out, its probe does not hold (X.1)."""
     monkeypatch.setattr(owner, method, broken)
-    found = await states(tmp_path, "[bulkhead.shedding]")
+    found = await states(tmp_path, "idle_seconds = 300\n[bulkhead.shedding]")
     assert found[name] != "ok"
 
 

@@ -176,9 +176,9 @@ class Served:
         if self._early:
             return True
         self._stream.attach(self._from_client, self._input_ended.set, on_broken=self._client_gone.set)
-        events = (self._spoken, self._input_ended, self._client_gone, self._draining)
+        events = (self._spoken, self._input_ended, self._client_gone, self._hung_up, self._draining)
         await first(*(event.wait() for event in events))
-        return bool(self._early) and not self._client_gone.is_set()
+        return bool(self._early) and not (self._client_gone.is_set() or self._hung_up.is_set())
 
     async def _known(self) -> bool:
         """Let the client agree where it has to; return whether it has, if so."""

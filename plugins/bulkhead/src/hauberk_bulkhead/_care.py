@@ -13,6 +13,7 @@ from hauberk.refusals import ConfigError
 from hauberk_bulkhead import _events
 from hauberk_bulkhead._book import Book, Live, Page
 from hauberk_bulkhead._callers import readable
+from hauberk_bulkhead._door import Door
 from hauberk_bulkhead._gate import Gate
 from hauberk_bulkhead._isolation import Blame
 from hauberk_bulkhead._limits import LIMITS, shown
@@ -25,10 +26,11 @@ from hauberk_bulkhead._suspended import Suspension
 class Care:
     """It, for one policy."""
 
-    def __init__(self, guard: Any, options: Options, gate: Gate) -> None:
+    def __init__(self, guard: Any, options: Options, gate: Gate, door: Door) -> None:
         self._guard: Final = guard
         self._options: Final = options
         self._gate: Final = gate
+        self._door: Final = door
         self._blame: Final = Blame(options.isolation)
         self._book: Book | None = None
         self._sampler: Sampler | None = None
@@ -149,6 +151,7 @@ class Care:
         """Look once."""
         state, now = self._state, self._guard.clock()
         state.breakers.tidy(now)
+        self._door.look()
         await self._look_at_book()
         if self._gate.sharing is not None:
             await self._look_at_store()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from hauberk.connection import Connection
 from hauberk.event import Event
 from hauberk_bulkhead._breaker import State
 from hauberk_bulkhead._breakers import Key
@@ -48,6 +49,20 @@ def isolated(one: Suspension) -> Event:
     if tenant:
         details["tenant"] = tenant
     return Event("bulkhead.isolated", severity="critical", action="escalated", details=details, **who)  # type: ignore[arg-type]
+
+
+def idle(connection: Connection, seconds: float, *, ended: bool) -> Event:
+    """Tell that nobody says anything on a connection, and that it was hung up, or would have been."""
+    details = connection.described | {"seconds": round(seconds, 1), "ended": ended}
+    principal = "" if connection.principal.is_anonymous else connection.principal.id
+    return Event(
+        "bulkhead.idle",
+        category="connection",
+        server=connection.server,
+        exchange=connection.id,
+        principal=principal,
+        details=details,
+    )
 
 
 def system(code: str, reason: str, **details: Any) -> Event:

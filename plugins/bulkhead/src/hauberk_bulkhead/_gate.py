@@ -10,16 +10,16 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from hauberk.connection import Connection, Peer
+from hauberk.connection import Connection
 from hauberk.exchange import Exchange, Outcome
 from hauberk.message import Frame, Message, ToolCall, encode
 from hauberk.principal import DOCTOR, Principal
 from hauberk_bulkhead import _events, _hold
-from hauberk_bulkhead._addresses import address_of
 from hauberk_bulkhead._breakers import Key, Pass
 from hauberk_bulkhead._callers import caller_of, kept, party_of, readable
 from hauberk_bulkhead._doctor import for_doctor
 from hauberk_bulkhead._hold import Hold, Rules
+from hauberk_bulkhead._idle import SUBSCRIBE, UNSUBSCRIBE
 from hauberk_bulkhead._limits import LIMITS
 from hauberk_bulkhead._load import Load
 from hauberk_bulkhead._options import Options
@@ -30,7 +30,10 @@ from hauberk_bulkhead._state import State
 from hauberk_bulkhead._verdicts import verdict
 
 if TYPE_CHECKING:
+    from hauberk_bulkhead._idle import Life
     from hauberk_bulkhead._sharing import Sharing
+
+_NEWS: Final = frozenset({SUBSCRIBE, UNSUBSCRIBE})
 
 
 class Gate:
@@ -42,7 +45,7 @@ class Gate:
         self.load: Load | None = None
         self.sharing: Sharing | None = None
         """Where breakers are kept together with other hosts."""
-        self._plugin: Final = plugin
+        self.plugin: Final = plugin
         self._rules: Final[dict[str, Rules]] = {}
         self._calls: Final[dict[int, Hold]] = {}
         """What requests in flight have taken, by the identity of their exchange."""
@@ -55,49 +58,11 @@ class Gate:
         if found is None:
             if len(self._rules) >= LIMITS.servers:
                 self._rules.clear()
-            options = self.guard.options_for(self._plugin, server)
+            options = self.guard.options_for(self.plugin, server)
             options = for_doctor(options, self._line) if server == DOCTOR.id else options
-            found = self._rules[server] = Rules(options, options.caps, options.breaker.terms)
+            idle = options.idle(production=self.guard.config.production)
+            found = self._rules[server] = Rules(options, options.caps, options.breaker.terms, idle)
         return found
-
-    # --- connections ---
-
-    def connect(self, connection: Connection) -> None:
-        """Count a connection, or refuse it.
-
-        Raises:
-            Refused: There are too many, it is suspended, or the machine is busy.
-        """
-        options, state = self.rules(connection.server).options, self.state
-        server, outward = connection.server, connection.role == "client"
-        address = "" if outward else address_of(connection.peer)
-        if outward or address:
-            self._check_suspended("server" if outward else "address", server if outward else address)
-        if not outward:
-            self._check_load()
-        there = state.of_server.get(server, 0)
-        if there >= options.connections:
-            raise _hold.many(
-                f"server {server!r} has {there} connections", f"bulkhead.connections = {options.connections}"
-            )
-        _hold.check_address(state.of_address, address, options)
-        state.meet(connection, address)
-        if connection.carrier == "unix" and not outward:
-            connection.verify.append(partial(self._proved, connection))
-        self._near("connections", server, there + 1, options.connections, options)
-
-    def _proved(self, connection: Connection, peer: Peer | None) -> None:
-        """Count a connection by a Unix socket to the user at its other end, who is known only now.
-
-        Raises:
-            Refused: He has too many.
-        """
-        if peer is None or peer.credentials is None:
-            return
-        address, options = f"uid:{peer.credentials.uid}", self.rules(connection.server).options
-        if options.mode != "audit":  # in which no check of a peer may refuse
-            _hold.check_address(self.state.of_address, address, options)
-        self.state.settle(connection.id, address)
 
     # --- frames ---
 
@@ -107,13 +72,15 @@ class Gate:
         Raises:
             Refused: It is too large, too deep or too wide.
         """
+        if (life := self.state.lives.get(connection.id)) is not None:
+            life.said = True
         options, size = self.rules(connection.server).options, len(frame.data)
         key = "to_server_bytes" if frame.toward == "server" else "to_client_bytes"
         most = (options.to_server_bytes if frame.toward == "server" else options.to_client_bytes) or self._line
         if size > most:
             raise refused("bulkhead.too_large", f"a message of {size} bytes", rule=f"bulkhead.{key} = {most}")
         if 100 * size >= options.alert_percent * most:
-            self._near(key, connection.server, size, most, options)
+            self.near(key, connection.server, size, most, options)
         self._check_shape(frame.data, options)
 
     def _check_shape(self, data: bytes, options: Options) -> None:
@@ -149,6 +116,8 @@ class Gate:
             tool = message.params["name"]
         else:
             tool = f"({message.method})"
+            if message.method in _NEWS and (life := self.state.lives.get(connection.id)) is not None:
+                exchange.defer(partial(_answered, life, message.method))
         room = connection.server if message.toward == "server" else f"{connection.server}/asks"
         hold = self.begin(exchange, message.principal, tool, message.size, connection)
         self.enter(hold, message.principal, tool, room, wait=False)
@@ -198,9 +167,9 @@ class Gate:
         if hold.asked:
             self.state.asked(hold.asked)
             hold.asked = ""
-        self._check_suspended("server", connection.server)
-        self._check_suspended("principal", principal.key)
-        self._check_load()
+        self.check_suspended("server", connection.server)
+        self.check_suspended("principal", principal.key)
+        self.check_load()
         self._check_breaker(hold, Key(connection.server, kept(tool), ""), principal, shared=shared)
         if not hold.size:
             self._take(hold, size)
@@ -242,7 +211,7 @@ class Gate:
         if place.state == "in":
             held = self.state.rooms[hold.room].held
             if 100 * held >= options.alert_percent * options.in_flight:
-                self._near("in_flight", server, held, options.in_flight, options)
+                self.near("in_flight", server, held, options.in_flight, options)
             return
         if place.state == "displaced":
             raise _hold.full("queue", place.tool, hold)
@@ -305,8 +274,8 @@ class Gate:
             return
         rules, caller = self.rules(connection.server), caller_of(call.principal, connection)
         hold = self._hold(exchange, connection, rules)
-        self._check_suspended("server", connection.server)
-        self._check_suspended("principal", call.principal.key)
+        self.check_suspended("server", connection.server)
+        self.check_suspended("principal", call.principal.key)
         if not self.state.ask(caller, rules.options.in_flight_per_principal):
             raise _hold.asking(caller, rules.options)
         hold.asked = caller
@@ -325,17 +294,17 @@ class Gate:
         if scope is not None:
             key = "memory_bytes" if scope == "connection" else "memory_total_bytes"
             most = getattr(options, key)
-            self._near(key, server, most, most, options)
+            self.near(key, server, most, most, options)
             text = f"a request of {size} bytes, and so many wait for answers already"
             raise refused("bulkhead.memory", text, rule=f"bulkhead.{key} = {most}", retry_after=_hold.RETRY)
         hold.size = size
         held = self.state.account.of(connection.id)
         if 100 * held >= options.alert_percent * options.memory_bytes:
-            self._near("memory_bytes", server, held, options.memory_bytes, options)
+            self.near("memory_bytes", server, held, options.memory_bytes, options)
 
     # --- the checks ---
 
-    def _check_suspended(self, kind: Any, name: str) -> None:
+    def check_suspended(self, kind: Any, name: str) -> None:
         suspended = self.state.suspended
         if not suspended or name == DOCTOR.id:
             return
@@ -345,7 +314,7 @@ class Gate:
             left = max(1.0, one.until - now) if one.until else None
             raise refused("bulkhead.suspended", f"{kind} {readable(one.name)!r} is suspended", retry_after=left)
 
-    def _check_load(self) -> None:
+    def check_load(self) -> None:
         if self.load is not None and self.load.sheds:
             what = " and ".join(self.load.sheds)
             raise refused(
@@ -391,9 +360,14 @@ class Gate:
         if hold.passed is None:
             raise _hold.opened(passed.key, seconds)
 
-    def _near(self, what: str, server: str, used: int, most: int, options: Options) -> None:
+    def near(self, what: str, server: str, used: int, most: int, options: Options) -> None:
         if not most or 100 * used < options.alert_percent * most or server == DOCTOR.id:
             return
         count = self.state.alerts.due(what, server, self.guard.clock())
         if count:
             self.guard.emit(_events.near(what, server, used, most, count))
+
+
+def _answered(life: Life, method: str, outcome: Outcome) -> None:
+    if outcome == "answered":
+        life.answered(method)

@@ -24,6 +24,8 @@ class Rules(NamedTuple):
     options: Options
     caps: Caps
     terms: Terms
+    idle: float | None
+    """How long a connection may be silent (seconds); None is for ever."""
 
 
 class Hold:

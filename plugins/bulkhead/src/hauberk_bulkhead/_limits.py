@@ -28,6 +28,8 @@ class Limits(NamedTuple):
     """The file of suspensions; none is written that is larger."""
     repair_bytes: int = 64 * 1024 * 1024
     """What a command reads of a file of suspensions that has become too large, to make it smaller."""
+    idle_look_seconds: float = 60.0
+    """How often it is looked for silent connections at least (S4.21)."""
     look_seconds: float = 1.0
     """How often the book, the shared breakers and what is to be written are looked after."""
     written_seconds: float = 5.0

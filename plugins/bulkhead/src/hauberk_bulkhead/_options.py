@@ -22,6 +22,8 @@ from hauberk_bulkhead._misdeeds import SENT, SERVED, is_own
 from hauberk_bulkhead._room import Caps
 
 _MOST: Final = 1_000_000
+IDLE_SECONDS: Final = 300.0
+"""How long a connection may be silent in production (S4.21)."""
 Cap = Annotated[int, Meta(ge=0, le=_MOST)]
 Size = Annotated[int, Meta(ge=1024, le=2**40)]
 Percent = Annotated[float, Meta(gt=0, le=100)]
@@ -124,6 +126,8 @@ class Options(config.Options, frozen=True, kw_only=True):
     """Connections of one server at once."""
     connections_per_address: Annotated[Cap, Narrow.MIN] = 50
     """Connections from one address at once, before anything of them is read; of IPv6, from one /64."""
+    idle_seconds: Annotated[float, Meta(gt=0, le=31_536_000), Narrow.MIN] | None = None
+    """How long a connection in front of a server may be silent; without it 300 in production, elsewhere for ever."""
     in_flight: Annotated[Cap, Narrow.MIN] = 100
     """Requests of one server that wait for an answer."""
     in_flight_per_tool: Annotated[Cap, Narrow.MIN] = 100
@@ -162,6 +166,10 @@ class Options(config.Options, frozen=True, kw_only=True):
         """Return what a room needs."""
         return Caps(self.in_flight, self.in_flight_per_tool, self.in_flight_per_principal, self.queue, self.tools)
 
+    def idle(self, *, production: bool) -> float | None:
+        """Return how long a connection may be silent (seconds); None is for ever."""
+        return IDLE_SECONDS if self.idle_seconds is None and production else self.idle_seconds
+
 
 def check(guard: Any, plugin: Any) -> None:
     """Check what tables say together with the core's bounds.
@@ -178,6 +186,12 @@ def check(guard: Any, plugin: Any) -> None:
 def waits(guard: Any, plugin: Any) -> bool:
     """Whether a call may wait: some server has a queue, or the breakers are shared."""
     return any(options.queue > 0 or options.breaker.store is not None for _, options in _all(guard, plugin))
+
+
+def shortest_idle(guard: Any, plugin: Any) -> float | None:
+    """Return the shortest time that any server's connections may be silent (seconds); None where all may for ever."""
+    production = guard.config.production
+    return min((one for _, table in _all(guard, plugin) if (one := table.idle(production=production))), default=None)
 
 
 def opens_sealed(guard: Any, plugin: Any) -> bool:

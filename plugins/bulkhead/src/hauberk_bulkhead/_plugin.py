@@ -14,6 +14,7 @@ from hauberk.layers import Layer
 from hauberk.message import Frame, Message, ToolCall
 from hauberk_bulkhead import _options
 from hauberk_bulkhead._care import Care
+from hauberk_bulkhead._door import Door
 from hauberk_bulkhead._gate import Gate
 from hauberk_bulkhead._methods import ASKED, ASKS
 from hauberk_bulkhead._room import Place
@@ -47,7 +48,8 @@ class Bulkhead:
         _options.check(guard, type(self))
         self.options: Final = options
         self.gate: Final = Gate(guard, type(self), State())
-        self.care: Final = Care(guard, options, self.gate)
+        self.door: Final = Door(guard, self.gate, _options.shortest_idle(guard, type(self)))
+        self.care: Final = Care(guard, options, self.gate, self.door)
         if _options.opens_sealed(guard, type(self)):
             self.toward = {}  # type: ignore[misc]  # of what was sealed, every message is looked at once more
 
@@ -72,7 +74,7 @@ class Bulkhead:
     def on_connect(self, connection: Connection) -> None:
         """Count a connection; refuse one too many, or one of somebody who is suspended (S4.16)."""
         state = self.gate.state
-        self.gate.connect(connection)
+        self.door.connect(connection)
         connection.defer(partial(state.part, connection.id))
         weakref.finalize(connection, state.part, connection.id).atexit = False  # of one that nobody ended
 

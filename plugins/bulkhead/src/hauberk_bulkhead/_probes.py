@@ -1,24 +1,30 @@
 """What shows that limits are live: the doctor's server has small ones, and a probe goes past each.
 
 A breaker, a suspension and shedding take more than one connection of the doctor: they would stand between it and what
-other plugins have to show. What decides on them is driven with the options in force, by a clock of its own.
+other plugins have to show; and silence takes time. What decides on them is driven with the options in force, by a clock
+of its own.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Final
 
+from hauberk.connection import Connection
 from hauberk.event import Event
 from hauberk.probe import SERVER, Probe, call, client, request
 from hauberk_bulkhead._breaker import Breaker
 from hauberk_bulkhead._doctor import HELD
+from hauberk_bulkhead._door import IDLE, Door
+from hauberk_bulkhead._gate import Gate
 from hauberk_bulkhead._hysteresis import Level
+from hauberk_bulkhead._state import State
 from hauberk_bulkhead._tally import Tally
 
 if TYPE_CHECKING:
     from hauberk_bulkhead._breaker import Terms
-    from hauberk_bulkhead._gate import Gate
     from hauberk_bulkhead._options import Isolating, Options, Shedding
 
 _HEADROOM: Final = 1024
@@ -66,6 +72,10 @@ def probes(gate: Gate, general: Options) -> list[Probe]:
         )
     if shedding is not None:
         found.append(Probe("bulkhead.sheds", "a busy machine refuses requests", check=_check(lambda: _sheds(shedding))))
+    for server in (SERVER, *gate.guard.config.servers_of("bulkhead")):
+        if (seconds := gate.rules(server).idle) is not None:
+            does, check = "a silent connection is hung up", _check(partial(_hangs_up, gate, server, seconds))
+            return [*found, Probe("bulkhead.hangs_up_silent", does, check=check)]
     return found
 
 
@@ -93,6 +103,24 @@ def _counts(options: Isolating) -> str | None:
         for _ in range(options.events)
     ]
     return None if found.index(True) == options.events - 1 else "it does not count the events"
+
+
+def _hangs_up(gate: Gate, server: str, seconds: float) -> str | None:
+    time = [0.0]
+    guard = SimpleNamespace(
+        config=gate.guard.config,
+        options_for=gate.guard.options_for,
+        clock=lambda: time[0],
+        now=gate.guard.now,
+        emit=lambda _: None,
+        guard=SimpleNamespace(sessions=()),
+    )
+    door = Door(guard, Gate(guard, gate.plugin, State()), seconds)
+    connection = Connection(id=SERVER, host="", server=server, role="server", carrier="unix")
+    door.connect(connection)
+    time[0] = seconds
+    door.look()
+    return None if connection.over == IDLE else f"a connection that is silent for {seconds:g} s goes on"
 
 
 def _sheds(options: Shedding) -> str | None:

@@ -10,6 +10,7 @@ from hauberk.principal import Principal
 from hauberk_bulkhead._account import Account
 from hauberk_bulkhead._alerts import Alerts
 from hauberk_bulkhead._breakers import Breakers
+from hauberk_bulkhead._idle import Life
 from hauberk_bulkhead._limits import LIMITS
 from hauberk_bulkhead._room import Caps, Room
 from hauberk_bulkhead._suspended import Suspended
@@ -43,6 +44,8 @@ class State:
         self.suspended: Final = Suspended(LIMITS.suspended)
         self.connections: Final[dict[str, Met]] = {}
         """By the connection's id."""
+        self.lives: Final[dict[str, Life]] = {}
+        """Of those among them that silence may end."""
         self.asking: Final[dict[str, int]] = {}
         """Calls that wait for a person, by caller."""
         self.of_server: Final[dict[str, int]] = {}
@@ -86,6 +89,15 @@ class State:
         if address:
             _more(self.of_address, address)
 
+    def live(self, connection: Connection, now: float) -> None:
+        """See from now on how long a connection is silent."""
+        self.lives[connection.id] = Life(connection.server, now)
+
+    def connection(self, id: str) -> Connection | None:
+        """Return a connection that counts, while it is there."""
+        met = self.connections.get(id)
+        return None if met is None or met.connection is None else met.connection()
+
     def settle(self, id: str, address: str) -> None:
         """Count a connection to an address that was not known when it was met."""
         met = self.connections.get(id)
@@ -95,6 +107,7 @@ class State:
 
     def part(self, id: str) -> None:
         """Count a connection no longer; only the first call for it does anything."""
+        self.lives.pop(id, None)
         met = self.connections.pop(id, None)
         if met is None:
             return

@@ -1,0 +1,73 @@
+"""Which connections nobody says anything on. Pure: time is an argument.
+
+The rules:
+
+1. Life is a message that comes, refused or not, and one that leaves: a request, an answer, a notification, a ``ping``.
+2. A request that waits for its answer, in either direction, is no silence. So a stream of ``subscriptions/listen`` is
+   never idle, however rare its news.
+3. Nor is a connection on which a resource is subscribed to (``resources/subscribe``, up to 2025-11-25): nothing waits
+   there for an answer, and somebody waits for news.
+4. A message reads no clock: that there was one is seen at the next look. So a connection is silent for at least its
+   time when it is found, and for at most two looks more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Final
+
+SUBSCRIBE: Final = "resources/subscribe"
+UNSUBSCRIBE: Final = "resources/unsubscribe"
+
+
+class Life:
+    """What is known of the silence of one connection."""
+
+    __slots__ = ("said", "server", "since", "subscribed")
+
+    def __init__(self, server: str, now: float) -> None:
+        self.server: Final = server
+        self.said = False
+        """Whether there was a message since the last look."""
+        self.since = now
+        """When there was none any more (monotonic seconds)."""
+        self.subscribed = 0
+        """Resources that are subscribed to, as far as requests that were answered say."""
+
+    def answered(self, method: str) -> None:
+        """Count a subscription, or one less."""
+        if method == SUBSCRIBE:
+            self.subscribed += 1
+        elif method == UNSUBSCRIBE:
+            self.subscribed = max(0, self.subscribed - 1)
+
+
+def silent(
+    lives: Mapping[str, Life],
+    now: float,
+    *,
+    most: Callable[[str], float | None],
+    busy: Callable[[], frozenset[str]],
+) -> list[tuple[str, float]]:
+    """Look at all connections; return those that are silent for too long, each with how long (seconds).
+
+    Args:
+        lives: What is known of each, by its id.
+        now: Monotonic seconds.
+        most: How long a connection of a server may be silent (seconds); None is for ever.
+        busy: Returns the ids of those with requests in flight; it is called once, and only if somebody seems silent.
+    """
+    found = []
+    for id, life in lives.items():
+        seconds = most(life.server)
+        if life.said or life.subscribed:
+            life.said, life.since = False, now
+        elif seconds is not None and now - life.since >= seconds:
+            found.append((id, now - life.since))
+    if not found:
+        return []
+    working = busy()
+    for id, _ in found:
+        if id in working:
+            lives[id].since = now
+    return [(id, seconds) for id, seconds in found if id not in working]

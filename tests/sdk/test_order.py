@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import itertools
 from typing import Any, Final
 
 import anyio
@@ -18,6 +19,7 @@ from tests.sdk.kit import (
     Scripted,
     Seen,
     Told,
+    behind,
     client,
     guard,
     guarded,
@@ -110,6 +112,46 @@ async def test_who_needs_a_pump(plugins: list[Any], toml: str, pumps: bool, mode
         await within(c.call_tool("echo"))
         assert any(task.get_name() == "hauberk-pump" for task in _tasks()) is pumps
     assert not any(task.get_name() == "hauberk-pump" for task in _tasks())
+
+
+async def _agree(connection: Connection, ask: Any) -> None:
+    await ask("com.example/hello")
+
+
+@pytest.mark.parametrize("before", [0, 1, 40])
+@pytest.mark.parametrize("after", [0, 1, 200])
+async def test_the_pump_of_an_agreement_ends_with_it(before: int, after: int) -> None:
+    """What plugins agree on is read by a pump, which ends with it and loses nothing that came before or after."""
+    server = Scripted()
+
+    async def answer() -> None:
+        await until(lambda: bool(server.got))
+        said = iter(range(before + after))
+        for n in itertools.islice(said, before):
+            await server.say(method="notifications/message", params={"level": "info", "data": n})
+        await server.say(id=server.got[0].message.id, result={})
+        for n in said:
+            await server.say(method="notifications/message", params={"level": "info", "data": n})
+        await server.end()
+
+    async with asyncio.TaskGroup() as group:
+        group.create_task(answer())
+        async with guard(ring("agrees", agree=_agree)).wrap(server, server="s") as (read, _):
+            assert not any(task.get_name() == "hauberk-pump" for task in _tasks())
+            got = await within(_read(read))
+    assert [message.params["data"] for message in got] == list(range(before + after))
+
+
+async def test_a_pump_ends_with_what_it_was_for() -> None:
+    """Where the guard in front of a server had to write something itself, there is no pump any more once it has."""
+    hello = ring("hello", answers=("com.example/hello",), answer=lambda method, params, connection: {"said": method})
+    async with behind(Everything().server, guard(hello)) as (read, write):
+        await write.send(item(id="a", method="com.example/hello", params={}))
+        assert (await within(read.receive())).message.result == {"said": "com.example/hello"}
+        for id in range(3):
+            await write.send(item(id=id, method="ping"))
+            assert (await within(read.receive())).message.id == id
+        assert not any(task.get_name() == "hauberk-pump" for task in _tasks())
 
 
 @pytest.mark.parametrize("waits", [None, "result", "notification"])

@@ -16,8 +16,9 @@ from hauberk.carriers.stdio import Reader, Writer
 from hauberk.connection import Program
 from hauberk.hosts import _tap
 from hauberk.hosts._ending import to_the_end
+from hauberk.hosts._reading import GuardedRead
 from hauberk.hosts._relay import take
-from hauberk.hosts.sdk import GuardedRead, GuardedWrite, Streams
+from hauberk.hosts.sdk import GuardedWrite, Streams
 from hauberk.refusals import ConfigError
 
 if TYPE_CHECKING:

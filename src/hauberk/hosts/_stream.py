@@ -16,8 +16,9 @@ import anyio
 from hauberk.carriers.child import GRACE
 from hauberk.hosts import _dial, _tap
 from hauberk.hosts._ending import to_the_end
+from hauberk.hosts._reading import GuardedRead
 from hauberk.hosts._relay import take
-from hauberk.hosts.sdk import GuardedRead, GuardedWrite, Streams
+from hauberk.hosts.sdk import GuardedWrite, Streams
 
 if TYPE_CHECKING:
     from hauberk.carriers.stream import Stream

@@ -11,7 +11,6 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from contextvars import Context
-from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
 
@@ -24,6 +23,7 @@ from mcp_types import JSONRPCRequest
 from hauberk import admission
 from hauberk.hosts._ending import to_the_end
 from hauberk.hosts._inbox import Inbox
+from hauberk.hosts._reading import GuardedRead
 from hauberk.hosts._targets import Remote, Web, opened, settled, shown
 from hauberk.hosts._translate import Headers, from_sdk, headers_of, to_sdk
 from hauberk.message import NO_HEADERS
@@ -131,131 +131,6 @@ class GuardedWrite:
         await self.aclose()
 
 
-class GuardedRead:
-    """What the SDK reads from: the inbox, filled by the carrier, by a pump, or by the very call that reads."""
-
-    def __init__(self, session: Session, inbox: Inbox, inner: Any = None, headers: Headers | None = None) -> None:
-        self._session: Final = session
-        self._inbox: Final = inbox
-        self._inner: Final = inner
-        self._headers: Final = headers
-        self._pump: asyncio.Task[None] | None = None
-        self._closed = False
-        self.last_context: Context | None = None
-        """The context in which the last message was sent; the SDK runs its handler in it."""
-
-    async def receive(self) -> SessionMessage | Exception:
-        """Return the next message that may pass.
-
-        Raises:
-            anyio.EndOfStream: The connection is over.
-            anyio.ClosedResourceError: This end was closed.
-        """
-        try:
-            return await self.__anext__()
-        except StopAsyncIteration:
-            raise anyio.EndOfStream from None
-
-    async def __anext__(self) -> SessionMessage | Exception:
-        inbox, session = self._inbox, self._session
-        while True:
-            if self._closed or (inbox.ended and not inbox.items):
-                raise anyio.ClosedResourceError if self._closed else StopAsyncIteration
-            if inbox.items:
-                item, self.last_context = inbox.take()
-                return item
-            if self._inner is None or self._pump is not None:
-                await inbox.wait()
-            elif session.may_wait:
-                self.start_pump()
-            else:
-                inbox.reading = asyncio.current_task()
-                if inbox.idle is not None:
-                    inbox.came_back()
-                try:
-                    got = await self._inner.receive()
-                except anyio.EndOfStream:
-                    raise StopAsyncIteration from None
-                except asyncio.CancelledError:
-                    if not inbox.was_interrupted():
-                        raise
-                    self.start_pump()  # what the guard has to say is read at once from now on
-                    continue
-                finally:
-                    inbox.reading = None
-                self._cross(got)
-
-    def _cross(self, item: SessionMessage | Exception) -> None:
-        """Hand one message from the transport to the guard."""
-        session = self._session
-        if isinstance(item, Exception):
-            session.noise()  # it holds the peer's raw text, and goes no further
-            return
-        if type(item.metadata) is ServerMessageMetadata:
-            item = _once(item)
-        context = getattr(self._inner, "last_context", None)
-        if self._headers is not None and self._headers.used:
-            self._headers.learn(item)
-        headers = NO_HEADERS if item.metadata is None else headers_of(item)
-        _ = session.receive_object(
-            session.inn, from_sdk(item.message), ticket=(item, context), headers=headers, context=context
-        )
-
-    def start_pump(self) -> None:
-        """Read the transport in a task of its own from now on."""
-        self._pump = asyncio.get_running_loop().create_task(self._pumping(), name="hauberk-pump")
-
-    async def _pumping(self) -> None:
-        try:
-            while True:
-                self._cross(await self._inner.receive())
-                await self._inbox.room()
-        except (anyio.EndOfStream, anyio.ClosedResourceError, anyio.BrokenResourceError):
-            await self._session.quiet()
-        finally:
-            self._inbox.end()
-
-    async def aclose(self) -> None:
-        """Close this end and the transport's own."""
-        self._closed = True
-        self._inbox.end()
-        if self._pump is not None:
-            self._pump.cancel()
-            await asyncio.wait([self._pump])
-        if self._inner is not None:
-            await self._inner.aclose()
-
-    def close(self) -> None:
-        """Close this end."""
-        self._closed = True
-        self._inbox.end()
-
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.aclose()
-
-
-def _once(item: SessionMessage) -> SessionMessage:
-    """Return the item with a word for its transport that is said at most once: the SDK's server says it too."""
-    metadata = item.metadata
-    if not isinstance(metadata, ServerMessageMetadata) or metadata.on_request_unanswered is None:
-        return item
-    words = [metadata.on_request_unanswered]
-
-    async def unanswered() -> None:
-        if words:
-            await words.pop()()
-
-    return SessionMessage(item.message, replace(metadata, on_request_unanswered=unanswered))
-
-
 Streams = tuple[GuardedRead, GuardedWrite]
 
 
@@ -340,6 +215,7 @@ async def around(guard: Guard, connection: Connection, read: Any, write: Any) ->
         if session.agrees:
             reader.start_pump()
             await session.agree()
+            await reader.stop_pump()
         yield reader, GuardedWrite(session, inbox, write.aclose)
     finally:
         await to_the_end(_close(reader, session, *ending))

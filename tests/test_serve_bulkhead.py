@@ -164,7 +164,8 @@ def test_silent_clients_are_hung_up(tmp_path: Path) -> None:
             with_two = made.descriptors()
             with made.client() as silent, made.client() as greeted:
                 assert silent.ask()["result"] == {}
-                assert greeted.ask(ping.request()[1] + b"\n")["result"] == {}
+                greeted.send(ping.request()[1] + b"\n")
+                assert greeted.receive()["result"] == {}
                 assert len(made.children()) == 3
                 until = time.monotonic() + 30
                 while len(made.events("bulkhead.idle")) < 2:

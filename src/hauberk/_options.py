@@ -1,14 +1,4 @@
-"""Typed options: what a table may hold, how tables of several levels become one, and what may be shown of it.
-
-The rules of merging, from the most general table to the most specific:
-
-1. Tables merge by key; anything else in the more specific table takes the place of the more general value.
-2. An option marked *narrow* does not give way: it is united, or the stricter value stands, whatever the order.
-3. ``override = true`` in a table lets the narrow options of this table stand as written. That is widening, and the
-   production profile refuses it (`hauberk.config`).
-
-The default of an option is no level: it holds only where no table names the option.
-"""
+"""Typed options: what a table may hold, and what may be shown of it; how tables become one is `hauberk._merging`'s."""
 
 from __future__ import annotations
 
@@ -38,14 +28,14 @@ _ECHO_CHARS: Final = 60
 _NAMES: Final[dict[Any, str]] = {str: "string", int: "integer", float: "number", bool: "boolean", Path: "path"}
 _ARRAYS: Final = (list, tuple, set, frozenset, Sequence)
 
-How = str | tuple[str, ...] | Callable[[Any, Any], Any]
-
 
 class Narrow:
     """Marks for options that a more specific table only narrows: ``deny: Annotated[tuple[str, ...], Narrow.UNION]``."""
 
     UNION: Final = Meta(extra={"narrow": "union"})
     """Arrays and tables are united: deny lists, required things."""
+    COMMON: Final = Meta(extra={"narrow": "common"})
+    """What both have stands, of arrays their items and of tables their keys: who may do something."""
     MIN: Final = Meta(extra={"narrow": "min"})
     """The smallest value stands: limits."""
     MAX: Final = Meta(extra={"narrow": "max"})
@@ -177,59 +167,6 @@ class Decoder:
         raise ValueError(f"expected {describe(kind)}")
 
 
-def merge(general: Mapping[str, Any], specific: Mapping[str, Any], kind: Any, *, widen: bool = False) -> dict[str, Any]:
-    """Return a checked table over a more general one; ``widen`` is the ``override`` of the more specific one.
-
-    Raises:
-        ValueError: A `Narrow.by` function cannot compare the values.
-    """
-    return _merge_tables(general, specific, kind, None, widen=widen)
-
-
-def _merge_tables(
-    a: Mapping[str, Any], b: Mapping[str, Any], kind: Any, how: How | None, *, widen: bool
-) -> dict[str, Any]:
-    merged = dict(a)
-    for key, value in b.items():
-        merged[key] = _merge_value(a[key], value, _child_of(kind, key), how, widen=widen) if key in a else value
-    return merged
-
-
-def _merge_value(a: Any, b: Any, kind: Any, how: How | None, *, widen: bool) -> Any:
-    inner, metas = bare(kind)
-    how = _narrow(metas) or how  # a mark on a table holds for what is in it
-    if isinstance(a, dict) and isinstance(b, dict):
-        return _merge_tables(a, b, inner, how, widen=widen)
-    return b if widen or how is None else _stricter(how, a, b, kind)
-
-
-def _stricter(how: How, a: Any, b: Any, kind: Any) -> Any:
-    if callable(how):
-        return how(a, b)
-    if isinstance(how, tuple):
-        return min(a, b, key=how.index)
-    match how:
-        case "union":
-            return _united(a, b)
-        case "min" | "max":
-            pick = min if how == "min" else max
-            return pick(a, b, key=lambda value: msgspec.convert(value, kind))
-        case "or":
-            return a or b
-        case "and":
-            return a and b
-    raise ValueError(f"unknown narrow mark {how!r}")
-
-
-def _united(a: Any, b: Any) -> Any:
-    if not isinstance(a, list) or not isinstance(b, list):
-        if a == b:
-            return a
-        raise ValueError("two values that differ cannot be united")
-    seen = {repr(item): item for item in (*a, *b)}  # items may be tables, which have no hash
-    return list(seen.values())
-
-
 def plain(value: Any, *, secret: bool = False) -> Any:
     """Return options as plain data that may be shown: secrets, and the private parts of URLs, are masked."""
     if isinstance(value, msgspec.Struct):
@@ -327,23 +264,12 @@ def is_table_type(kind: Any) -> bool:
     return isinstance(kind, type) and issubclass(kind, msgspec.Struct)
 
 
-def _child_of(kind: Any, key: str) -> Any:
-    if is_table_type(kind):
-        field = fields_of(kind).get(key)
-        return field.type if field else Any
-    return get_args(kind)[1] if get_origin(kind) is dict else Any
-
-
 def item_of(kind: Any) -> Any:
     """Return the type of the items of an array type, or None."""
     args = get_args(kind)
     if get_origin(kind) not in _ARRAYS or (get_origin(kind) is tuple and args[1:] != (...,)):
         return None
     return args[0]
-
-
-def _narrow(metas: Iterable[Any]) -> How | None:
-    return next((how for meta in metas if (how := (getattr(meta, "extra", None) or {}).get("narrow"))), None)
 
 
 def _is_secret(metas: Iterable[Any]) -> bool:

@@ -6,7 +6,7 @@ The rules:
    once, from one descriptor; the SHA-256 of exactly these bytes is the version of the policy.
 2. Whatever nothing reads is an error: an unknown table, key, type or value, a plugin that is not installed.
 3. Most specific first: ``[host.H.server.S.PLUGIN]``, ``[host.H.PLUGIN]``, ``[server.S.PLUGIN]``, ``[PLUGIN]``; how they
-   become one is said in `hauberk._options`.
+   become one is said in `hauberk._merging`.
 4. The profile stands in the file alone. In production nothing outside the file turns a control off, no table widens
    another, and the file is one that nobody else can change (X.5).
 5. No secret is shown (X.14).
@@ -37,7 +37,8 @@ from hauberk._document import (
     legacy,
 )
 from hauberk._homes import check_home, check_state, is_missing, user_dir
-from hauberk._options import MASK, SECRET, Narrow, Options, echo, merge, plain, quoted, suggestion
+from hauberk._merging import merge
+from hauberk._options import MASK, SECRET, Narrow, Options, echo, plain, quoted, suggestion
 from hauberk._servers import ServerOptions
 from hauberk.refusals import ConfigError
 

@@ -48,6 +48,8 @@ class Sieve(Options, frozen=True):
     ages: Annotated[dt.timedelta, Narrow.MIN] | None = None
     limits: Annotated[dict[str, int], Narrow.MIN] = msgspec.field(default_factory=dict)
     groups: Annotated[dict[str, list[str]], Narrow.UNION] = msgspec.field(default_factory=dict)
+    may: Annotated[dict[str, list[str]], Narrow.COMMON] = msgspec.field(default_factory=dict)
+    let_in: Annotated[tuple[str, ...], Narrow.COMMON] = ()
     windows: dict[str, Window] = msgspec.field(default_factory=dict)
     plain: dict[str, int] = msgspec.field(default_factory=dict)
     extra: Annotated[dict[str, Any], Narrow.UNION] = msgspec.field(default_factory=dict)
@@ -419,7 +421,11 @@ def test_narrow(swap: bool) -> None:
         "limits = {a = 9, b = 2}\ngroups = {g = ['a']}\nwindows.w = {name = 'n', count = 9}",
         "limits = {a = 3, c = 1}\ngroups = {g = ['b'], h = ['c']}\nwindows.w = {name = 'n', count = 4}",
     )
-    parts = (f"{loose}\n{tables[0]}", f"{tight}\n{tables[1]}")
+    who = (
+        "may = {a = ['x', 'y'], b = ['x']}\nlet_in = ['a', 'b']",
+        "may = {a = ['y', 'z'], c = ['x']}\nlet_in = ['b', 'c']",
+    )
+    parts = (f"{loose}\n{who[0]}\n{tables[0]}", f"{tight}\n{who[1]}\n{tables[1]}")
     general, specific = reversed(parts) if swap else parts
     options = sieve(f"[sieve]\n{general}\n[server.s.sieve]\n{specific}\n", "s")
     assert set(options.deny) == {"a", "b"}
@@ -429,6 +435,7 @@ def test_narrow(swap: bool) -> None:
     assert options.limits == {"a": 3, "b": 2, "c": 1}
     assert {name: set(members) for name, members in options.groups.items()} == {"g": {"a", "b"}, "h": {"c"}}
     assert options.windows["w"].count == 4
+    assert (options.may, options.let_in) == ({"a": ["y"]}, ("b",))
 
 
 def test_default_is_no_level() -> None:
@@ -446,6 +453,8 @@ table = st.fixed_dictionaries(
         "open": st.booleans(),
         "mode": st.sampled_from(["enforce", "audit", "off"]),
         "limits": st.dictionaries(st.sampled_from("xyz"), st.integers(0, 9)),
+        "let_in": st.lists(st.sampled_from("abc"), unique=True),
+        "may": st.dictionaries(st.sampled_from("xyz"), st.lists(st.sampled_from("abc"), unique=True)),
     },
 )
 
@@ -468,6 +477,9 @@ def test_narrow_never_widens(tables: dict[str, dict[str, Any]]) -> None:
         assert options.open <= values.get("open", True)
         assert order.index(options.mode) <= order.index(values.get("mode", "off"))
         assert all(options.limits[name] <= limit for name, limit in values.get("limits", {}).items())
+        assert set(options.let_in) <= set(values.get("let_in", "abc"))
+        who = values.get("may", dict.fromkeys("xyz", "abc"))
+        assert all(set(options.may[name]) <= set(who.get(name, ())) for name in options.may)
     assert set(options.deny) == {item for values in tables.values() for item in values.get("deny", ())}
 
 
@@ -480,14 +492,18 @@ def test_order_does_not_matter(first: dict[str, Any], second: dict[str, Any]) ->
     for name in ("calls", "delay", "strict", "open", "mode", "limits"):
         assert getattr(one, name) == getattr(two, name)
     assert set(one.deny) == set(two.deny)
+    assert set(one.let_in) == set(two.let_in)
+    assert {name: set(two.may[name]) for name in two.may} == {name: set(one.may[name]) for name in one.may}
 
 
 def test_override() -> None:
     """In development a table may widen, by saying so; what is still more specific narrows again."""
     text = (
-        "[sieve]\ndeny = ['a']\ncalls = 2\nlimits = {x = 1}\n"
+        "[sieve]\ndeny = ['a']\ncalls = 2\nlimits = {x = 1}\nlet_in = ['a']\nmay = {a = ['x']}\n"
         "[server.s.sieve]\noverride = true\ndeny = ['b']\ncalls = 9\nlimits = {x = 5}\n"
+        "let_in = ['b']\nmay = {b = ['x']}\n"
     )
+    assert (sieve(text, "s").let_in, sieve(text, "s").may) == (("b",), {"a": ["x"], "b": ["x"]})
     assert sieve(text, "s").deny == ("b",)
     assert (sieve(text, "s").calls, sieve(text, "s").limits, sieve(text).calls) == (9, {"x": 5}, 2)
     narrowed = text + "[host.default.server.s.sieve]\ndeny = ['c']\ncalls = 12\n"

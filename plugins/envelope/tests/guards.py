@@ -60,13 +60,14 @@ class Yard:
         }
         if name == "laptop":
             table["peer"] = "vault"
-        lines = [f"{key} = {_written(value)}" for key, value in {**table, **options}.items() if value is not None]
+        lines = [f"{key} = {written(value)}" for key, value in {**table, **options}.items() if value is not None]
         return "\n".join(["[envelope]", *lines, ""])
 
 
-def _written(value: Any) -> str:
+def written(value: Any) -> str:
+    """Return a value as TOML has it."""
     if isinstance(value, dict):
-        return "{" + ", ".join(f"{key} = {_written(one)}" for key, one in value.items()) + "}"
+        return "{" + ", ".join(f"{key} = {written(one)}" for key, one in value.items()) + "}"
     return json.dumps(value)
 
 

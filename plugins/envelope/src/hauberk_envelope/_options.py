@@ -7,7 +7,7 @@ that seal messages between agents (`hauberk_envelope.agents`) do not read it.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Final, Literal
 
 from msgspec import Meta, field
 
@@ -20,14 +20,18 @@ MOST_MESSAGES: Final = 1 << 20
 Name = Annotated[str, Meta(min_length=1, max_length=LIMITS.agent_chars)]
 
 
+ANYBODY: Final = "*"
+"""In a list of who may be talked to: every agent, and all of them at once."""
+
+
 def _fewer(general: list[str], specific: list[str]) -> list[str]:
-    """Return the names that both lists have."""
-    return [name for name in general if name in specific]
+    """Return who may be talked to by both lists."""
+    if ANYBODY in general:
+        return specific
+    return general if ANYBODY in specific else [name for name in general if name in specific]
 
 
-def _both(general: dict[str, Any], specific: dict[str, Any]) -> dict[str, Any]:
-    """Return who may talk to whom by both tables."""
-    return {name: _fewer(general[name], specific[name]) for name in general if name in specific}
+Recipients = Annotated[tuple[str, ...], Narrow.by(_fewer)]
 
 
 class Options(config.Options, frozen=True, kw_only=True):
@@ -47,9 +51,9 @@ class Options(config.Options, frozen=True, kw_only=True):
     """The agent at the other end of a server that we call; needed there."""
     server_name: Annotated[str, Meta(min_length=1, max_length=256)] | None = None
     """What a server that we call is called by its own guard; without it, as it is here."""
-    can_communicate_with: Annotated[dict[str, tuple[str, ...]], Narrow.by(_both)] = field(default_factory=dict)
+    can_communicate_with: Annotated[dict[str, Recipients], Narrow.COMMON] = field(default_factory=dict)
     """By the name of the agent that asks, those that it may talk to; ``*`` is all. Nobody else may (S0.28)."""
-    privileged_agents: Annotated[tuple[str, ...], Narrow.by(_fewer)] = ()
+    privileged_agents: Annotated[tuple[str, ...], Narrow.COMMON] = ()
     """Agents that may talk to all."""
     key_rotation_days: Annotated[int, Meta(ge=1, le=LIMITS.most_days), Narrow.MIN] = LIMITS.rotation_days
     """From when on a key is old, which is reported (S0.26)."""

@@ -28,10 +28,9 @@ from hauberk_envelope import _keyfiles
 from hauberk_envelope._identity import PublicIdentity
 from hauberk_envelope._keyfiles import PUBLIC, REVOKED, SECRET, Revocation
 from hauberk_envelope._limits import DAY, LIMITS
+from hauberk_envelope._options import ANYBODY
 from hauberk_envelope._refusals import refused
 
-ANYBODY: Final = "*"
-"""In a list of who may be talked to: every agent, and all of them at once."""
 _NOBODY: Final[Mapping[str, frozenset[str]]] = MappingProxyType({})
 
 

@@ -37,7 +37,7 @@ def test_commands_of_the_page_run_in_order(place: Place, tmp_path: Path) -> None
             if "trust" in line:
                 file = line.split()[-1]
                 (other.home / file).write_text((place.home / file).read_text(encoding="utf-8"), encoding="utf-8")
-            done = other.run(f"{line} --key-id {told}" if "trust" in line else line)
+            done = other.run(f"{line} --key-id {told} --agent CodeExpert" if "trust" in line else line)
         else:
             done = place.run(line.replace("KEY-ID", told))
         assert done.status == 0, (line, done)
@@ -51,7 +51,7 @@ def test_table_of_files_is_that_of_the_disk(place: Place) -> None:
     assert made.status == 0
     own, other = dict.fromkeys(ID.findall(made.out))
     assert place.run("hauberk keys export b --dir b > b.toml").status == 0
-    assert place.run(f"hauberk keys trust b.toml --key-id {other}").status == 0
+    assert place.run(f"hauberk keys trust b.toml --key-id {other} --agent b").status == 0
     assert place.run(f"hauberk keys revoke {other} --reason retired").status == 0
     base = place.home / "config" / "hauberk" / "keys"
     found = rows(section(PAGE, "What is where"))

@@ -62,7 +62,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
         public = folder / f"{other}.toml"
         public.write_text(hauberk(folder, f"keys export {other} --dir {other}"))
         known = json.loads(hauberk(folder, f"keys show {other} --dir {other} --json"))[0]["key_id"]
-        hauberk(folder, f"keys trust {public} --key-id {known} --dir {name}")
+        hauberk(folder, f"keys trust {public} --key-id {known} --agent {other} --dir {name}")
     hauberk(folder, "certs init --no-passphrase --dir certs")
     hauberk(folder, "certs issue files --san localhost --dir certs")
     for client in ("laptop", "proxy"):

@@ -97,7 +97,8 @@ def test_two_people_come_to_trust_each_other(ann: Person, ben: Person, tmp_path:
     assert key_id in made
     ben.ok("generate", "SecurityExpert")
     file = ann.exported("CodeExpert", tmp_path / "CodeExpert.toml")
-    assert ben.ok("trust", str(file), "--key-id", key_id).startswith("trusted: CodeExpert, hbk1_")
+    said = ben.ok("trust", str(file), "--key-id", key_id, "--agent", "CodeExpert")
+    assert said.startswith("trusted: CodeExpert, hbk1_")
     assert ben.ok("trust", str(file), "--key-id", key_id).startswith("kept: ")
     known = Trust.read(ben.base / "agents")
     assert [one.agent for one in known.identities()] == ["CodeExpert"]
@@ -113,7 +114,7 @@ def test_files_are_private(ann: Person, ben: Person, tmp_path: Path) -> None:
     try:
         ann.ok("generate", "a")
         ben.ok("generate", "b")
-        ben.ok("trust", str(ann.exported("a", tmp_path / "a.toml")), "--key-id", ann.key_id("a"))
+        ben.ok("trust", str(ann.exported("a", tmp_path / "a.toml")), "--key-id", ann.key_id("a"), "--agent", "a")
         ben.ok("revoke", "a", "--reason", "retired")
     finally:
         os.umask(before)
@@ -158,7 +159,7 @@ def known(ann: Person, ben: Person, tmp_path: Path) -> Identity:
     theirs = identity("laptop", begin=time.time())
     file = tmp_path / "laptop.toml"
     file.write_text(_keyfiles.public_text(theirs.public), encoding="utf-8")
-    ben.ok("trust", str(file), "--key-id", theirs.key_id)
+    ben.ok("trust", str(file), "--key-id", theirs.key_id, "--agent", "laptop")
     ann.ok("generate", "laptop")
     return theirs
 
@@ -190,12 +191,14 @@ def test_name_of_a_revoked_key_and_our_own_name_are_taken(
     assert "a key here already" in other.fails("trust", str(file), "--key-id", key_id)
 
 
-def test_name_is_compared_where_it_is_given(ann: Person, ben: Person, tmp_path: Path) -> None:
-    """``--agent`` holds for the first key of a name, too."""
+def test_name_is_compared_for_the_first_key_too(ann: Person, ben: Person, tmp_path: Path) -> None:
+    """No file brings a name along: ``--agent`` says whose voice told the key id, and is compared (S0.23, S0.24)."""
     ann.ok("generate", "laptop")
-    words = ("trust", str(ann.exported("laptop", tmp_path / "a.toml")), "--key-id", ann.key_id("laptop"), "--agent")
-    assert "not of Eve" in ben.fails(*words, "Eve")
-    assert ben.ok(*words, "laptop").startswith("trusted: laptop")
+    words = ("trust", str(ann.exported("laptop", tmp_path / "a.toml")), "--key-id", ann.key_id("laptop"))
+    assert "only the file says that it is of laptop" in ben.fails(*words)
+    assert "not of Eve" in ben.fails(*words, "--agent", "Eve")
+    assert ben.rows() == []
+    assert ben.ok(*words, "--agent", "laptop").startswith("trusted: laptop")
 
 
 @pytest.mark.parametrize(("answer", "status"), [("y\n", 0), ("n\n", 1), ("\n", 1)])
@@ -227,14 +230,14 @@ def test_file_may_come_by_standard_input(ann: Person, ben: Person, monkeypatch: 
         buffer = io.BytesIO(ann.ok("export", "a").encode())
 
     monkeypatch.setattr(sys, "stdin", Pipe())
-    assert ben.ok("trust", "-", "--key-id", ann.key_id("a")).startswith("trusted: a")
+    assert ben.ok("trust", "-", "--key-id", ann.key_id("a"), "--agent", "a").startswith("trusted: a")
 
 
 def test_revoked_key_counts_no_longer_and_never_again(ann: Person, ben: Person, tmp_path: Path) -> None:
     """A revocation is told, holds, and is not undone by trusting the file again."""
     ann.ok("generate", "a")
     key_id, file = ann.key_id("a"), ann.exported("a", tmp_path / "a.toml")
-    ben.ok("trust", str(file), "--key-id", key_id)
+    ben.ok("trust", str(file), "--key-id", key_id, "--agent", "a")
     assert ben.ok("revoke", key_id, "--reason", "compromised").startswith(f"revoked: {key_id}, compromised")
     assert [(row["state"], row["reason"]) for row in ben.rows()] == [("revoked", "compromised")]
     assert "was revoked already" in ben.fails("revoke", "a", "--reason", "retired")

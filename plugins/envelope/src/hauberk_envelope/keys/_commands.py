@@ -40,8 +40,7 @@ Examples:
 
 Anybody can write a file with any name in it. What proves whose it is, is the key id, read to you by the other side: on
 the phone, in person, in a message that is signed otherwise. It proves the keys and no name: whose voice that was, only
-you know. So give that name as well; where the name has another key here already, you have to. Exit status: 0 it is
-trusted, 2 it is not.
+you know. So that name is given with the key id. Exit status: 0 it is trusted, 2 it is not.
 """
 _REVOKE_EPILOG: Final = """\b
 Examples:
@@ -125,7 +124,7 @@ def export_command(*, word: str, base: Path | None) -> None:
 @keys.command("trust", epilog=_TRUST_EPILOG, context_settings=HELP)
 @click.argument("file", type=click.Path(path_type=Path, allow_dash=True))
 @click.option("--key-id", metavar="KEY-ID", help="What the other side told you [default: ask on the terminal].")
-@click.option("--agent", metavar="NAME", help="Who told you [default: as the file says, if that name is new here].")
+@click.option("--agent", metavar="NAME", help="Who told you; to be given with --key-id.")
 @placed
 def trust_command(*, file: Path, key_id: str | None, agent: str | None, base: Path | None) -> None:
     """Trust the key in FILE; - is standard input."""
@@ -237,9 +236,10 @@ def _confirm(desk: Desk, identity: PublicIdentity, told: str | None, teller: str
     if told is not None:
         if not hmac.compare_digest(told.encode(), identity.key_id.encode()):
             raise ConfigError("the key id is another one", hint="do not trust this file; ask its owner")
-        if others and teller is None:
+        if teller is None:
+            taken = f"{agent} has a key here already: {others[0]}"
             raise ConfigError(
-                f"{agent} has a key here already: {others[0]}",
+                taken if others else f"only the file says that it is of {agent}",
                 hint=f"a key id proves no name: if it was {agent} who told you, add --agent {agent}",
             )
         return
@@ -247,7 +247,7 @@ def _confirm(desk: Desk, identity: PublicIdentity, told: str | None, teller: str
     for other in others:
         click.echo(f"{agent} has a key here already: {other}", err=True)
     if not sys.stdin.isatty():
-        raise ConfigError("nobody is here to compare the key id", hint="give --key-id, as the other side told you")
+        raise ConfigError("nobody is here to compare the key id", hint="give --key-id as it was told, and --agent")
     click.confirm(f"Was it {agent} who told you this key id, some other way?", abort=True, err=True)
 
 

@@ -195,7 +195,7 @@ def test_name_is_compared_for_the_first_key_too(ann: Person, ben: Person, tmp_pa
     """No file brings a name along: ``--agent`` says whose voice told the key id, and is compared (S0.23, S0.24)."""
     ann.ok("generate", "laptop")
     words = ("trust", str(ann.exported("laptop", tmp_path / "a.toml")), "--key-id", ann.key_id("laptop"))
-    assert "only the file says that it is of laptop" in ben.fails(*words)
+    assert "only the file says that it is laptop's" in ben.fails(*words)
     assert "not of Eve" in ben.fails(*words, "--agent", "Eve")
     assert ben.rows() == []
     assert ben.ok(*words, "--agent", "laptop").startswith("trusted: laptop")

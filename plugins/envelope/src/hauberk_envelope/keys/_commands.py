@@ -237,9 +237,11 @@ def _confirm(desk: Desk, identity: PublicIdentity, told: str | None, teller: str
         if not hmac.compare_digest(told.encode(), identity.key_id.encode()):
             raise ConfigError("the key id is another one", hint="do not trust this file; ask its owner")
         if teller is None:
-            taken = f"{agent} has a key here already: {others[0]}"
+            why = (
+                f"{agent} has a key here already: {others[0]}" if others else f"only the file says that it is {agent}'s"
+            )
             raise ConfigError(
-                taken if others else f"only the file says that it is of {agent}",
+                why,
                 hint=f"a key id proves no name: if it was {agent} who told you, add --agent {agent}",
             )
         return

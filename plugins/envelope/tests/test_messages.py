@@ -6,6 +6,7 @@ import re
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
@@ -35,7 +36,7 @@ from plugins.envelope.tests.parties import (
 from hauberk.refusals import ConfigError, Refused
 from hauberk_envelope import _aead, _even
 from hauberk_envelope._limits import LIMITS
-from hauberk_envelope._message import MessageType, Metadata, SecureAgentMessage
+from hauberk_envelope._message import MessageType, Metadata, SecureAgentMessage, check_form
 from hauberk_envelope._sealing import _content_key, open_archived
 from hauberk_envelope._secret import ProvisionedSecret
 from hauberk_envelope._trust import Rules
@@ -358,6 +359,14 @@ def test_recipient_is_the_one_that_is_named(known: str) -> None:
     assert found == "envelope.forged"
 
 
+def test_our_key_under_the_name_of_another_is_not_ours() -> None:
+    """Who may not talk to us does not by sealing for our key under a name that it may talk to (S0.24, S0.28)."""
+    known = trust(rules=Rules(can_communicate_with={"alice": frozenset({"carol"})}))
+    assert code(opened, sealed(), known=known) == "envelope.not_allowed"
+    renamed: Any = SimpleNamespace(public=msgspec.structs.replace(BOB.public, agent="carol"))
+    assert code(opened, sealed(to=renamed), known=known) == "envelope.wrong_recipient"
+
+
 def test_who_may_not_talk_is_refused() -> None:
     """Rules are looked at by who opens, too; what nobody wrote down is denied (S0.28)."""
     assert code(opened, sealed(sender=BOB, to=CAROL), me=CAROL) == "envelope.not_allowed"
@@ -483,6 +492,18 @@ def test_base64_has_one_text() -> None:
     assert code(opened, data.replace(tail, other)) == "envelope.malformed"
 
 
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [("00Z", "0Z"), (".000000Z", "Z"), ("Z", "z"), ("T", " "), ("Z", "+00:00"), ("20", "+20"), ("", " ")],
+)
+def test_time_has_one_text(old: str, new: str) -> None:
+    """A time is written in one way: another text of the same moment is refused, whoever signed that (A06)."""
+    assert MESSAGE.timestamp.endswith(".000000Z")
+    other = signed(changed(MESSAGE, timestamp=MESSAGE.timestamp.replace(old, new, 1)), ALICE)
+    assert code(opened, other) == "envelope.malformed"
+    assert code(opened, other.encode()) == "envelope.malformed"
+
+
 # --- sizes ---
 
 
@@ -490,6 +511,17 @@ def test_size_is_refused_before_it_is_read(monkeypatch: pytest.MonkeyPatch) -> N
     """What is too large is refused before it is parsed (A10)."""
     monkeypatch.delattr("hauberk_envelope._message.edge")
     assert code(opened, bytes(24 << 20)) == "envelope.too_large"
+
+
+def test_parts_have_bounds_of_their_own() -> None:
+    """Custom fields do not take the room of the content, nor the other way round, whoever signed that (A10)."""
+    about = msgspec.structs.replace(ABOUT, custom_fields={"x": "y" * (LIMITS.custom_bytes - 8)})
+    assert code(opened, signed(changed(MESSAGE, metadata=about), ALICE)) == "envelope.forged", "that is read"
+    about = msgspec.structs.replace(ABOUT, custom_fields={"x": "y" * (LIMITS.custom_bytes - 7)})
+    assert code(opened, signed(changed(MESSAGE, metadata=about), ALICE)) == "envelope.malformed"
+    for over in (0, 1):
+        large = changed(MESSAGE, encrypted_content=bytes(LIMITS.message_bytes + 16 + over))
+        assert code(check_form, large) == ("envelope.malformed" if over else "")
 
 
 def test_content_has_a_bound() -> None:

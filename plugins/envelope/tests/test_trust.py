@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from hauberk.refusals import ConfigError
 from hauberk_envelope import _keyfiles
 from hauberk_envelope._identity import Identity
 from hauberk_envelope._keyfiles import Reason
+from hauberk_envelope._limits import LIMITS
 from hauberk_envelope._trust import Rules, Trust
 
 
@@ -188,6 +190,28 @@ def test_secret_key_does_not_lie_among_those_of_others(folder: Folder) -> None:
     folder.add(BOB)
     with pytest.raises(ConfigError, match="for own keys"):
         _keyfiles.read_own(folder.path)
+
+
+def test_own_key_is_about_its_name(tmp_path: Path) -> None:
+    """A secret file under the key id of another is refused, as a public one is."""
+    path = _keyfiles.write_secret(tmp_path, ALICE)
+    path.rename(tmp_path / f"{BOB.key_id}.key")
+    with pytest.raises(ConfigError, match="it is about"):
+        _keyfiles.read_own(tmp_path)
+
+
+@pytest.mark.parametrize("read", [Trust.read, _keyfiles.read_own])
+def test_directory_holds_so_many_files(
+    folder: Folder, read: Callable[[Path], object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """More files than a directory of keys may hold are refused before one is read (design §9.8)."""
+    monkeypatch.setattr(_keyfiles, "LIMITS", replace(LIMITS, keys=1))
+    (folder.path / f"{ALICE.key_id}{'.toml' if read == Trust.read else '.key'}").touch(0o600)
+    with pytest.raises(ConfigError, match=ALICE.key_id):
+        read(folder.path)
+    folder.write("x", "")
+    with pytest.raises(ConfigError, match="over 1 files"):
+        read(folder.path)
 
 
 @pytest.mark.parametrize("shared", ["signing", "agreement"])

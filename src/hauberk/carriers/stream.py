@@ -218,8 +218,12 @@ class Stream(asyncio.BufferedProtocol):
         """Return what waits to be written (bytes)."""
         if self.broken:
             return 0
-        size = self.transport.get_write_buffer_size()
-        return size if self._inner is None else size + self._inner.get_write_buffer_size()
+        return self.transport.get_write_buffer_size() + self.encrypted
+
+    @property
+    def encrypted(self) -> int:
+        """Return what of that is encrypted already, and partly written perhaps (bytes)."""
+        return 0 if self._inner is None else self._inner.get_write_buffer_size()
 
     @property
     def flooded(self) -> bool:
@@ -295,7 +299,7 @@ async def accepted(sock: socket.socket, bounds: Bounds, tls: Tls | None) -> Stre
         if tls is None:
             await loop.connect_accepted_socket(lambda: stream, sock)
             return stream
-        speaking = cast("ssl.SSLContext", Speaking(tls.context, sock))
+        speaking = cast("ssl.SSLContext", Speaking(tls.context, sock, lambda: stream.encrypted))
         async with asyncio.timeout(tls.handshake_seconds):
             await loop.connect_accepted_socket(lambda: stream, sock, ssl=speaking, ssl_shutdown_timeout=_SHUTDOWN)
     except BaseException:

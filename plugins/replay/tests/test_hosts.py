@@ -259,6 +259,30 @@ async def test_a_store_without_room_refuses() -> None:
             assert await said(here, b"n") == "taken"
 
 
+@pytest.mark.parametrize("local", [False, True])
+@pytest.mark.parametrize("key", ["state", "held"])
+async def test_a_key_of_another_kind_refuses(server: RedisServer, key: str, local: bool) -> None:
+    """A16: where another program wrote over our keys, nothing is accepted, nor judged alone; it is no lost store."""
+    told: Told = []
+    async with host(server, told=told, local=local) as here:
+        assert await said(here, b"first") == "taken"
+        issued = time.time()
+        span = int(issued // 150.5)
+        wrong = ["state"] if key == "state" else [f"held:{number}" for number in range(span, span + 3)]
+        for name in wrong:
+            server.ask("DEL", f"hauberk:replay:default:{name}")
+            server.ask("LPUSH", f"hauberk:replay:default:{name}", "x")
+        assert await all_of(here, *numbered(0, 20)) == ["replay.store_down"] * 20
+        assert told == []
+        if key == "state":
+            with pytest.raises(PluginError, match="WRONGTYPE"):
+                await SharedNonces(server.uri, WINDOW, 100).open()
+        for name in wrong:
+            server.ask("DEL", f"hauberk:replay:default:{name}")
+        await until_taken(here)
+        assert await said(here, b"first") == "replay.detected"
+
+
 @pytest.mark.parametrize("policy", ["allkeys-lru", "volatile-ttl"])
 async def test_a_store_that_would_forget_stops_the_start(policy: str) -> None:
     """S0.34: a store that throws out keys when it is full is no memory; the error says what to set."""

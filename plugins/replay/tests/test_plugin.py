@@ -14,7 +14,7 @@ from typing import Any, cast
 
 import pytest
 from plugins.replay.tests.conftest import Now, Seal, made, sealed
-from tests.redis_server import RedisServer
+from tests.redis_server import RedisServer, begun
 from tests.serving import until
 
 from hauberk.config import Config
@@ -114,6 +114,31 @@ async def test_two_hosts_and_one_store(guarded: Guarded, now: Now, server: Redis
             assert await called(there, proof) == answer
 
 
+async def test_hosts_of_a_group_accept_a_message_once(guarded: Guarded, now: Now, server: RedisServer) -> None:
+    """``group`` says which hosts share their memory: another group accepts a message once, too."""
+    begun(server, "a", "b")
+    tables = {name: table("shared", server, f'group = "{name}"') for name in "ab"}
+    one, two, other = (guarded(tables[name], state=f"{at}") for at, name in enumerate("aab"))
+    async with one as first, two as second, other as third:
+        proof = sealed(now, "aa")
+        answers = [await called(rig, proof) for rig in (first, second, third, third)]
+        assert answers == ["passed", "replay.detected", "passed", "replay.detected"]
+
+
+@pytest.mark.parametrize("memory", list(MEMORIES))
+async def test_there_is_room_for_as_much_as_is_said(
+    memory: str, guarded: Guarded, now: Now, server: RedisServer
+) -> None:
+    """S0.34, A14: ``rate`` bounds every memory; what has no room is refused, and nothing is forgotten."""
+    async with guarded(table(memory, server, "rate = 0.01", "max_age = 100", "skew = 60")) as rig:
+        codes = [await called(rig, sealed(now, f"{number:04x}")) for number in range(8)]
+        assert codes[0] == "passed"
+        assert codes[-1] == "replay.full"
+        assert set(codes) == {"passed", "replay.full"}
+        first = sealed(now, "0000")
+        assert await called(rig, first) == "replay.detected"
+
+
 async def test_what_is_inside_of_a_message_comes_with_it(only_replay: None, now: Now, tmp_path: Path) -> None:
     """A message that holds others has one proof, and is judged once: it passes with what it holds, and only once."""
 
@@ -154,6 +179,18 @@ async def test_a_lost_store_refuses_and_is_reported(guarded: Guarded, now: Now, 
         assert await called(rig, sealed(now, "bb")) in ("replay.not_remembered", "passed")
         now.ahead += 1
         assert await called(rig, sealed(now, "dd", ago=0.3)) == "passed"
+
+
+async def test_a_store_has_as_long_as_is_said(guarded: Guarded, now: Now, server: RedisServer) -> None:
+    """``timeout`` is what a shared store may take for one message, and no less."""
+    async with guarded(table("shared", server, "timeout = 1.2")) as rig:
+        server.pause()
+        try:
+            started = time.monotonic()
+            assert await called(rig, sealed(now, "aa")) == "replay.store_down"
+            assert time.monotonic() - started >= 1.2
+        finally:
+            server.resume()
 
 
 async def test_a_local_bound_is_by_choice_and_reported(guarded: Guarded, now: Now, server: RedisServer) -> None:

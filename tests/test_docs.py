@@ -49,7 +49,7 @@ APART: dict[str, list[str]] = {
     "certs.md": ["console", "console", "console"],
     "checkpoints.md": ["toml", "console", "console", "text"],
     "configuration.md": ["toml"],
-    "connect.md": ["toml", "json"],
+    "connect.md": ["toml", "json", "toml"],
     "doctor.md": ["console", "python"],
     "efficacy.md": ["sh", "text"],
     "envelope.md": ["console", "toml", "toml", "toml", "toml"],

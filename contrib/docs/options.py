@@ -18,7 +18,7 @@ from contrib.docs.pages import ROOT, plain, table, with_table
 
 from hauberk import Options
 from hauberk._document import Core, Features, Plugins
-from hauberk._servers import Listen, ServerOptions
+from hauberk._servers import Listen, Retry, ServerOptions
 from hauberk.bounds import Bounds
 from hauberk.plugins import installed, load_class
 from hauberk_audit.checkpoints._checkpoint_options import Checkpoints
@@ -44,6 +44,7 @@ TABLES: Final[dict[str, type[msgspec.Struct]]] = {
     "`[features]`": Features,
     "`[server.NAME]`": ServerOptions,
     "`[server.NAME.listen]`": Listen,
+    "`[server.NAME.retry]`": Retry,
     "`[core]`": Core,
     "`[core.bounds]`": Bounds,
     "Every plugin": Options,

@@ -17,6 +17,7 @@ UNPLAYED_REFUSALS: Final = {**BEFORE, "core.connection_lost": (-32006, None)}
 UNPLAYED_EVENTS: Final = {
     "core.connection_lost": ("connection", "warning", "logged", "`target`, `why`, `unanswered`"),
     "core.reconnected": ("connection", "info", "logged", "`target`, `attempts`, `seconds`"),
+    "core.repeated": ("connection", "info", "logged", "`target`, `tries`"),
     "core.server_changed": ("connection", "warning", "logged", "`target`, `changed`"),
     "core.fallback": ("connection", "warning", "logged", "`from`, `to`, `why`"),
 }

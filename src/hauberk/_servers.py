@@ -64,6 +64,15 @@ class Listen(Table, frozen=True):
                 raise ValueError(f"{error.message}; {error.hint}") from None
 
 
+class Retry(Table, frozen=True):
+    """``[server.NAME.retry]``: what ``hauberk connect`` asks again after its connection was lost."""
+
+    tries: Annotated[int, msgspec.Meta(ge=2, le=10)] = 3
+    """How often a request is asked at most, the first time counted."""
+    tools: tuple[str, ...] = ()
+    """Tools that do nothing twice that they did once, as you know it; a call of any other is never sent again."""
+
+
 class ServerOptions(Table, frozen=True):
     """``[server.NAME]``: how a server is reached. A command is started, a URL is dialled."""
 
@@ -84,6 +93,8 @@ class ServerOptions(Table, frozen=True):
     """Who may hold the other end of ``socket``; none named is the user that runs the guard."""
     listen: Listen | None = None
     """How ``hauberk serve`` offers the server to others."""
+    retry: Retry | None = None
+    """What ``hauberk connect`` asks again after its connection was lost; without it, nothing."""
 
     def __post_init__(self) -> None:
         if self.command is not None and (self.url is not None or self.socket is not None):
@@ -113,6 +124,8 @@ class ServerOptions(Table, frozen=True):
             raise ValueError(f"transport {self.transport!r} needs a url that begins with tls://")
         if self.socket is not None and self.url is not None and scheme != "tls":
             raise ValueError("beside a socket stands a url that begins with tls://")
+        if self.retry is not None and (self.command is not None or scheme.startswith("http")):
+            raise ValueError("retry is for a socket or a url of tls://, which `hauberk connect` dials again")
         if self.listen is not None and self.command is None:
             raise ValueError("what is listened for is a command; a url or a socket is served by its own side")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from hauberk.hosts._dial import LOST, UNREACHABLE
-from hauberk.refusals import MEDIATION, Refused
+from hauberk.refusals import LIMITS, MEDIATION, Refused
 
 if TYPE_CHECKING:
     from hauberk.connection import Connection
@@ -32,6 +32,11 @@ def lost(*, sent: bool) -> Refused:
     return Refused(
         LOST, "the connection was lost before this was sent", jsonrpc=MEDIATION, hint="it was not done; ask again"
     )
+
+
+def late() -> Refused:
+    """Return what is told of a request that was lost, and whose time is over before it could be asked again."""
+    return Refused("core.timed_out", "the answer did not come in time", jsonrpc=LIMITS, public=True)
 
 
 def failed() -> Refused:

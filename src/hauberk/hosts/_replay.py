@@ -21,9 +21,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
+from hauberk.hosts._dial import ANSWER_SECONDS
+from hauberk.hosts._losses import not_restored
+
 if TYPE_CHECKING:
     from hauberk.carriers.stdio import Writer
     from hauberk.exchange import RequestId
+    from hauberk.session import Session
 
 HANDSHAKE_BYTES: Final = 256 * 1024
 """A longer ``initialize`` is not kept."""
@@ -92,6 +96,11 @@ class Kept:
     def rest(self) -> list[dict[str, Any]]:
         """Return what is to be said after it, in order."""
         return [message for message in (self._told, self._level, *self._subscribed.values()) if message is not None]
+
+    @property
+    def expects_news(self) -> bool:
+        """Whether the client waits for something that it does not ask for: news of a resource, or the server's log."""
+        return bool(self._subscribed or self._level)
 
     def differs(self, result: dict[str, Any]) -> list[str]:
         """Return which members of an answer to ``initialize`` are not those of the first one."""
@@ -162,3 +171,48 @@ class Ear:
     async def flushed(self) -> None:
         """Wait until the client has taken everything."""
         await self._near.flushed()
+
+
+async def restore(session: Session, ear: Ear, kept: Kept, changed: list[str], *, shaken: bool) -> None:
+    """Say again what the server keeps for a connection.
+
+    Args:
+        session: On the new connection.
+        ear: Its port to the client.
+        kept: What the client said.
+        changed: Gets the members of the answer to ``initialize`` that are others now.
+        shaken: Whether there was a handshake on the connection before.
+
+    Raises:
+        Refused: The server does not take the session up again.
+    """
+    opening = kept.opening()
+    if opening is None:
+        if shaken:
+            raise not_restored("the client's initialize was not kept")
+        return
+    answer = await _say(session, ear, opening)
+    result = answer.get("result") if answer is not None else None
+    if type(result) is not dict:
+        error = (answer or {}).get("error")
+        raise not_restored(repr(error.get("message"))[:200] if type(error) is dict else "no answer in time")
+    changed += kept.differs(result)
+    if "protocolVersion" in changed:
+        raise not_restored(f"it speaks revision {str(result.get('protocolVersion'))[:32]!r} now")
+    await asyncio.gather(*(_say(session, ear, message) for message in kept.rest()))
+
+
+async def _say(session: Session, ear: Ear, message: dict[str, Any]) -> dict[str, Any] | None:
+    """Say one message again; return the answer to a request, None where none comes in time."""
+    id, frame = again(message)
+    answer = None if id is None else ear.expect(id)
+    session.receive(session.out, frame)
+    if id is None or answer is None:
+        return None
+    try:
+        return await asyncio.wait_for(answer, ANSWER_SECONDS)
+    except TimeoutError:
+        exchange = session.out.exchanges.find(id)
+        if exchange is not None:
+            session.end(exchange, session.out, "timed_out", tombstone=True)
+        return None

@@ -5,10 +5,12 @@ What a user can rely on:
 - nothing but frames is written to standard output;
 - nothing is sent before the peer is verified and has answered; nobody there, or a peer that is refused, is status 125;
 - a request is sent once. A connection that is lost has taken what was in flight with it: each such request is answered
-  with ``core.connection_lost``, and it may have been done or not;
+  with ``core.connection_lost``, and it may have been done or not. What ``[server.NAME.retry]`` names is asked again,
+  and nothing else (`_repeats`);
 - a connection that a plugin has hung up is lost, as one that the server closed;
 - a lost connection is dialled again, for `RECONNECT_SECONDS`, with every check anew; what the client says meanwhile
   waits, up to a bound, and is sent on the new connection. A session with a handshake is taken up again (`_replay`);
+- a connection that ends while nobody has said anything on it for long is dialled again once the client speaks;
 - a peer that a check or a plugin refuses is not dialled again;
 - when input ends, what is in flight is finished, then the connection is closed in order, and the status is 0;
 - SIGHUP reads the configuration again; another signal ends it, with 128 and its number.
@@ -20,20 +22,23 @@ import asyncio
 import secrets
 import signal
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import orjson
+from msgspec.structs import replace
 
 from hauberk import edge
 from hauberk.carriers.child import GRACE
 from hauberk.event import Event
 from hauberk.hosts import _dial, _hangup
 from hauberk.hosts._front import Front, at_most, first
-from hauberk.hosts._losses import failed, gone_at_once, lost, not_restored, passes
-from hauberk.hosts._replay import Ear, Kept, again
+from hauberk.hosts._losses import failed, gone_at_once, late, lost, passes
+from hauberk.hosts._repeats import NOTHING, Repeat, Repeats
+from hauberk.hosts._replay import Ear, Kept, restore
 from hauberk.refusals import Refused
+from hauberk.reports import refusal_event
 from hauberk.watchdog import Watchdog
 
 if TYPE_CHECKING:
@@ -48,6 +53,8 @@ _LATEST: Final = 5.0
 """Between two attempts; doubled from the first to the last (seconds), of which a random half is left out."""
 _SETTLED: Final = 5.0
 """A connection that lasted so long was none that is lost as soon as it is made."""
+_QUIET: Final = 30.0
+"""A connection that ends after so many seconds in which nobody said anything may have been ended for that."""
 
 
 class Connect(Front):
@@ -78,12 +85,19 @@ class Connect(Front):
         self._jitter: Final = jitter
         self._loop: Final = asyncio.get_running_loop()
         self._kept: Final = Kept()
+        self._repeats: Final = Repeats(guard, server, give=super().from_client, late=self._late, chance=jitter)
         self._waiting: Final[deque[bytes | edge.Overlong]] = deque()
         """What the client said while there was no connection."""
         self._waiting_bytes = 0
         self._held = False
         """Whether the client is held up, since so much waits."""
         self._holding = True
+        self._spoken: Final = asyncio.Event()
+        """The client has said something since there is no connection."""
+        self._said = 0.0
+        """When somebody last said something."""
+        self._rests = False
+        """Whether nobody has need of a connection, until the client speaks."""
         self._made: _dial.Dialled | None = None
         self._heard = False
         """Whether the server has said anything on this connection."""
@@ -119,9 +133,7 @@ class Connect(Front):
             self._let_go()
         self.start()
         while True:
-            await first(self.input_ended.wait(), self._lost.wait())
-            if not self._lost.is_set():
-                await first(self._finish(), self._lost.wait())
+            await first(self._go_on(), self._lost.wait())
             if not self._lost.is_set():
                 return
             await self._drop()
@@ -130,8 +142,10 @@ class Connect(Front):
             if self._made is None:
                 return
 
-    async def _finish(self) -> None:
-        """After the end of input: let waiting messages leave and answers come."""
+    async def _go_on(self) -> None:
+        """Ask again what was lost; after the end of input, let waiting messages leave and answers come."""
+        await self._repeats.ask(self.session, self._repeated)
+        await self.input_ended.wait()
         await self.session.quiet()
         await self._stream.flushed()
         await self.answered()
@@ -139,7 +153,7 @@ class Connect(Front):
     async def _nothing_left(self) -> None:
         """Wait until the client has ended with nothing to be sent any more."""
         await self.input_ended.wait()
-        if self._waiting:
+        if self._waiting or self._repeats.waiting:
             await asyncio.Event().wait()
 
     # --- one connection ---
@@ -173,22 +187,36 @@ class Connect(Front):
 
     def from_client(self, frame: bytes | edge.Overlong) -> None:
         """Take one frame of the client, or let it wait for a connection."""
+        self._said = self._loop.time()
         if not self._holding:
             self._send(frame)
             return
+        if self._cancels(frame):
+            return
+        self._spoken.set()
         self._waiting.append(frame)
         self._waiting_bytes += frame.size if isinstance(frame, edge.Overlong) else len(frame)
         if self._waiting_bytes > self.guard.bounds.buffer_bytes and not self._held:
             self._held = True
             self.client.pause()
 
+    def _cancels(self, frame: bytes | edge.Overlong) -> bool:
+        """Whether a frame has cancelled what was to be asked again; then it goes no further."""
+        return bool(self._repeats.waiting) and isinstance(frame, bytes) and self._repeats.cancelled(frame)
+
     def _send(self, frame: bytes | edge.Overlong) -> None:
+        if self._cancels(frame):
+            return
         if isinstance(frame, bytes) and (id := self._kept.said(frame)) is not None:
             self._ear.see(id, self._kept)
-        super().from_client(frame)
+        if isinstance(frame, bytes):
+            self._repeats.send(frame, self.session)
+        else:
+            super().from_client(frame)
 
     def from_server(self, frame: bytes | edge.Overlong) -> None:
         """Take one frame of the server."""
+        self._said = self._loop.time()
         self._heard = self._heard or not self._holding
         super().from_server(frame)
 
@@ -213,9 +241,14 @@ class Connect(Front):
             Refused: The server is not worth dialling again.
         """
         self._holding = True
+        self._spoken.clear()
         session, stream = self.session, self._stream
         await at_most(GRACE, session.quiet())  # what had come may pass
-        asked = [one for one in session.out.exchanges.flight.values() if one.resolve is None]
+        flight = [one for one in session.out.exchanges.flight.values() if one.resolve is None]
+        hung_up, now = session.connection.over, self._loop.time()
+        asked = [one for one in flight if hung_up or not self._repeats.lost(one)]
+        busy = flight or session.inn.exchanges.flight or self._repeats.waiting or self._kept.expects_news
+        self._rests = not (busy or hung_up or self._waiting) and now - max(self._said, self._since) >= _QUIET
         for exchange in asked:
             error = session.reports.refusal(lost(sent=exchange.sent), exchange.id, None, trusted=True)
             self._ear.deliver(orjson.dumps(error), None)  # of what the guard said again the client knows nothing
@@ -223,17 +256,18 @@ class Connect(Front):
             params = {"requestId": exchange.id, "reason": "the connection was lost"}
             cancelled = {"jsonrpc": "2.0", "method": "notifications/cancelled", "params": params}
             self.near.deliver(orjson.dumps(cancelled), None)
-        _dial.lost(self.guard, session.connection, stream, len(asked))
+        _dial.lost(self.guard, session.connection, stream, len(flight))
         self._before = session
         earlier = session.inn.exchanges
         self._unanswered.update(dict.fromkeys([*earlier.tombstones, *earlier.flight]))
         await session.close()
         stream.abort()
-        if not self._heard:
-            self._check_worth(asked=bool(asked))
-        else:
+        settled = now - self._since > _SETTLED
+        if self._heard or (settled and not asked):
             self._until = None
-        if self._loop.time() - self._since > _SETTLED:
+        else:
+            self._check_worth(asked=bool(asked))
+        if settled:
             self._wait = _SOONEST
 
     def _check_worth(self, *, asked: bool) -> None:
@@ -256,6 +290,8 @@ class Connect(Front):
         Raises:
             Refused: A check or a plugin says no, or it takes too long.
         """
+        if self._rests:
+            await self._spoken.wait()
         began, attempts = self._loop.time(), 0
         if self._until is None:
             self._until = began + RECONNECT_SECONDS
@@ -274,7 +310,9 @@ class Connect(Front):
             await first(self.session.agree(), self._lost.wait())
             try:
                 if not self._lost.is_set():
-                    await first(self._restore(changed), self._lost.wait())
+                    shaken = self._before.connection.revision is not None
+                    restoring = restore(self.session, self._ear, self._kept, changed, shaken=shaken)
+                    await first(restoring, self._lost.wait())
             except Refused as error:
                 self.guard.refused(made.connection, error)
                 raise
@@ -287,43 +325,19 @@ class Connect(Front):
         self._let_go()
         await first(self.session.renewed(), self._lost.wait())
 
-    async def _restore(self, changed: list[str]) -> None:
-        """Say again what the server keeps for a connection.
+    # --- what is asked again ---
 
-        Raises:
-            Refused: The server does not take the session up again.
-        """
-        opening = self._kept.opening()
-        if opening is None:
-            if self._before.connection.revision is not None:
-                raise not_restored("the client's initialize was not kept")
-            return
-        answer = await self._say(opening)
-        result = answer.get("result") if answer is not None else None
-        if type(result) is not dict:
-            error = (answer or {}).get("error")
-            raise not_restored(repr(error.get("message"))[:200] if type(error) is dict else "no answer in time")
-        changed += self._kept.differs(result)
-        if "protocolVersion" in changed:
-            raise not_restored(f"it speaks revision {str(result.get('protocolVersion'))[:32]!r} now")
-        await asyncio.gather(*map(self._say, self._kept.rest()))
+    def _repeated(self, repeat: Repeat) -> None:
+        """Tell that a request that was lost is asked again."""
+        self._note("core.repeated", "info", repeat.about, tries=repeat.tries)
 
-    async def _say(self, message: dict[str, Any]) -> dict[str, Any] | None:
-        """Say one message again; return the answer to a request, None where none comes in time."""
-        id, frame = again(message)
-        answer = None if id is None else self._ear.expect(id)
-        self.session.receive(self.session.out, frame)
-        if id is None or answer is None:
-            return None
-        try:
-            return await asyncio.wait_for(answer, _dial.ANSWER_SECONDS)
-        except TimeoutError:
-            exchange = self.session.out.exchanges.find(id)
-            if exchange is not None:
-                self.session.end(exchange, self.session.out, "timed_out", tombstone=True)
-            return None
+    def _late(self, repeat: Repeat) -> None:
+        """Answer a request that was lost, and is too late to be asked again."""
+        where = {"server": self._server, "exchange": self.session.connection.id}
+        self.guard.note(replace(refusal_event(late()), **where, **repeat.about))
+        self._reply(repeat.id, late())
 
-    def _note(self, code: str, severity: Any, **details: Any) -> None:
+    def _note(self, code: str, severity: Any, about: Mapping[str, Any] = NOTHING, **details: Any) -> None:
         connection = self.session.connection
         self.guard.note(
             Event(
@@ -333,6 +347,7 @@ class Connect(Front):
                 server=self._server,
                 exchange=connection.id,
                 details={"target": connection.target, **details},
+                **about,
             )
         )
 
@@ -343,12 +358,18 @@ class Connect(Front):
         for frame in self._waiting:
             kind, id = edge.salvage(frame) if isinstance(frame, bytes) else (None, None)
             if kind == "request" and id is not None:
-                reply = {"jsonrpc": "2.0", "id": id, "error": error.error_object(trusted=True)}
-                self.near.deliver(orjson.dumps(reply), None)
+                self._reply(id, error)
         self._waiting.clear()
+        for repeat in self._repeats.drop():
+            self._reply(repeat.id, error)
+
+    def _reply(self, id: RequestId, error: Refused) -> None:
+        reply = {"jsonrpc": "2.0", "id": id, "error": error.error_object(trusted=True)}
+        self.near.deliver(orjson.dumps(reply), None)
 
     async def _close(self) -> None:
         self.client.stop()
+        self._repeats.drop()
         if self._made is not None:
             await at_most(GRACE / 2, self.session.quiet())
             await self._made.stream.closed(GRACE / 2)

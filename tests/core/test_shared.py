@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.core.secured import CA, SERVER
+from tests.core.secured import CA, CLIENT, SERVER
 from tests.redis_server import RedisServer, redis_server
 from tests.serving import until
 
@@ -253,10 +253,14 @@ async def test_a_store_that_hangs_is_overdue_and_its_late_answers_reach_nobody(r
         assert await store.command("ECHO", "mine") == b"mine"
 
 
+@pytest.mark.parametrize("chance", [1.0, 0.0])
 async def test_one_task_looks_for_a_lost_store_and_waits_longer_each_time(
-    redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
+    redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch, chance: float
 ) -> None:
-    """However many call, one task alone dials a store that is down, after waits that double up to a bound."""
+    """However many call, one task alone dials a store that is down, after waits that double up to a bound.
+
+    Chance cuts each to between a half and the whole, so that many hosts do not come at once.
+    """
     waits: list[float] = []
     dials: list[float] = []
 
@@ -265,7 +269,7 @@ async def test_one_task_looks_for_a_lost_store_and_waits_longer_each_time(
         if len(waits) > 9:
             await asyncio.Event().wait()
 
-    async with opened(redis_server.uri, chance=lambda: 1.0) as store:
+    async with opened(redis_server.uri, chance=lambda: chance) as store:
         redis_server.kill()
 
         async def refused(*_: object) -> Line:
@@ -278,7 +282,8 @@ async def test_one_task_looks_for_a_lost_store_and_waits_longer_each_time(
         ticks = asyncio.Event()
         asyncio.get_running_loop().call_later(0.1, ticks.set)
         await ticks.wait()
-    assert waits[:8] == pytest.approx([0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 5.0, 5.0])
+    whole = [0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 5.0, 5.0]
+    assert waits[:8] == pytest.approx([wait * (1 + chance) / 2 for wait in whole])
     assert len(dials) == 9
 
 
@@ -378,6 +383,36 @@ async def test_a_store_is_reached_by_tls_and_its_certificate_is_checked(tmp_path
                 await SharedStore(uri).open()
             with pytest.raises(ConfigError, match="cannot be used"):
                 await SharedStore(f"{uri}?ca={tmp_path}/none").open()
+
+
+async def test_the_name_of_a_store_is_that_of_its_certificate(tmp_path: Path) -> None:
+    """Over rediss:// a trusted certificate with another name is none; neither is TLS 1.2, whatever it shows."""
+    ca, pair = pem(tmp_path, "ca", CA), pem(tmp_path, "pair", SERVER)
+    with RedisServer(tls=(ca, pair)) as server:
+        async with opened(f"rediss://127.0.0.1:{server.port}?ca={ca}") as store:
+            assert await store.command("PING") == b"PONG"
+        with pytest.raises(PluginError, match="is down"):
+            await SharedStore(f"rediss://127.1:{server.port}?ca={ca}").open()  # the same place
+    with RedisServer('tls-protocols "TLSv1.2"', tls=(ca, pair)) as server, pytest.raises(PluginError, match="is down"):
+        await SharedStore(f"rediss://localhost:{server.port}?ca={ca}").open()
+
+
+async def test_a_store_may_want_a_certificate_of_ours(tmp_path: Path) -> None:
+    """``cert=`` and ``key=`` show a store who we are, where it lets nobody in without."""
+    ca, pair = pem(tmp_path, "ca", CA), pem(tmp_path, "pair", SERVER)
+    client = pem(tmp_path, "client", CLIENT)
+    with RedisServer("tls-auth-clients yes", tls=(ca, pair)) as server:
+        uri = f"rediss://localhost:{server.port}?ca={ca}"
+        with pytest.raises(PluginError, match="is down"):
+            await SharedStore(uri).open()
+        async with opened(f"{uri}&cert={client}&key={client}") as store:
+            assert await store.command("PING") == b"PONG"
+
+
+def pem(folder: Path, name: str, text: str) -> Path:
+    path = folder / f"{name}.pem"
+    path.write_text(text)
+    return path
 
 
 async def test_what_is_no_store_stops_the_start(tmp_path: Path) -> None:

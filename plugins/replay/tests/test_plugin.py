@@ -104,6 +104,16 @@ async def test_a_restart_accepts_nothing_again(memory: str, guarded: Guarded, no
         assert await called(rig, sealed(now, "cc")) == "passed"
 
 
+async def test_a_file_is_where_it_is_said_to_be(guarded: Guarded, now: Now, tmp_path: Path) -> None:
+    """``sqlite:///PATH`` is that file, and no other: two hosts that name it share what they accepted."""
+    path = tmp_path / "shared" / "nonces.sqlite"
+    await made(path)
+    text = f'[replay]\nmemory = "sqlite://{path}"\n'
+    async with guarded(text, state="1") as one, guarded(text, state="2") as two:
+        proof = sealed(now, "aa")
+        assert [await called(rig, proof) for rig in (one, two)] == ["passed", "replay.detected"]
+
+
 async def test_two_hosts_and_one_store(guarded: Guarded, now: Now, server: RedisServer) -> None:
     """A12: a message that one host let through is refused by the other; where each has its own memory it is not."""
     for memory, answer in (("shared", "replay.detected"), ("memory", "passed")):

@@ -16,7 +16,7 @@ from click.testing import CliRunner, Result
 from plugins.bulkhead.tests.conftest import Opened, codes, nothing_held, plugin_of
 
 from hauberk.event import Event
-from hauberk.principal import Principal
+from hauberk.principal import DOCTOR, Principal
 from hauberk.refusals import ConfigError, Refused
 from hauberk.testing import Clock, Rig, request
 from hauberk_bulkhead._book import Book, Page
@@ -81,6 +81,22 @@ async def test_principal_that_does_too_much_is_suspended(guarded: Opened, clock:
         (event,) = rig.recorder.of("bulkhead.isolated")
         assert (event.principal, event.action, event.severity) == ("evil", "escalated", "critical")
         assert event.details["why"] == "3 events within 60 s, the last ratelimit.exceeded"
+
+
+async def test_name_of_the_doctor_is_no_exemption(guarded: Opened) -> None:
+    """A peer that proves the name of the doctor is counted, and suspended, as any other; only its server is exempt."""
+    async with guarded(FEW, role="server") as rig:
+        for name in ("hauberk-doctor", DOCTOR.id.upper()):
+            rig.connection.principal = by(name)
+            await trip(rig)
+            await rig.call("a")
+            rig.assert_refused("bulkhead.suspended")
+        rig.connection.principal = DOCTOR
+        await rig.call("a")
+        rig.assert_refused("bulkhead.suspended")
+        assert rig.reached == []
+        with pytest.raises(ConfigError, match="the doctor's own"):
+            await rig.guard.connect(DOCTOR.id, "server")
 
 
 async def test_server_that_does_too_much_is_suspended(guarded: Opened, clock: Clock) -> None:

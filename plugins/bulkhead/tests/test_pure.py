@@ -262,7 +262,7 @@ MET = {"c1": Met("files", "client", ""), "s1": Met("files", "server", "192.0.2.1
         ("tls.untrusted", "s1", "", Culprit("address", "192.0.2.1")),
         ("sieve.denied", "s1.4", "uid:1000", None),
         ("bulkhead.suspended", "s1.4", "uid:1000", None),
-        ("ratelimit.exceeded", "s1.4", "hauberk-doctor", Culprit("address", "192.0.2.1")),
+        ("ratelimit.exceeded", "s1.4", "hauberk-doctor", Culprit("principal", "hauberk-doctor")),
     ],
 )
 def test_blame(code: str, exchange: str, principal: str, culprit: Culprit | None) -> None:

@@ -53,7 +53,7 @@ class Door:
         server, outward = connection.server, connection.role == "client"
         address = "" if outward else address_of(connection.peer)
         if outward or address:
-            gate.check_suspended("server" if outward else "address", server if outward else address)
+            gate.check_suspended("server" if outward else "address", server if outward else address, connection)
         if not outward:
             gate.check_load()
         there = state.of_server.get(server, 0)

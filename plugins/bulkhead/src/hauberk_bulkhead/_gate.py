@@ -167,8 +167,8 @@ class Gate:
         if hold.asked:
             self.state.asked(hold.asked)
             hold.asked = ""
-        self.check_suspended("server", connection.server)
-        self.check_suspended("principal", principal.key)
+        self.check_suspended("server", connection.server, connection)
+        self.check_suspended("principal", principal.key, connection)
         self.check_load()
         self._check_breaker(hold, Key(connection.server, kept(tool), ""), principal, shared=shared)
         if not hold.size:
@@ -274,8 +274,8 @@ class Gate:
             return
         rules, caller = self.rules(connection.server), caller_of(call.principal, connection)
         hold = self._hold(exchange, connection, rules)
-        self.check_suspended("server", connection.server)
-        self.check_suspended("principal", call.principal.key)
+        self.check_suspended("server", connection.server, connection)
+        self.check_suspended("principal", call.principal.key, connection)
         if not self.state.ask(caller, rules.options.in_flight_per_principal):
             raise _hold.asking(caller, rules.options)
         hold.asked = caller
@@ -304,9 +304,17 @@ class Gate:
 
     # --- the checks ---
 
-    def check_suspended(self, kind: Any, name: str) -> None:
+    def check_suspended(self, kind: Any, name: str, connection: Connection) -> None:
+        """Refuse whoever is suspended, but on the connections of the doctor.
+
+        Those are known by their server, whose name no other connection has (`hauberk.admission`); by the name of a
+        principal they would not be, since that is what a peer proves.
+
+        Raises:
+            Refused: ``bulkhead.suspended``.
+        """
         suspended = self.state.suspended
-        if not suspended or name == DOCTOR.id:
+        if not suspended or connection.server == DOCTOR.id:
             return
         now = self.guard.now()
         one = suspended.find(kind, kept(name), now)

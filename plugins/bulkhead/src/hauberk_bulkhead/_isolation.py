@@ -3,7 +3,8 @@
 Beside a client, what a server does is on the server, and what an operator has named besides is on the principal. In
 front of a server, nothing is on the server: else whoever calls it could have it taken away from the others. There it is
 on the principal that the channel proved, or on the address where it proved none. Nothing that the doctor does is on
-anybody, and nothing that is the guard's own doing (`_misdeeds`).
+anybody (it is known by its server, and never by a principal's name), and nothing that is the guard's own doing
+(`_misdeeds`).
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from hauberk_bulkhead._options import Isolating
 from hauberk_bulkhead._state import Met
 from hauberk_bulkhead._suspended import Kind
 
-_NOBODY: Final = frozenset({"", ANONYMOUS.id, DOCTOR.id})
+_NOBODY: Final = frozenset({"", ANONYMOUS.id})
 _INCOMING: Final = frozenset(SENT)
 
 

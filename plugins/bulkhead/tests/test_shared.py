@@ -25,11 +25,13 @@ from plugins.bulkhead.tests.conftest import Opened, codes, nothing_held, plugin_
 from plugins.bulkhead.tests.test_breaker import Model
 from tests.redis_server import RedisServer, redis_server
 
+from hauberk.exchange import Exchange
 from hauberk.refusals import PluginError
 from hauberk.shared import SharedStore
 from hauberk.testing import Clock, Rig, notification
 from hauberk_bulkhead._breaker import Terms
 from hauberk_bulkhead._breakers import Key, Pass
+from hauberk_bulkhead._hold import Hold
 from hauberk_bulkhead._shared import SharedBreakers
 
 __all__ = ["redis_server"]
@@ -431,6 +433,43 @@ async def test_probe_of_a_call_that_is_over_is_given_back(
         monkeypatch.setattr(shared, "ask", ask)
         await rig.call("read", id=10)
         assert rig.reached[-1]["id"] == 10
+
+
+async def test_answer_of_the_store_for_a_call_that_is_over(
+    redis_server: RedisServer, guarded: Opened, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A call that has ended when the store's answer is read keeps nothing of it: no probe, here or there (A64, A66)."""
+    async with guarded(sharing(redis_server)) as rig:
+        gate = plugin_of(rig).gate
+        assert gate.sharing is not None
+        await failing(rig, 1)
+        clock.turn(30)
+        rules, breakers = gate.rules("files"), gate.state.breakers
+        (key,) = (key for key, _ in breakers.items())
+        exchange = Exchange("over", "over", "tools/call", rig.connection.principal, 0.0, 99)
+        exchange.end("cancelled")
+        told: list[tuple[str, str]] = []
+
+        def end(_: Pass, probe: str, how: str) -> bool:
+            told.append((probe, how))
+            return True
+
+        monkeypatch.setattr(gate.sharing, "end", end)
+        for probe, refused in (("", False), ("", True), ("p1", False)):
+            own = breakers.allow(key, rules.terms, clock())
+            assert isinstance(own, Pass), "the one probe that there may be is free"
+            hold, asks = Hold(rig.connection, rules, clock()), Pass(key, rules.terms)
+            setattr(hold, "passed", asks)  # noqa: B010 - or what it becomes would be taken for unreachable
+
+            async def ask(_: Pass, own: Pass = own, probe: str = probe, no: bool = refused) -> Any:
+                return None if no else own, probe, 1.0
+
+            monkeypatch.setattr(gate.sharing, "ask", ask)
+            await gate.ask(hold, exchange)
+            assert hold.passed is None
+            if refused or probe:  # nothing of this host's own was to be given back
+                breakers.forget(own)
+        assert told == [("p1", "nothing")]
 
 
 async def test_name_without_a_breaker_is_forgotten(redis_server: RedisServer, guarded: Opened, clock: Clock) -> None:

@@ -13,9 +13,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from plugins.envelope.tests.ends import ALICE, BOB, EVE, NOW, call, ends, opened, seal
+from plugins.envelope.tests.parties import DAY, identity
 
 from hauberk.refusals import Refused
+from hauberk_envelope._keyfiles import Revocation
 from hauberk_envelope._trust import Rules, Trust
+from hauberk_envelope.session import _agreement
 from hauberk_envelope.session._agreement import MAX_AGE, SKEW, Offer, Party, answer
 
 RULES = Rules(can_communicate_with={"alice": frozenset({"bob", "eve"}), "eve": frozenset({"bob"})})
@@ -115,8 +118,6 @@ def test_less_than_was_wanted() -> None:
     """An answer by which messages are not signed is refused where that was wanted (A08)."""
     asked = offer(A._replace(sign="message"))
     with pytest.MonkeyPatch.context() as patch:
-        from hauberk_envelope.session import _agreement
-
         read = _agreement._read_payload
         patch.setattr(_agreement, "_read_payload", lambda *rest: (False, read(*rest)[1]))
         result, _ = answer(B, asked.params, "files", NOW)
@@ -149,11 +150,29 @@ def test_who_is_refused(given: dict[str, Any], refused: str) -> None:
 
 
 def test_a_key_of_ours_that_does_not_count() -> None:
-    """Neither end agrees with a key of its own that has expired."""
+    """Neither end agrees with a key of its own that has expired, or was revoked here (S0.24)."""
     late = ALICE.public.not_after + 1
     with pytest.raises(Refused, match="expired"):
         offer(now=late)
-    assert code(offer().params, now=late) == "envelope.key_expired"
+    brief = identity("bob", seed="brief", begin=NOW - 2 * DAY, days=1)
+    both = Trust({one.key_id: one.public for one in (ALICE, brief)}, rules=RULES)
+    asked = Party(brief, both)
+    assert code(offer(A._replace(trust=both), asked).params, asked) == "envelope.key_expired"
+    known = {one.key_id: one.public for one in (ALICE, BOB)}
+    for me in (A, B):
+        gone = Revocation(1, me.identity.key_id, "2026-01-01T00:00:00Z", "retired")
+        mine = me._replace(trust=Trust(known, {gone.key_id: gone}, rules=RULES))
+        with pytest.raises(Refused, match="was revoked"):
+            offer(mine) if me is A else answer(mine, offer().params, "files", NOW)
+
+
+@pytest.mark.parametrize("payload", [b"", bytes(16), bytes(18), bytes(8) + b"\0\0\0\0\1\0\0\0" + b"\2"])
+def test_what_a_peer_says_in_secret_has_one_form(payload: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is sealed in an agreement is of one length, and yes or no is one bit, whoever says it."""
+    with monkeypatch.context() as patch:
+        patch.setattr(_agreement, "_payload", lambda *_, **__: payload)
+        asked = offer()
+    assert code(asked.params) == "envelope.malformed"
 
 
 def test_the_answer_to_another_request() -> None:

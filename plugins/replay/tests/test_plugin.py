@@ -360,10 +360,13 @@ def test_what_is_wrong_is_said_at_load(toml: str, text: str, only_replay: None) 
     assert "canary" not in str(caught.value)
 
 
-def test_a_server_has_no_memory_of_its_own(only_replay: None) -> None:
-    """A host has one memory: a server's table that names another is an error, not silence."""
-    toml = '[replay]\n[server.files.replay]\nmemory = "sqlite://"\n'
-    with pytest.raises(ConfigError, match=r"server\.files\.replay"):
+@pytest.mark.parametrize(
+    "line", ['memory = "sqlite://"', 'group = "a"', "rate = 1", 'on_store_failure = "local"', "timeout = 1"]
+)
+def test_a_server_has_no_memory_of_its_own(line: str, only_replay: None) -> None:
+    """A host has one memory: a server's table that says another thing of it is an error, not silence."""
+    toml = f"[replay]\n[server.files.replay]\n{line}\n"
+    with pytest.raises(ConfigError, match=rf"server\.files\.replay\] {line.partition(' ')[0]}"):
         Guard.load(Config.from_toml(toml), objects=[Seal()])
 
 

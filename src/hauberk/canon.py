@@ -39,7 +39,7 @@ _ABOVE_SURROGATES: Final = (b"\xee", b"\xef")
 _SUPPLEMENTARY: Final = (b"\xf0", b"\xf1", b"\xf2", b"\xf3", b"\xf4")
 
 _LONG: Final = 1024
-"""A text of more bytes is not searched for doubles if few values make it: most of it is in strings."""
+"""A text of more bytes is not searched if few values make it: most of it is in strings."""
 _FEW: Final = 64
 _NO_FLOATS: Final = frozenset({str, int, bool, type(None)})
 
@@ -68,11 +68,14 @@ def dumps(value: Any, *, finite: bool = False) -> bytes:
         raise _refused() from None
     if not finite and b"null" in out and orjson.loads(out) != value:
         _refuse_infinite(value)
+    if len(out) > _LONG and _is_plain(value):
+        return out
     if not (out.isascii() or _one_order(out)):
         out = orjson.dumps(_in_order(value), option=_OPTIONS)
-    if (len(out) > _LONG and _holds_no_float(value)) or not _has_doubles(out):
+    # What every trace holds is looked for first, here, for a digest is made of every call.
+    if _TRACEABLE and len(out) <= _LONG and not (b".0" in out or b"e+" in out or b"e-" in out):
         return out
-    return _with_numbers(out)
+    return _with_numbers(out) if _has_doubles(out) else out
 
 
 def digest(label: str, value: Any, *, finite: bool = False) -> str:
@@ -149,13 +152,17 @@ def _utf16(key: str) -> bytes:
 # --- numbers: RFC 8785, section 3.2.2.3 ---
 
 
-def _holds_no_float(value: Any) -> bool:
-    """Whether these are few values, and none of them can be a float."""
+def _is_plain(value: Any) -> bool:
+    """Whether these are few values, none of them can be a float, and their keys have one order."""
     rest = [value]
     for _ in range(_FEW):
         item = rest.pop()
-        if type(item) is dict or type(item) is list:
-            rest.extend(item.values() if type(item) is dict else item)
+        if type(item) is dict:
+            if not all(map(str.isascii, item)):
+                return False
+            rest.extend(item.values())
+        elif type(item) is list:
+            rest.extend(item)
         elif type(item) not in _NO_FLOATS:
             return False
         if not rest:

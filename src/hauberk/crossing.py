@@ -79,7 +79,8 @@ class Crossing(msgspec.Struct, eq=False):
     exchange: Exchange | None = None
     message: Message | None = None
     encoded: bytes | None = None
-    """The message as it was checked, while no hook and no rule has had a hand in it."""
+    """The message as it was checked, while no hook and no rule has had a hand in it. A call keeps it until one makes
+    another message of it: it is compared before it leaves."""
     route: Any = None
     """The message hooks for its method, once that is known."""
     notes: list[Event] = []
@@ -178,7 +179,8 @@ class Crossing(msgspec.Struct, eq=False):
             outside.compare(frame, kind, id, checked)
         self.route = route = chains.route(method, way.toward)
         way.long = len(encoded) > LONG
-        if (route.idle_out if way.outward else route.idle_in) and data is checked:
+        idle = route.idle_out if way.outward else route.idle_in
+        if data is checked and (idle or (kind == "request" and method == "tools/call")):
             self.encoded = encoded
         self.message = message = Message(
             kind,
@@ -245,6 +247,8 @@ class Crossing(msgspec.Struct, eq=False):
     def write(self, message: Message, call: ToolCall | None, data: dict[str, Any]) -> Awaitable[None] | None:
         """Write in one step: the call compared once more, SEAL, GATE, WIRE; return what is still to be awaited."""
         self.message = message
+        if message.first is not None:
+            self.encoded = None
         if call is not None:
             data = self._compared(message, call, data)
         if message.first is not None and not self.way.target.bytes_only:
@@ -267,20 +271,28 @@ class Crossing(msgspec.Struct, eq=False):
 
     def _compared(self, message: Message, call: ToolCall, data: dict[str, Any]) -> dict[str, Any]:
         """Refuse a call that is not the one that was judged; return it built round the very bytes."""
-        params, chains, admit_out = message.data["params"], self.policy.chains, self.route.admit_out
+        params = message.data["params"]
+        same: bool = params["name"] == call.name
+        if self.encoded is not None:
+            if same and encode(data) == self.encoded:  # whoever read it, at any time, has read what was checked
+                return data
+            raise self._changed()
         # From the frozen bytes themselves, whatever became of the arguments since.
         built = data is message.data and self.way.target.bytes_only
-        same = params["name"] == call.name and message.data["method"] == "tools/call"
-        same = same and message.data["id"] == message.id
-        if same and self.encoded is not None:
-            same = encode(data) == self.encoded  # whoever read it, at any time, has read what was checked
-        elif same and (call.read or admit_out.steps or not built):
+        same = same and message.data["method"] == "tools/call" and message.data["id"] == message.id
+        if same and (call.read or self.route.admit_out.steps or not built):
             same = freeze(params.get("arguments") or {}) == call.frozen
         if not same:
-            raise pipeline.call_changed(chains.judges, chains.charges, admit_out)
-        if not built or self.encoded is not None or ("arguments" not in params and call.frozen == _NOTHING):
+            raise self._changed()
+        if not built or ("arguments" not in params and call.frozen == _NOTHING):
             return data
         return {**data, "params": {**params, "arguments": orjson.Fragment(call.frozen)}}
+
+    def _changed(self) -> HookError:
+        """Return the refusal of a call that is not the one that was judged, with all who could have changed it."""
+        route, chains = self.route, self.policy.chains
+        first = route.shape_out if self.way.outward else route.inward
+        return pipeline.call_changed(first, chains.judges, chains.charges, route.admit_out)
 
     # --- shared ---
 

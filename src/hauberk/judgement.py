@@ -26,6 +26,7 @@ from hauberk.verdict import Approved, Ask, Deny, Verdict
 if TYPE_CHECKING:
     from hauberk.chains import Chain
     from hauberk.crossing import Crossing
+    from hauberk.exchange import Exchange
 
 _TRIES: Final = 8
 SHOWN: Final = 256
@@ -39,14 +40,13 @@ class Judgement:
 
     __slots__ = ("_answer", "_seen", "call", "clock", "connection", "crossing", "policy")
 
-    def __init__(self, crossing: Crossing, message: Message) -> None:
+    def __init__(self, crossing: Crossing, message: Message, exchange: Exchange) -> None:
         self.crossing = crossing
         self.policy = crossing.policy
         session = crossing.session
         self.clock = session.guard.clock
         self.connection = session.connection
-        exchange = crossing.asked
-        checked = crossing.encoded is not None
+        checked = crossing.encoded if message.first is None else None
         self.call = call = ToolCall(message, exchange, self.connection.server, checked=checked)
         exchange.tool = call.name[:SHOWN]
         self._answer: Answer = None
@@ -56,6 +56,11 @@ class Judgement:
     def overtaken(self) -> bool:
         """Whether the server has shown something since the call was judged."""
         return self._seen != self.crossing.session.lists.news
+
+    @property
+    def unready(self) -> bool:
+        """Whether the call needs more than its turn before it is sent."""
+        return self.call.holds_secrets or self.overtaken
 
     def again(self) -> Walk:
         """Judge a call that was overtaken, until nothing overtakes it.
@@ -96,7 +101,8 @@ class Judgement:
             if judges.steps:
                 answer = self._plain(judges) if judges.plain else (yield from self._round(judges))
             if charges.steps and not repeated:
-                answer = _stricter(answer, (yield from self._round(charges)))
+                charged = self._plain(charges) if charges.plain else (yield from self._round(charges))
+                answer = _stricter(answer, charged)
             if answer is not None and type(answer[1]) is Ask and not call.exchange.approved:
                 yield from self._approve()
                 if charges.steps:

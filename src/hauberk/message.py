@@ -159,6 +159,7 @@ class ToolCall:
 
     __slots__ = (
         "_arguments",
+        "_checked",
         "_digest",
         "_frozen",
         "approved",
@@ -175,7 +176,7 @@ class ToolCall:
     )
 
     def __init__(
-        self, message: Message, exchange: Exchange, server: str, *, dry: bool = False, checked: bool = False
+        self, message: Message, exchange: Exchange, server: str, *, dry: bool = False, checked: bytes | None = None
     ) -> None:
         """Freeze a call.
 
@@ -184,8 +185,8 @@ class ToolCall:
             exchange: Its exchange.
             server: The server's name.
             dry: Whether it is judged for an explanation only.
-            checked: Whether the whole message is kept as it was checked, and no hook has seen it since: then the
-                arguments are serialised only where somebody asks for them.
+            checked: The whole message as it was checked, where no hook has made another one of it: then the arguments
+                are serialised only where somebody asks for that.
         """
         self.message = message
         self.exchange = exchange
@@ -198,15 +199,18 @@ class ToolCall:
         self.asks: list[tuple[str, Ask]] = []
         self.approved: Approved | None = None
         """Set once an approver said yes; charges then run again, for slots only."""
-        self.read = False
+        self.read = 0
+        """How often somebody took the arguments, or went by them."""
         self.lacking = ""
         """What a judge missed; set by `lacks`."""
-        self._arguments: dict[str, Any] = message.data["params"].get("arguments") or {}
+        given = message.data["params"].get("arguments")
+        self._arguments: dict[str, Any] = {} if given is None else given
+        self._checked: Final = checked
         self._digest = ""
         self._frozen = b""
         self.holds_secrets = False
         """Whether a reference stands somewhere in the arguments."""
-        if not checked:
+        if checked is None:
             self._frozen = freeze(self._arguments)
             self.holds_secrets = b"\n" in self._frozen
         if message.first is not None:
@@ -214,7 +218,10 @@ class ToolCall:
 
     @property
     def frozen(self) -> bytes:
-        """Return the arguments as they were serialised before anybody read them; what leaves is built round them."""
+        """Return the serialised arguments, made before anybody read them; what leaves is built round them.
+
+        Where the whole message is kept as it was checked, that is what leaves, and these are made at first use.
+        """
         if not self._frozen:
             self._frozen = freeze(self._arguments)
         return self._frozen
@@ -222,15 +229,14 @@ class ToolCall:
     @property
     def arguments(self) -> dict[str, Any]:
         """Return the final arguments; `SecretRef` stands where a secret will."""
-        if not self.read:
-            self.read = bool(self.frozen)
+        self.read += 1
         return self._arguments
 
     @property
     def digest(self) -> str:
         """Return ``sha256:<hex>`` over the name and the arguments in canonical form (RFC 8785); made once."""
         if not self._digest:
-            self.read = self.read or bool(self._frozen)  # who goes by the digest goes by the arguments
+            self.read += 1  # who goes by the digest goes by the arguments
             shown = masked(self._arguments) if self.holds_secrets else self._arguments
             # Parsed JSON holds no NaN, and what a plugin made was looked at when it was frozen.
             self._digest = canon.digest("hauberk/call/v1", [self.name, shown], finite=True)
@@ -254,7 +260,10 @@ class ToolCall:
         self.lacking = self.lacking or what
 
     def changed(self) -> bool:
-        """Whether the arguments are no longer those that were frozen."""
+        """Whether the arguments, or the whole message, are no longer what was checked."""
+        if self._checked is not None:
+            absent = self.message.params.get("arguments") is None
+            return encode(self.message.data) != self._checked or (absent and bool(self._arguments))
         return freeze(self._arguments) != self.frozen
 
 

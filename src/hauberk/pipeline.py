@@ -182,7 +182,7 @@ def judge(
         HookError: A plugin could not tell, or changed the call.
     """
     strictest: tuple[str, Verdict] | None = None
-    calls, strict = iter(chain.calls), chain.must_judge
+    calls, strict, read = iter(chain.calls), chain.must_judge, call.read
     try:
         for ask in calls:
             verdict = ask(call, connection)
@@ -198,7 +198,7 @@ def judge(
         raise failure(chain.at(operator.length_hint(calls)), error) from error
     if clock() > until:
         raise late(chain)
-    if call.read:
+    if call.read != read:
         untouched(chain, call)
     return strictest
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from hauberk import embedded
 from hauberk.judgement import Judgement
@@ -19,17 +19,18 @@ _RETRY: Final = "inputResponses"
 
 def cross(crossing: Crossing, message: Message) -> Walk | None:
     """Take a request to the other side; return the rest of its way, where somebody has a say in it or it waits."""
-    policy = crossing.policy
-    judged = message.method == "tools/call" and (policy.decides or policy.chains.judged)
-    if judged or crossing.encoded is None or crossing.after is not None or _RETRY in message.data.get("params", ()):
-        return _walk(crossing, message)
+    policy, route = crossing.policy, crossing.route
+    hooked = not (route.idle_out if crossing.way.outward else route.idle_in)
+    judged = message.method == "tools/call" and (hooked or policy.decides or policy.chains.judged)
+    if judged or hooked or crossing.after is not None or _RETRY in message.data.get("params", ()):
+        return _walk(crossing, message, judged=judged)
     left = crossing.write(message, None, message.data)
     if crossing.notes:
         crossing.flush()
     return None if left is None else awaiting(left)
 
 
-def _walk(crossing: Crossing, message: Message) -> Walk:
+def _walk(crossing: Crossing, message: Message, *, judged: bool) -> Walk:
     route, outward = crossing.route, crossing.way.outward
     first = route.shape_out if outward else route.inward
     if first.steps:
@@ -37,13 +38,10 @@ def _walk(crossing: Crossing, message: Message) -> Walk:
         crossing.asked.principal = message.principal  # its answer is for who asked, as narrow as it was asked for
     if _RETRY in message.data.get("params", ()):
         message = yield from embedded.responses(crossing, message)
-    call: ToolCall | None = None
     judgement: Judgement | None = None
-    judged = crossing.encoded is None or crossing.policy.decides or crossing.policy.chains.judged
-    if judged and message.method == "tools/call":
-        judgement = Judgement(crossing, message)
+    if judged:
+        judgement = Judgement(crossing, message, crossing.asked)
         yield from judgement.run()
-        call = judgement.call
     if outward and route.admit_out.steps:
         message = yield from crossing.through(route.admit_out, message)
     first_recorded = judgement is not None and crossing.policy.recorder.required
@@ -51,23 +49,23 @@ def _walk(crossing: Crossing, message: Message) -> Walk:
         yield recorded
         crossing.alive()
     data = message.data
-    if call is not None and judgement is not None:
-        data = (yield from _ready(crossing, message, call, judgement)) or data
-    elif crossing.after is not None:
-        yield from crossing.turn()
-    left = crossing.write(message, call, data)
+    if crossing.after is not None or (judgement is not None and judgement.unready):
+        data = (yield from _ready(crossing, message, judgement)) or data
+    left = crossing.write(message, None if judgement is None else judgement.call, data)
     if not first_recorded:
         _ = _record(crossing, judgement)
     if left is not None:
         yield left
 
 
-def _ready(crossing: Crossing, message: Message, call: ToolCall, judgement: Judgement) -> Walk:
-    """Wait for secrets and for the call's turn; return what it is with its secrets, if it has any."""
-    data = (yield from _with_secrets(crossing, message, call)) if call.holds_secrets else None
+def _ready(crossing: Crossing, message: Message, judgement: Judgement | None) -> Walk:
+    """Wait for secrets and for the message's turn; return what it is with its secrets, if it has any."""
+    data: dict[str, Any] | None = None
+    if judgement is not None and judgement.call.holds_secrets:
+        data = yield from _with_secrets(crossing, message, judgement.call)
     if crossing.after is not None:
         yield from crossing.turn()
-    if judgement.overtaken:
+    if judgement is not None and judgement.overtaken:
         yield from judgement.again()
     return data
 

@@ -72,11 +72,12 @@ def run() -> list[Row]:
     extra = ratio(times, "made and judged", "fast") - ratio(times, "made", "fast")
     return [
         Row("argument check / bare jsonschema-rs", what, ratio(times, "judge", "fast"), bar=3.0, aim=1.5),
-        Row("argument check / bare jsonschema-rs", "the same, its arguments serialised as well", extra),
+        Row("argument check / bare jsonschema-rs", "the same, of a call that nobody has read", extra),
         Row("argument check / compiled jsonschema", what, ratio(reference, "judge", "slow"), bar=0.05, aim=0.02),
     ]
 
 
 def _call(data: dict[str, Any]) -> ToolCall:
-    message = Message(kind="request", toward="server", method="tools/call", data=data, id=1)
-    return ToolCall(message, Exchange(1, 1, "tools/call", ANONYMOUS, 0.0, 1), "bench", checked=True)
+    checked = orjson.dumps(data)
+    message = Message(kind="request", toward="server", method="tools/call", data=data, id=1, size=len(checked))
+    return ToolCall(message, Exchange(1, 1, "tools/call", ANONYMOUS, 0.0, 1), "bench", checked=checked)

@@ -695,6 +695,41 @@ async def test_what_a_later_judge_saw_is_what_is_sent(reads: Any, seen: Any, rol
         assert len(r.recorder.of("core.call_changed")) == 1
 
 
+@pytest.mark.parametrize("arguments", [None, {}])
+@pytest.mark.parametrize("role", CLIENT)
+async def test_arguments_that_a_judge_invents_are_refused(arguments: Any, role: Any) -> None:
+    """Where a call has no arguments, one judge cannot show another one some that are not sent (V16, A69)."""
+    bad = ring("bad", on_tool_call=lambda call, _: call.arguments.update(path="/") and None)
+    deceived = ring("deceived", on_tool_call=lambda call, _: Allow() if call.arguments else None)
+    async with rig(bad, deceived, role=role) as r:
+        await r.call("ls", arguments)
+        assert r.reached == []
+        assert len(r.recorder.of("core.call_changed")) == 1
+
+
+ADMIT_CHANGES: dict[str, Callable[[Message, Any], Any]] = {
+    "rewrites": lambda m, _: m.with_params({**m.params, "arguments": {"path": "/etc"}}),
+    "drops": lambda m, _: m.with_params({"name": "ls"}),
+    "mutates": lambda m, _: m.params["arguments"].update(path="/etc"),
+    "renames in place": lambda m, _: m.params.update(name="rm"),
+    "changes the id in place": lambda m, _: m.data.update(id=7),
+    "changes the method in place": lambda m, _: m.data.update(method="resources/read"),
+}
+
+
+@pytest.mark.parametrize("does", [name for name in ADMIT_CHANGES if name not in {"rewrites", "drops"}])
+@pytest.mark.parametrize("bytes_only", [True, False])
+@pytest.mark.parametrize(("hook", "role"), [("on_send", "client"), ("on_receive", "server")])
+async def test_a_call_is_rewritten_by_another_message_only(does: str, bytes_only: bool, hook: str, role: Any) -> None:
+    """A hook that may rewrite arguments returns another message; one that changes a call in place gets it refused."""
+    bad = ring("bad", Layer.CONTENT, **{hook: lambda m, c: ADMIT_CHANGES[does](m, c) and None})
+    async with rig(bad, role=role, bytes_only=bytes_only) as r:
+        await r.call("ls", {"path": "/"})
+        assert r.reached == []
+        (refusal,) = r.recorder.of("core.call_changed")
+        assert refusal.plugin == "bad"
+
+
 async def test_call_changed_between_the_verdict_and_the_write_is_refused() -> None:
     """A judge that keeps the arguments and changes them while the decision is recorded is caught at the last step."""
     kept: list[Any] = []
@@ -725,16 +760,6 @@ async def test_call_object_that_is_changed_lets_nothing_else_out(attribute: str,
     async with rig(ring("bad", on_tool_call=judge), bytes_only=bytes_only) as r:
         await r.call("ls", {"path": "/"})
         assert [m["params"] for m in r.reached] in ([], [{"name": "ls", "arguments": {"path": "/"}}])
-
-
-ADMIT_CHANGES: dict[str, Callable[[Message, Any], Any]] = {
-    "rewrites": lambda m, _: m.with_params({**m.params, "arguments": {"path": "/etc"}}),
-    "drops": lambda m, _: m.with_params({"name": "ls"}),
-    "mutates": lambda m, _: m.params["arguments"].update(path="/etc"),
-    "renames in place": lambda m, _: m.params.update(name="rm"),
-    "changes the id in place": lambda m, _: m.data.update(id=7),
-    "changes the method in place": lambda m, _: m.data.update(method="resources/read"),
-}
 
 
 @pytest.mark.parametrize("does", ADMIT_CHANGES)

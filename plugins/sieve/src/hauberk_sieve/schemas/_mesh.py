@@ -84,8 +84,10 @@ class Schemas(Mesh):
         if last.changes == self._seen.changes and last.connection() is connection:
             checker = last.plain.get(call.name)
             if checker is not None and not call.holds_secrets:
-                arguments = call.arguments
-                if len(call.frozen) <= checker.most and checker.is_valid(arguments):
+                message = call.message
+                # Its arguments are shorter than it is, and nobody has made another message of it.
+                short = message.first is None and 0 < message.size <= checker.most
+                if short and checker.is_valid(call.arguments):
                     return None
         return self._judged(call, connection)
 

@@ -142,6 +142,7 @@ def test_less_than_was_wanted() -> None:
         ({"params": {**offer().params, "version": 2}}, "envelope.unsupported"),
         ({"params": {**offer().params, "version": 1.5}}, "envelope.malformed"),
         ({"params": {**offer().params, "server": "x" * 257}}, "envelope.malformed"),
+        ({"params": {**offer().params, "message": "A" * 260}}, "envelope.malformed"),
     ],
 )
 def test_who_is_refused(given: dict[str, Any], refused: str) -> None:
@@ -173,6 +174,20 @@ def test_what_a_peer_says_in_secret_has_one_form(payload: bytes, monkeypatch: py
         patch.setattr(_agreement, "_payload", lambda *_, **__: payload)
         asked = offer()
     assert code(asked.params) == "envelope.malformed"
+
+
+def test_a_session_ends_with_the_first_of_both_keys() -> None:
+    """Whose key expires first, both ends seal and open nothing after it (S0.24)."""
+    brief = identity("bob", seed="brief", begin=NOW - DAY, days=2)
+    until = brief.public.not_after
+    assert until < ALICE.public.not_after
+    trust = Trust({one.key_id: one.public for one in (ALICE, brief)}, rules=RULES)
+    asked = offer(A._replace(trust=trust), Party(brief, trust))
+    result, theirs = answer(Party(brief, trust), asked.params, "files", NOW)
+    for end in (asked.accept(result, NOW), theirs):
+        assert seal(end, call(), now=until)
+        with pytest.raises(Refused, match="expired"):
+            seal(end, call(), now=until + 1)
 
 
 def test_the_answer_to_another_request() -> None:

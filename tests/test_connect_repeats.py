@@ -331,13 +331,13 @@ async def until(condition: Any) -> None:
             await asyncio.sleep(0.005)
 
 
-@pytest.mark.parametrize("news", [False, True], ids=["nothing expected", "news expected"])
+@pytest.mark.parametrize("why", ["nothing", "news", "plugin"])
 async def test_connection_that_ended_in_silence_is_dialled_when_it_is_needed(
-    there: Listener, pipes: Pipes, monkeypatch: pytest.MonkeyPatch, news: bool
+    there: Listener, pipes: Pipes, monkeypatch: pytest.MonkeyPatch, why: str
 ) -> None:
     """Else it would be ended and made again, with a child each time, for as long as nobody wants anything (S4.21).
 
-    Who waits for news of a resource has need of one at once.
+    Who waits for news of a resource has need of one at once; and where a plugin hung up, the lists may be others.
     """
     monkeypatch.setattr(connect, "_QUIET", 0.0)
     there.leave()
@@ -347,17 +347,44 @@ async def test_connection_that_ended_in_silence_is_dialled_when_it_is_needed(
         connecting = connect.Connect(guard, "files", there.url, pipes.stdin, pipes.stdout)
         running = asyncio.create_task(connecting.run())
         assert (await answered(pipes, PING))["result"] == {}
-        if news:
+        if why == "news":
             subscribe = {"jsonrpc": "2.0", "id": 2, "method": "resources/subscribe", "params": {"uri": "note://1"}}
             assert (await answered(pipes, subscribe))["id"] == 2
-        silent.writers[-1].close()
+        if why == "plugin":
+            connecting.session.connection.hang_up("policy.changed")
+        else:
+            silent.writers[-1].close()
         await until(lambda: connecting._rests or silent.met == 2)
-        assert connecting._rests is not news
+        assert connecting._rests is (why == "nothing")
         for _ in range(50):
             await asyncio.sleep(0.01)
-        assert silent.met == (2 if news else 1)
+        assert silent.met == (1 if why == "nothing" else 2)
         assert (await answered(pipes, PING | {"id": 9}))["id"] == 9
         assert silent.met == 2
         assert silent.got.count("ping") == 4, "each connection, and what the client asked, once"
+        running.cancel()
+        await asyncio.wait([running])
+
+
+async def test_silent_connections_end_it_never(there: Listener, pipes: Pipes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that says nothing on a connection that lasted is none that closes what it takes: nothing was asked."""
+    monkeypatch.setattr(connect, "_QUIET", 0.0)
+    monkeypatch.setattr(connect, "_SETTLED", 0.0)
+    monkeypatch.setattr(connect, "RECONNECT_SECONDS", 0.0)
+    there.leave()
+    silent = Silent()
+    guard = Guard(Config.from_toml(""))
+    async with await asyncio.start_unix_server(silent.serve, there.path), guard:
+        connecting = connect.Connect(guard, "files", there.url, pipes.stdin, pipes.stdout)
+        running = asyncio.create_task(connecting.run())
+        assert (await answered(pipes, PING))["result"] == {}
+        for number in range(1, 4):
+            connecting._rests = False
+            silent.writers[-1].close()
+            await until(lambda: connecting._rests or running.done())
+            pipes.ask({"jsonrpc": "2.0", "method": "notifications/roots/list_changed"})
+            await until(lambda n=number: silent.got.count("notifications/roots/list_changed") == n or running.done())
+        assert not running.done()
+        assert (await answered(pipes, PING | {"id": 9}))["id"] == 9
         running.cancel()
         await asyncio.wait([running])

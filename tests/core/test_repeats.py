@@ -166,12 +166,13 @@ async def stand() -> AsyncIterator[Stand]:
 
 async def test_lost_request_is_asked_three_times(stand: Stand) -> None:
     """With ``tries = 3`` it is asked once and twice again, by the same frame and id; then it is lost (S4.21)."""
-    told = []
+    told: list[tuple[int, bool]] = []
+    clock = asyncio.get_running_loop().time
     stand.send(READ)
     for tries in (2, 3):
         assert stand.lose() == [True]
-        await stand.repeats.ask(stand.session, lambda repeat: told.append(repeat.tries))
-        assert told[-1] == tries
+        await stand.repeats.ask(stand.session, lambda repeat: told.append((repeat.tries, clock() >= repeat.due - 1e-3)))
+        assert told[-1] == (tries, True), "once its pause is over"
     assert stand.lose() == [False]
     assert stand.gave == [READ, READ, READ]
 

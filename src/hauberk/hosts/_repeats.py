@@ -208,7 +208,9 @@ class Repeats:
         return True
 
     def cancelled(self, frame: bytes) -> bool:
-        """Whether a frame of the client cancels a request that waits; it does, and goes no further."""
+        """Whether a frame of the client cancels a request that waits; if so, it does, and goes no further."""
+        if not self.waiting:
+            return False
         try:
             message = orjson.loads(frame)
         except orjson.JSONDecodeError:

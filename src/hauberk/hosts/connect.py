@@ -191,8 +191,6 @@ class Connect(Front):
         if not self._holding:
             self._send(frame)
             return
-        if self._cancels(frame):
-            return
         self._spoken.set()
         self._waiting.append(frame)
         self._waiting_bytes += frame.size if isinstance(frame, edge.Overlong) else len(frame)
@@ -200,19 +198,13 @@ class Connect(Front):
             self._held = True
             self.client.pause()
 
-    def _cancels(self, frame: bytes | edge.Overlong) -> bool:
-        """Whether a frame has cancelled what was to be asked again; then it goes no further."""
-        return bool(self._repeats.waiting) and isinstance(frame, bytes) and self._repeats.cancelled(frame)
-
     def _send(self, frame: bytes | edge.Overlong) -> None:
-        if self._cancels(frame):
-            return
-        if isinstance(frame, bytes) and (id := self._kept.said(frame)) is not None:
-            self._ear.see(id, self._kept)
-        if isinstance(frame, bytes):
-            self._repeats.send(frame, self.session)
-        else:
+        if not isinstance(frame, bytes):
             super().from_client(frame)
+        elif not self._repeats.cancelled(frame):
+            if (id := self._kept.said(frame)) is not None:
+                self._ear.see(id, self._kept)
+            self._repeats.send(frame, self.session)
 
     def from_server(self, frame: bytes | edge.Overlong) -> None:
         """Take one frame of the server."""
@@ -248,7 +240,7 @@ class Connect(Front):
         hung_up, now = session.connection.over, self._loop.time()
         asked = [one for one in flight if hung_up or not self._repeats.lost(one)]
         busy = flight or session.inn.exchanges.flight or self._repeats.waiting or self._kept.expects_news
-        self._rests = not (busy or hung_up or self._waiting) and now - max(self._said, self._since) >= _QUIET
+        self._rests = not (busy or hung_up) and now - max(self._said, self._since) >= _QUIET
         for exchange in asked:
             error = session.reports.refusal(lost(sent=exchange.sent), exchange.id, None, trusted=True)
             self._ear.deliver(orjson.dumps(error), None)  # of what the guard said again the client knows nothing

@@ -573,6 +573,7 @@ async def test_a_connection_that_is_older_than_the_seal(yard: Yard) -> None:
         await pair.server.guard.reload(again(yard))
         assert await asked(pair, tool_call(id=2)) is None
         assert pair.codes(pair.server) == ["envelope.plain"]
+        assert pair.server.connection.over == "envelope.no_session"
     async with two_guards(yard, client="", server=yard.toml("vault", mode="off")) as pair:
         await pair.server.guard.reload(again(yard))
         assert await asked(pair, tool_call(id=2)) is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import threading
 import tracemalloc
@@ -182,6 +183,19 @@ async def test_a_clock_that_is_wrong_at_the_start_brings_nothing_back(tmp_path: 
     assert said(right, b"ahead", NOW + 50, NOW + 6) == "not_remembered"
     assert said(right, b"new", NOW + 52, NOW + 52) == "taken"
     await right.close()
+
+
+async def test_the_mark_is_read_and_written_as_one_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever looks at the time in the file and writes another holds the file: no later time is lost between."""
+    steps: list[object] = []
+    lock, read, write = fcntl.flock, os.pread, os.pwrite
+    monkeypatch.setattr(fcntl, "flock", lambda file, how: steps.append(how) or lock(file, how))
+    monkeypatch.setattr(os, "pread", lambda *rest: steps.append("read") or read(*rest))
+    monkeypatch.setattr(os, "pwrite", lambda *rest: steps.append("write") or write(*rest))
+    nonces = await opened(tmp_path, NOW)
+    assert said(nonces, b"n", NOW + 40, NOW) == "taken"
+    assert steps == [fcntl.LOCK_EX, "read", fcntl.LOCK_UN, fcntl.LOCK_EX, "read", "write", fcntl.LOCK_UN]
+    await nonces.close()
 
 
 async def test_guards_of_one_host_share_the_mark(tmp_path: Path) -> None:

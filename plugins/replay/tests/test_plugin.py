@@ -114,6 +114,16 @@ async def test_a_file_is_where_it_is_said_to_be(guarded: Guarded, now: Now, tmp_
         assert [await called(rig, proof) for rig in (one, two)] == ["passed", "replay.detected"]
 
 
+@pytest.mark.parametrize(
+    ("option", "strict", "loose"), [("max_age", 10, 100), ("skew", 1, 30), ("on_store_failure", "refuse", "local")]
+)
+def test_the_stricter_table_stands(option: str, strict: Any, loose: Any) -> None:
+    """What a table of a host or server says looser than the general one, or the other way round, does not hold."""
+    for first, second in ((strict, loose), (loose, strict)):
+        toml = f"[replay]\n{option} = {first!r}\n[host.default.replay]\n{option} = {second!r}\n"
+        assert getattr(Config.from_toml(toml).options("replay", Replay.Options), option) == strict
+
+
 async def test_two_hosts_and_one_store(guarded: Guarded, now: Now, server: RedisServer) -> None:
     """A12: a message that one host let through is refused by the other; where each has its own memory it is not."""
     for memory, answer in (("shared", "replay.detected"), ("memory", "passed")):
@@ -316,6 +326,7 @@ async def test_a_reload_to_another_memory_accepts_a_message_once(
         await new.close()
         for nonce, issued in ((b"n", ahead), (b"m", ahead + 1)):
             assert await judged(third, nonce, issued) == "replay.not_remembered"
+        assert set(third._memory._latest) == {None}, "of those that are closed one time is kept"
         await third.close()
 
 

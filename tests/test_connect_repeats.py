@@ -205,6 +205,26 @@ def test_each_try_meets_every_rule(tmp_path: Path, there: Listener) -> None:
         assert server.receive() is None
 
 
+def test_each_try_is_charged(tmp_path: Path, there: Listener) -> None:
+    """A limit of two calls lets a lost one be asked again once: what was sent is paid for, lost or not (S4.15)."""
+    arguments = options(tmp_path)
+    path = tmp_path / "hauberk.toml"
+    written = path.read_text().replace('"ratelimit", ', "")
+    path.write_text(f'core.state_dir = "{tmp_path}/state"\n{written}\n[ratelimit]\nglobal = "2/hour"\n')
+    with connecting(tmp_path, there, options=arguments) as client:
+        server = there.welcome()
+        client.send(LOOK)
+        for _ in range(2):
+            assert server.receive() == LOOK
+            server.close()
+            server = there.welcome()
+        error = client.receive()["error"]
+        assert error["data"]["code"] == "ratelimit.exceeded"
+        assert client.end() == 0
+        assert server.receive() is None
+        assert judged(tmp_path) == ["look"] * 3
+
+
 def test_cancelled_request_is_not_asked_again(tmp_path: Path, there: Listener) -> None:
     """What the client takes back while nobody is there is neither asked nor answered, and the word goes no further."""
     with connecting(tmp_path, there, options=options(tmp_path)) as client:

@@ -109,6 +109,35 @@ async def test_a_session_that_is_over(made: Path, tmp_path: Path, meddle: str) -
         assert len(met) == len(serve.told("envelope.agreed", count=2)) == 2
 
 
+def _cut(out: bool, n: int, line: bytes) -> list[bytes]:
+    """Lose the connection once the server has answered the first call."""
+    if not out and n == 4:
+        raise ConnectionResetError
+    return [line]
+
+
+async def test_a_lost_request_is_sealed_anew(made: Path, tmp_path: Path) -> None:
+    """What is asked again is a message of the next session: sealed, numbered and recorded as any other (S4.21)."""
+    ours, theirs = tmp_path / "c", tmp_path / "s"
+    placed(made, theirs, "vault")
+    placed(made, ours, "laptop")
+    envelope = ENVELOPE.format(sign="session", match="true")
+    server = f'[server.files]\nurl = "unix://{tmp_path}/m.sock"\n[server.files.retry]\ntools = ["echo"]'
+    with served(theirs, envelope, listen=f"unix://{tmp_path}/s/x.sock") as serve:
+        async with meddling(tmp_path / "s" / "x.sock", tmp_path / "m.sock", _cut) as met:
+            configured(ours, server, envelope, 'peer = "vault"')
+            with guarding(ours, ["connect", "--config", str(ours / "hauberk.toml"), "files"]) as client:
+                assert "result" in await asyncio.to_thread(answered, client, HELLO)
+                client.send({"jsonrpc": "2.0", "method": "notifications/initialized"})
+                found = await asyncio.to_thread(answered, client, call(2))
+                assert found["result"]["content"][0]["text"] == "t"
+                assert await asyncio.to_thread(client.end) == 0
+        assert len(met) == 2
+        calls = [one for one in serve.told() if one.get("tool") == "echo" and one.get("category") == "decision"]
+        assert len({one["exchange"] for one in calls}) == len(calls) == 2
+        assert not [one for one in serve.events() if one.get("action") == "blocked"]
+
+
 async def test_the_sdk_in_process(made: Path, tmp_path: Path) -> None:
     """In process nothing is dialled again: who asks gets an error at once, and another transport a new session."""
     ours, theirs = tmp_path / "c", tmp_path / "s"

@@ -15,7 +15,7 @@ from hauberk.hookspecs import hookimpl
 from hauberk.layers import Layer
 from hauberk.message import Message
 from hauberk.principal import Principal
-from hauberk.refusals import ConfigError, PluginError
+from hauberk.refusals import ConfigError, PluginError, Refused
 from hauberk.testing._messages import answer, call_params, notification, request
 from hauberk_envelope._identity import Identity
 from hauberk_envelope.session._agreement import Offer
@@ -510,6 +510,31 @@ async def test_plain_words_before_the_answer(yard: Yard, plain: dict[str, Any]) 
         assert len(pair.out.seen) == 1  # a server is told nothing in plain
         pair.back.between = lambda data: [data]
         assert await asked(pair, tool_call())
+
+
+async def test_a_server_that_does_not_seal_agrees_on_nothing(yard: Yard) -> None:
+    """Who asks for a session where none is sealed is told no, and speaks to nobody (S0.29)."""
+    off = yard.toml("vault") + '[server.files.envelope]\nseal = "off"\n'
+    async with two_guards(yard, server=off, agree=False) as pair:
+        assert await refusal_of(pair.agree()) == "envelope.no_agreement"
+        assert pair.codes(pair.server) == ["envelope.no_session"]
+        assert await asked(pair, tool_call()) is None
+
+
+async def test_a_server_that_is_silent(yard: Yard) -> None:
+    """A guard that does not answer in time is asked no second time, with whichever key, and that is what is said."""
+    times = []
+
+    async def ask(*_: Any, **__: Any) -> None:
+        times.append(1)
+        raise TimeoutError
+
+    yard.trust("laptop", Identity.generate("vault", now=START))
+    async with two_guards(yard, agree=False) as pair:
+        plugin = pair.client.guard.loaded["envelope"].plugin
+        with pytest.raises(Refused, match="did not answer in time"):
+            await plugin.agree(pair.client.connection, ask)
+    assert len(times) == 1
 
 
 async def test_a_host_cannot_ask(yard: Yard) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from tests.serving import until
 
 from hauberk.refusals import ConfigError, PluginError
 from hauberk_replay import LocalNonces, SharedNonces, Window
+from hauberk_replay._mark import Mark
 
 WINDOW = Window(300, 1)
 KEPT = ("appendonly yes", "appendfsync always")
@@ -291,6 +293,17 @@ async def test_a_store_that_would_forget_stops_the_start(policy: str) -> None:
         pytest.raises(PluginError, match="noeviction"),
     ):
         await SharedNonces(server.uri, WINDOW, 100).open()
+
+
+async def test_what_cannot_be_opened_holds_nothing_open(tmp_path: Path) -> None:
+    """Where the store is not there, the files of a local bound are let go of as well."""
+    own = LocalNonces(WINDOW, 100, since=time.time(), mark=Mark(tmp_path / "state" / "latest"))
+    nonces = SharedNonces(f"unix://{tmp_path}/none", WINDOW, 100, local=own)
+    with pytest.raises(PluginError, match="is down"):
+        await nonces.open()
+    assert own.mark is not None
+    assert nonces._mark is not None
+    assert own.mark._file is nonces._mark._file is None
 
 
 async def test_a_store_whose_clock_is_another_refuses(server: RedisServer) -> None:

@@ -7,7 +7,9 @@ import os
 import threading
 import tracemalloc
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -188,10 +190,19 @@ async def test_a_clock_that_is_wrong_at_the_start_brings_nothing_back(tmp_path: 
 async def test_the_mark_is_read_and_written_as_one_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever looks at the time in the file and writes another holds the file: no later time is lost between."""
     steps: list[object] = []
-    lock, read, write = fcntl.flock, os.pread, os.pwrite
-    monkeypatch.setattr(fcntl, "flock", lambda file, how: steps.append(how) or lock(file, how))
-    monkeypatch.setattr(os, "pread", lambda *rest: steps.append("read") or read(*rest))
-    monkeypatch.setattr(os, "pwrite", lambda *rest: steps.append("write") or write(*rest))
+
+    def noted(where: Any, name: str, what: Callable[..., object]) -> None:
+        real = getattr(where, name)
+
+        def called(*given: Any) -> Any:
+            steps.append(what(*given))
+            return real(*given)
+
+        monkeypatch.setattr(where, name, called)
+
+    noted(fcntl, "flock", lambda _, how: how)
+    noted(os, "pread", lambda *_: "read")
+    noted(os, "pwrite", lambda *_: "write")
     nonces = await opened(tmp_path, NOW)
     assert said(nonces, b"n", NOW + 40, NOW) == "taken"
     assert steps == [fcntl.LOCK_EX, "read", fcntl.LOCK_UN, fcntl.LOCK_EX, "read", "write", fcntl.LOCK_UN]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,6 +14,10 @@ if TYPE_CHECKING:
 # A deadline for each example measures the machine, and a busy one fails; each test has a time limit as it is.
 settings.register_profile("hauberk", parent=settings(), deadline=None)
 settings.load_profile("hauberk")
+
+# A shell ignores Ctrl-C for what it starts in the background, and what tests start would inherit that.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session", autouse=True)

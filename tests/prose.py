@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[1]
 EXAMPLES = ROOT / "examples"
 README = ROOT / "README.md"
 DOCS = ROOT / "docs"
-PATIENCE = 30.0
+PATIENCE = 60.0
 """Seconds; whoever waits longer has found a hang."""
 _FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 

@@ -17,7 +17,7 @@ from typing import Any
 
 from hauberk import plugins
 
-PATIENCE = 30.0
+PATIENCE = 60.0
 """Seconds; whoever waits longer has found a hang."""
 PING = {"jsonrpc": "2.0", "id": 1, "method": "ping"}
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from tests.prose import EXAMPLES, PATIENCE, README, ROOT, Done, Place, block
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(300)
 
 
 @pytest.fixture

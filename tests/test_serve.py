@@ -262,12 +262,12 @@ def test_killed_server_is_followed_by_another(tmp_path: Path) -> None:
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to be somebody else")
 def test_other_user(tmp_path: Path) -> None:
     """Another user cannot reach the socket; with the directory open to him he is refused by the kernel's word (A80)."""
-    for folder in tmp_path.parents:
-        if not folder.stat().st_mode & 0o001:
-            folder.chmod(0o711)
     with serving(tmp_path, server(tmp_path, ANSWERING)) as serve:
 
         def other() -> str:
+            for folder in tmp_path.parents:
+                if not folder.stat().st_mode & 0o001:
+                    folder.chmod(0o711)
             reading, writing = os.pipe()
             if (pid := os.fork()) == 0:
                 os.setuid(12345)

@@ -403,9 +403,9 @@ async def test_what_a_shared_server_started_ends_with_it(tmp_path: Path) -> None
         client.send(LIST)
         while await client.receive() is not None:
             pass
-        await until(lambda: not _runs(int(path.read_text())), 5)
+        await until(lambda: not _runs(int(path.read_text())))
         inner = made.target.inner
-        await until(lambda: inner._hub is None and not inner._ending, 5)
+        await until(lambda: inner._hub is None and not inner._ending)
 
 
 @pytest.mark.parametrize("known", [True, False])
@@ -485,6 +485,6 @@ async def test_socket_is_bound_anew_once_it_can_be(tmp_path: Path, monkeypatch: 
             assert (await client.ask())["result"] == {}
             await asyncio.sleep(0.1)
             assert not path.exists()
-        await until(path.exists, 5)
+        await until(path.exists)
         await made.session()
         assert made.codes.count("core.socket_lost") == 1

@@ -402,7 +402,7 @@ async def test_flood_of_silent_connections_keeps_nobody_out(tmp_path: Path) -> N
         assert len(server.server._arriving) <= 33
         told = [await one.receive() for one in silent[:100]]
         assert {answer["error"]["data"]["code"] for answer in told} == {"core.too_many_connections"}
-        await until(lambda: sum(event.count for event in server.recorder.of("core.too_many_connections")) >= 260, 5)
+        await until(lambda: sum(event.count for event in server.recorder.of("core.too_many_connections")) >= 260)
         assert len(server.recorder.of("core.too_many_connections")) <= 70
         for one in silent:
             one.vanish()
@@ -414,7 +414,7 @@ async def test_flood_of_refusals_is_counted(tmp_path: Path, monkeypatch: pytest.
     async with offered(tmp_path) as server:
         for _ in range(200):
             assert (await (await server.dial()).ask())["error"]
-        await until(lambda: sum(event.count for event in server.recorder.of("core.peer_user")) == 200, 5)
+        await until(lambda: sum(event.count for event in server.recorder.of("core.peer_user")) == 200)
         assert len(server.recorder.of("core.peer_user")) <= 70
 
 

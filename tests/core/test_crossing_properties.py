@@ -415,6 +415,6 @@ class PlainLife(Life):
 
 for _machine in (Life, LifeInFront, PlainLife):
     _machine.TestCase.settings = settings(max_examples=40, stateful_step_count=40, deadline=None)
-TestLife = pytest.mark.timeout(120)(Life.TestCase)
-TestLifeInFront = pytest.mark.timeout(120)(LifeInFront.TestCase)
-TestPlainLife = pytest.mark.timeout(120)(PlainLife.TestCase)
+TestLife = pytest.mark.timeout(300)(Life.TestCase)
+TestLifeInFront = pytest.mark.timeout(300)(LifeInFront.TestCase)
+TestPlainLife = pytest.mark.timeout(300)(PlainLife.TestCase)

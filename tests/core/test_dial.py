@@ -29,7 +29,7 @@ from hauberk.message import Message
 from hauberk.principal import ANONYMOUS, Principal
 from hauberk.refusals import ConfigError, Refused
 
-pytestmark = pytest.mark.timeout(20)
+pytestmark = pytest.mark.timeout(120)
 PRODUCTION = "profile = 'production'\n"
 PING_METHOD = "ping"
 Talk = Callable[["Caller"], Awaitable[None]]

@@ -279,7 +279,7 @@ async def test_closing_a_writer_twice_touches_no_descriptor_of_another() -> None
     loop.add_reader(sink, came.set)
     writer.close(close_fd=False)
     (ours if sink != ours.fileno() else theirs).send(b"x")
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         await came.wait()
     loop.remove_reader(sink)
     with theirs, ours:

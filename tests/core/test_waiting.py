@@ -715,7 +715,7 @@ async def test_the_end_of_an_exchange_stops_what_its_caller_waits_for(end: str) 
             fire(r, 1)
         else:
             await r.session.close()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             assert await task is None
         assert (gates.stopped, r.reached, r.codes) == ([1], [], ["core.timed_out"] if end == "time out" else [])
 

@@ -24,7 +24,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if item.path.is_relative_to(_HERE):
             item.add_marker(pytest.mark.filterwarnings(_IGNORED))
             if item.get_closest_marker("timeout") is None:
-                item.add_marker(pytest.mark.timeout(20))
+                item.add_marker(pytest.mark.timeout(120))
 
 
 @pytest.fixture

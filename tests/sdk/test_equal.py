@@ -112,7 +112,7 @@ async def tour(c: Client, told: Told, kind: str) -> dict[str, str]:
     return {name: exact(value) for name, value in found.items()}
 
 
-@pytest.mark.timeout(40)
+@pytest.mark.timeout(120)
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("kind", KINDS)
 async def test_same_results_as_without(kind: str, mode: str) -> None:

@@ -13,7 +13,7 @@ from tests.sdk.kit import MODES, PROGRAM, Told, client, within
 from tests.sdk.test_equal import tour
 
 
-@pytest.mark.timeout(60)
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("mode", MODES)
 async def test_same_results_as_without(mode: str, tmp_path: Path) -> None:
     """Through ``hauberk run`` the whole tour gives what it gives without, on the wire of 2026-07-28 too."""
@@ -27,7 +27,7 @@ async def test_same_results_as_without(mode: str, tmp_path: Path) -> None:
     run.verify()
 
 
-@pytest.mark.timeout(60)
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("mode", MODES)
 async def test_a_denied_tool(mode: str, tmp_path: Path) -> None:
     """A denied tool is gone from every page of the list, and refused when it is called all the same."""

@@ -278,7 +278,7 @@ def _answer_late(rig: Rig) -> None:
 
 
 @queued
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 async def test_ten_thousand_ends_leave_nothing(guarded: Opened, queue: int) -> None:
     """After 10 000 calls that ended in all these ways, overtaking each other, nothing is held (A64)."""
     toml = f"queue = {queue}\nqueue_seconds = 0.01\nin_flight = 6\nbreaker.enabled = false\nto_client_bytes = 2048\n"

@@ -25,7 +25,7 @@ from contextlib import suppress
 from typing import Any, Final, final
 
 from hauberk import _store_address
-from hauberk._store_line import Line, Script, StoreDown, StoreRefused, Word, reach
+from hauberk._store_line import Line, Script, StoreDown, StoreRefused, Unheard, Word, reach
 from hauberk.refusals import ConfigError, HauberkError, PluginError
 
 TIMEOUT: Final = 0.25
@@ -156,9 +156,18 @@ class SharedStore:
         """
         return await self._reached().command(*words)
 
-    async def run(self, script: Script, keys: tuple[Word, ...] = (), args: tuple[Word, ...] = ()) -> Any:
-        """Run a script as one step and return its answer; raises as `command` does."""
-        return await self._reached().run(script, keys, args)
+    async def run(
+        self,
+        script: Script,
+        keys: tuple[Word, ...] = (),
+        args: tuple[Word, ...] = (),
+        unheard: Unheard | None = None,
+    ) -> Any:
+        """Run a script as one step and return its answer; raises as `command` does.
+
+        Where the caller is cancelled before he has the answer, ``unheard`` gets it, if there is one.
+        """
+        return await self._reached().run(script, keys, args, unheard)
 
     def _reached(self) -> Line:
         if self._line is None:

@@ -181,6 +181,35 @@ async def test_a_cancelled_caller_leaves_the_others_their_answers(redis_server: 
         assert store.up
 
 
+@pytest.mark.parametrize("known", [False, True])
+async def test_an_answer_that_nobody_waits_for_is_told(redis_server: RedisServer, *, known: bool) -> None:
+    """What a script did for a caller who was cancelled, before or after its answer came, is told to whom he named."""
+    told: list[Any] = []
+    async with opened(redis_server.uri) as store:
+        if known:
+            assert await store.run(COUNT, ("other",), (0,), told.append) == 0
+        line: Any = store._line
+        send = line._sent
+
+        def sent(*words: Any) -> Any:
+            future = send(*words)
+            future.add_done_callback(lambda _: after.cancel())  # before the one that wakes him up
+            return future
+
+        before = asyncio.create_task(store.run(COUNT, ("k",), (2,), told.append))
+        await asyncio.sleep(0)
+        before.cancel()
+        line._sent = sent
+        after = asyncio.create_task(store.run(COUNT, ("k",), (3,), told.append))
+        for task in (before, after):
+            with pytest.raises(asyncio.CancelledError):
+                await task
+        line._sent = send
+        answer = await store.command("GET", "k")
+        assert told == ([2, 5] if known else [])
+        assert answer == (b"5" if known else None)
+
+
 async def test_a_burst_beyond_what_may_wait_is_refused(
     redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:

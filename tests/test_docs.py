@@ -62,7 +62,7 @@ APART: dict[str, list[str]] = {
     "policy-history.md": ["console", "console", "sh", "toml", "toml"],
     "production.md": ["console"],
     "rejudge.md": ["toml", "console"],
-    "ratelimit.md": ["toml", "toml", "toml", "toml", "toml", "text", "toml", "console"],
+    "ratelimit.md": [*["toml"] * 6, "text", "text", "text", "text", "toml", "console"],
     "replay.md": ["toml", "toml", "python"],
     "rule-packs.md": ["toml", "toml"],
     "schemas.md": ["toml"],

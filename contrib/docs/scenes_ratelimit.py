@@ -7,9 +7,11 @@ from typing import Final
 from contrib.docs.scene import Scene, call
 
 _ONE: Final = '[ratelimit]\nglobal = "1/minute"\n'
+_CREDITS: Final = '[ratelimit]\nglobal = "3 credits/month"\n\n[ratelimit.prices]\nread_note = 4\n'
 _DOMAINS: Final = '[ratelimit.domains]\n"api.openai.com" = "60/minute burst 10"\n'
 REFUSALS: Final = {
     "ratelimit.exceeded": Scene((call("read_note", name="milk"), call("read_note", 2, name="eggs")), _ONE),
+    "ratelimit.insufficient_credits": Scene((call("read_note", name="milk"),), _CREDITS),
     "ratelimit.host": Scene((call("fetch", url="https://api.openai.com\\@example.com/"),), _DOMAINS),
 }
 UNPLAYED_REFUSALS: Final = {"ratelimit.store_down": (-32005, "warning")}

@@ -161,10 +161,10 @@ async def _shared_rows() -> list[Row]:
         ids = itertools.repeat("files")
 
         async def check() -> None:
-            assert callable(await stores[0].charge(((bucket, next(ids)),), 1))
+            assert callable(await stores[0].charge(((bucket, next(ids)),)))
 
         async def check_leased() -> None:
-            assert callable(await stores[1].charge(((leased_bucket, next(ids)),), 1))
+            assert callable(await stores[1].charge(((leased_bucket, next(ids)),)))
 
         async def bare() -> None:
             await stores[0].store.command("PING")

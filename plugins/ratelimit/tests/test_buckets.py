@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import math
 import time
 from datetime import UTC, datetime
 from fractions import Fraction
-from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from hauberk_ratelimit._buckets import NEVER, Buckets, kept
-from hauberk_ratelimit._ledger import Local, Short
+from hauberk_ratelimit._ledger import Local
 from hauberk_ratelimit._quotas import Quotas, month_of, start_of
 from hauberk_ratelimit._rates import Quota, Rate
 from hauberk_ratelimit._rules import Bucket, Ref
@@ -22,172 +19,6 @@ from hauberk_ratelimit._rules import Bucket, Ref
 GRID = 1 << 20
 """Parts of a second in which the clock of these tests goes, so that its own sums are exact."""
 PLAIN = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
-
-
-class Plain:
-    """A bucket that holds permits, in exact numbers: what a textbook says."""
-
-    def __init__(self, rate: Rate) -> None:
-        self.burst, self.interval = rate.burst, Fraction(rate.interval)
-        self.owed: list[list[Any]] = []
-        self.last = Fraction(0)
-
-    @property
-    def level(self) -> Fraction:
-        return self.burst - sum((owed for _, owed in self.owed), Fraction(0))
-
-    def fill(self, now: Fraction) -> None:
-        """Fill what was taken, the first charge first."""
-        permits, self.last = (now - self.last) / self.interval, now
-        while self.owed and permits:
-            filled = min(permits, self.owed[0][1])
-            permits -= filled
-            self.owed[0][1] -= filled
-            if not self.owed[0][1]:
-                del self.owed[0]
-
-    def wait(self, now: Fraction, cost: int) -> Fraction | None:
-        """Return how long until so many are there; None for never."""
-        self.fill(now)
-        return None if cost > self.burst else max(Fraction(0), (cost - self.level) * self.interval)
-
-    def back(self, now: Fraction, charge: Any) -> None:
-        """Give back what has not filled of a charge."""
-        self.fill(now)
-        self.owed = [one for one in self.owed if one[0] is not charge]
-
-
-class PlainQuota:
-    """A count for each month, by its name."""
-
-    def __init__(self, quota: Quota) -> None:
-        self.count, self.used = quota.count, dict[tuple[int, int], int]()
-
-    def month(self, now: float) -> tuple[int, int]:
-        moment = datetime.fromtimestamp(now, UTC)
-        return moment.year, moment.month
-
-    def wait(self, now: float, cost: int) -> float | None:
-        if cost > self.count:
-            return None
-        year, month = self.month(now)
-        following = datetime(year + month // 12, month % 12 + 1, 1, tzinfo=UTC)
-        return 0.0 if self.used.get((year, month), 0) + cost <= self.count else following.timestamp() - now
-
-
-RATES = st.builds(
-    Rate, st.sampled_from([1, 2, 3, 7, 10, 60, 1000]), st.sampled_from([1, 60, 3600]), st.integers(1, 12)
-) | st.just(Rate(0, 60, 0))
-
-
-class Charging(RuleBasedStateMachine):
-    """Charges of several buckets and quotas, all or none, with refunds, as time goes on."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.ticks = 0
-        self.start = datetime(2027, 1, 31, 23, 59, 50, tzinfo=UTC).timestamp()
-        self.paid: list[tuple[list[int], str, int, float, Any]] = []
-
-    @initialize(rates=st.lists(RATES, min_size=1, max_size=3), quota=st.integers(1, 2))
-    def make(self, rates: list[Rate], quota: int) -> None:
-        parts: list[Rate | Quota] = [*rates, Quota(quota)]
-        self.local = Local(lambda: 100 + self.ticks / GRID, self.wall)
-        self.buckets = [
-            Bucket(f"rule{at}", f"rule{at}#0", part, _table(part, 1000), shared=False) for at, part in enumerate(parts)
-        ]
-        self.plain: dict[tuple[int, str], Any] = {}
-        self.parts: list[Rate | Quota] = parts
-
-    def wall(self) -> float:
-        return self.start + self.ticks / GRID
-
-    def model(self, at: int, key: str) -> Any:
-        part = self.parts[at]
-        make = Plain if isinstance(part, Rate) else PlainQuota
-        return self.plain.setdefault((at, key), make(part))  # type: ignore[arg-type]
-
-    def waits(self, ats: list[int], key: str, cost: int) -> list[Any]:
-        now: dict[type, Any] = {Rate: Fraction(self.ticks, GRID), Quota: self.wall()}
-        return [self.model(at, key).wait(now[type(self.parts[at])], cost) for at in ats]
-
-    @rule(ticks=st.integers(0, 40 * GRID))
-    def turn(self, ticks: int) -> None:
-        self.ticks += ticks
-
-    @rule()
-    def turn_to_the_next_month(self) -> None:
-        self.ticks += 29 * 86_400 * GRID
-
-    @rule(data=st.data(), key=st.sampled_from("ab"), cost=st.integers(1, 5))
-    def charge(self, data: st.DataObject, key: str, cost: int) -> None:
-        ats = data.draw(st.lists(st.integers(0, len(self.parts) - 1), min_size=1, max_size=4, unique=True))
-        waits = self.waits(ats, key, cost)
-        short = self.local.charge([(self.buckets[at], key) for at in ats], cost)
-        if all(wait == 0 for wait in waits):
-            assert short is None
-            marks = self.local.marks([(self.buckets[at], key) for at in ats])
-            self.paid.append((ats, key, cost, self.wall(), marks))
-            for at in ats:
-                self.take(at, key, cost, marks)
-            return
-        assert isinstance(short, Short)
-        if None in waits:
-            assert short.wait == NEVER
-            assert short.retry_after is None
-        else:
-            self.exactly(short, ats, key, cost, float(max(waits)))
-
-    def exactly(self, short: Short, ats: list[int], key: str, cost: int, wait: float) -> None:
-        """A retry at the time that was told passes, and one just before it does not."""
-        assert short.wait == pytest.approx(wait, abs=1e-9)
-        assert short.retry_after is not None
-        assert 0 <= short.retry_after - wait < 2e-6
-        tables = [self.buckets[at].table for at in ats if isinstance(self.parts[at], Rate)]
-        if len(tables) < len(ats):
-            return  # to look at the next month begins it
-        late = 100 + self.ticks / GRID + short.retry_after
-        early = 100 + self.ticks / GRID + max(0.0, wait - 2e-6)
-        assert max(table.wait(key, late, cost) for table in tables) == 0
-        assert max(table.wait(key, early, cost) for table in tables) > 0
-
-    def take(self, at: int, key: str, cost: int, charge: Any) -> None:
-        model = self.model(at, key)
-        if isinstance(model, Plain):
-            model.owed.append([charge, Fraction(cost)])
-        else:
-            month = model.month(self.wall())
-            model.used[month] = model.used.get(month, 0) + cost
-
-    @rule(data=st.data())
-    def refund(self, data: st.DataObject) -> None:
-        if not self.paid:
-            return
-        ats, key, cost, since, marks = self.paid.pop(data.draw(st.integers(0, len(self.paid) - 1)))
-        self.local.refund([(self.buckets[at], key) for at in ats], cost, marks)
-        for at in ats:
-            model = self.model(at, key)
-            if isinstance(model, Plain):
-                model.back(Fraction(self.ticks, GRID), marks)
-            else:
-                model.used[model.month(since)] -= cost
-
-    @invariant()
-    def what_is_left_is_told(self) -> None:
-        for (at, key), model in getattr(self, "plain", {}).items():
-            if isinstance(model, Plain):
-                model.fill(Fraction(self.ticks, GRID))
-                limit, remaining, _ = self.buckets[at].table.left(key, 100 + self.ticks / GRID)
-                assert (limit, remaining) == (model.burst, math.floor(model.level))
-
-
-def _table(part: Rate | Quota, cap: int) -> Buckets | Quotas:
-    return Quotas(part, cap) if isinstance(part, Quota) else Buckets(part, cap)
-
-
-TestCharging = Charging.TestCase
-TestCharging.__doc__ = "All-or-none charges, waits, refunds and months are those of a plain model (S3.44, S1.24)."
-TestCharging.settings = settings(PLAIN, max_examples=200, stateful_step_count=30)
 
 
 # --- against another library ---

@@ -15,7 +15,7 @@ from hauberk_ratelimit import RateLimit
 from hauberk_ratelimit._commands import limits
 from hauberk_ratelimit._options import Options
 from hauberk_ratelimit._presets import PRESETS
-from hauberk_ratelimit._rates import Limit, Quota, Rate, parse
+from hauberk_ratelimit._rates import Credit, Limit, Quota, Rate, parse
 
 ROOT = Path(__file__).parents[3]
 PAGE = ROOT / "docs" / "ratelimit.md"
@@ -37,6 +37,7 @@ def test_each_way_to_write_a_limit_is_one() -> None:
         Limit((Rate(600, 60, 50),)),
         Limit((Rate(10, 1, 10),)),
         Limit((Quota(1000),)),
+        Limit((Credit(500),)),
         Limit((Rate(30, 60, 30), Quota(100))),
         Limit((Rate(300, 60, 30),), each=True),
         Limit((Rate(0, 60, 0),)),

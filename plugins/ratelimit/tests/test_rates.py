@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hauberk.config import Config
 from hauberk.refusals import ConfigError
 from hauberk_ratelimit import RateLimit
-from hauberk_ratelimit._rates import UNLIMITED, Limit, Quota, Rate, parse, stricter
+from hauberk_ratelimit._rates import UNLIMITED, Credit, Limit, Quota, Rate, parse, stricter
 
 UNITS = {"second": 1, "minute": 60, "hour": 3600, "day": 86_400}
 RATES = st.builds(
@@ -22,9 +22,10 @@ RATES = st.builds(
     st.integers(1, 300),
 ).filter(lambda rate: rate.burst * rate.seconds <= 366 * 86_400 * rate.count)
 LIMITS = st.builds(
-    lambda rates, quotas, each: Limit((*dict.fromkeys(rates), *quotas), each),
+    lambda rates, quotas, given, each: Limit((*dict.fromkeys(rates), *quotas, *given), each),
     st.lists(RATES, min_size=1, max_size=1),
     st.lists(st.builds(Quota, st.integers(0, 10**6)), max_size=1),
+    st.lists(st.builds(Credit, st.integers(0, 10**6)), max_size=1),
     st.booleans(),
 )
 
@@ -41,6 +42,9 @@ LIMITS = st.builds(
         ("300/minute burst 30 each", Limit((Rate(300, 60, 30),), each=True)),
         ("0/minute", Limit((Rate(0, 60, 0),))),
         ("0/month", Limit((Quota(0),))),
+        ("500 credits/month", Limit((Credit(500),))),
+        ("1 credit per month", Limit((Credit(1),))),
+        ("9/month, 0 credits/month each", Limit((Quota(9), Credit(0)), each=True)),
         ("unlimited", UNLIMITED),
     ],
 )
@@ -71,6 +75,10 @@ def test_a_limit_is_written_as_it_is_read(limit: Limit) -> None:
         ("-1", "not negative"),
         ("none", "is no limit"),
         ("10/fortnight", "is no unit"),
+        ("10 credits", "is no limit"),
+        ("10 credits/day", "by the month"),
+        ("-1 credits/month", "not negative"),
+        ("10 credits/month burst 5", "no burst"),
         ("10/second burst", "is no limit"),
         ("10/second burst 0", "lets nothing pass and something"),
         ("0/second burst 5", "lets nothing pass and something"),
@@ -118,7 +126,7 @@ def test_the_stricter_of_two_lets_pass_what_both_do(one: Limit, other: Limit) ->
         if isinstance(part, Rate):
             assert any(isinstance(kept, Rate) and kept.holds(part) for kept in both.parts)
         else:
-            assert any(isinstance(kept, Quota) and kept.count <= part.count for kept in both.parts)
+            assert any(type(kept) is type(part) and kept.count <= part.count for kept in both.parts)
     assert both.each == (one.each and other.each)
 
 

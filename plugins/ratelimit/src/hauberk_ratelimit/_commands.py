@@ -14,8 +14,11 @@ from hauberk.config import Config
 from hauberk.policy import GuardView
 from hauberk.refusals import ConfigError
 from hauberk_ratelimit._desk import Desk
+from hauberk_ratelimit._limits import LIMITS
 from hauberk_ratelimit._options import Options
+from hauberk_ratelimit._peers import key_of
 from hauberk_ratelimit._plugin import RateLimit
+from hauberk_ratelimit._rules import Bucket
 
 HEAD: Final = ("limit", "allows", "left", "full in")
 
@@ -92,6 +95,51 @@ def reset_command(*, config: Path | None, host: str, rule: str | None, key: str 
         print_json({"limits": list(dict.fromkeys(bucket.rule for bucket in concerned)), "id": key, "shared": shared})
         return
     click.echo("processes that keep buckets of their own begin anew when they would refuse")
+
+
+@limits.command("credit", context_settings=HELP)
+@configured
+@click.argument("count", type=click.IntRange(1, LIMITS.count))
+@click.option("--id", "id", metavar="ID", help="Whose balance, where each caller has one.")
+@click.option("--tenant", metavar="TENANT", help="The tenant that he belongs to, if he does.")
+@click.option("--rule", metavar="NAME", help="The limit, as `hauberk limits show` names it [default: the only one].")
+@printing
+def credit_command(
+    *, config: Path | None, host: str, count: int, id: str | None, tenant: str | None, rule: str | None, as_json: bool
+) -> None:
+    """Add COUNT credits to a balance, beside those that are given for each month; they stay until they are spent."""
+    desk = _desk(config, host)
+    bucket = _balance(desk, rule)
+    if bucket.shared != (id is None):
+        hint = "without --id" if bucket.shared else "--id ID"
+        raise ConfigError(f"{bucket.rule}: {'all share' if bucket.shared else 'each caller has'} this", hint=hint)
+    from hauberk_ratelimit._seen import bought
+
+    held = asyncio.run(bought(desk, bucket, "" if id is None else key_of(id, tenant), count))
+    if as_json:
+        print_json({"limit": bucket.rule, "id": id, "tenant": tenant, "bought": held})
+        return
+    click.echo(f"{held} credits that were bought are left")
+
+
+def _balance(desk: Desk, rule: str | None) -> Bucket:
+    """Return the balance that is meant; those of several plans are one.
+
+    Raises:
+        ConfigError: There is none, or not one alone, or nothing can be added to it.
+    """
+    there = {bucket.account: bucket for bucket in desk.book.calls if bucket.credit and rule in (None, bucket.rule)}
+    names = ", ".join(dict.fromkeys(bucket.rule for bucket in desk.book.calls if bucket.credit)) or "none"
+    if len(there) != 1:
+        raise ConfigError(f"no balance alone is meant (there are: {names})", hint="--rule NAME")
+    (bucket,) = there.values()
+    if bucket.each not in ((), ("principal",)):
+        raise ConfigError(f"{bucket.rule}: credits are bought for all together, or for a caller, and not for this")
+    if desk.options.store is None:
+        raise ConfigError(
+            "without a store a balance is in the memory of a process, and ends with it", hint="[ratelimit] store"
+        )
+    return bucket
 
 
 def _desk(config: Path | None, host: str) -> Desk:

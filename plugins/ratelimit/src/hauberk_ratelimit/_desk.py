@@ -17,13 +17,14 @@ from hauberk.refusals import ConfigError, Refused
 from hauberk.verdict import Deny
 from hauberk_ratelimit._buckets import Buckets, kept
 from hauberk_ratelimit._domains import UnclearHostError, host_of, hosts_in
-from hauberk_ratelimit._ledger import Local, Short
+from hauberk_ratelimit._ledger import Local, Paid, Short
 from hauberk_ratelimit._limits import LIMITS
 from hauberk_ratelimit._options import Options, check_places, check_store, merged
 from hauberk_ratelimit._peers import address_of, identity_of, keys_of, name_of
 from hauberk_ratelimit._rates import Rate, stricter
 from hauberk_ratelimit._resets import NAME, Resets
 from hauberk_ratelimit._rules import Book, Bucket, Caller, Ref
+from hauberk_ratelimit._usage import KEY, Usage, usage_of
 
 if TYPE_CHECKING:
     from hauberk_ratelimit._shared import Exact
@@ -39,6 +40,18 @@ _SAYS: Final = ("preset", "global", "calls", "messages", "address", "tools", "do
 _ALWAYS: Final = frozenset({"notifications/initialized", "notifications/cancelled"})
 """What only ends or settles something is not held back: a limit must not keep a call from being cancelled."""
 _ONCE: Final = Rate(1, 60, 1)
+_FAILED: Final = ("error", "refused", "timed_out")
+"""How a call ends that failed, and not because its caller let go of it."""
+
+
+class Due(NamedTuple):
+    """What a call is charged."""
+
+    refs: tuple[Ref, ...]
+    cost: int = 1
+    """How many permits of each rate and quota."""
+    price: int = 1
+    """How many credits of each balance."""
 
 
 class Desk:
@@ -64,6 +77,8 @@ class Desk:
         self._addresses: Final[WeakKeyDictionary[Connection, str]] = WeakKeyDictionary()
         self._resets: Resets | None = None
         self._tries: Final = itertools.count()
+        self._used: Final[dict[int, Usage]] = {}
+        """What the answers of calls in flight will tell, by the identity of their exchanges."""
         self._doctor: Final = Bucket("doctor", "doctor#0", _ONCE, Buckets(_ONCE, LIMITS.known), shared=False)
         check_places(guard.config)
         levels = _levels(plugin.name, options, guard)
@@ -71,6 +86,7 @@ class Desk:
             levels = [_Level("", None, {"preset": DEFAULT}, set())]  # what is switched on does something (X.1)
         for level in _planned(levels):
             self.book.add(*level)
+        _check_sharing(options, self.book)
 
     def _share(self) -> None:
         """Share the buckets of calls over a store."""
@@ -122,8 +138,8 @@ class Desk:
 
     # --- calls ---
 
-    def wanted(self, call: ToolCall, connection: Connection) -> tuple[tuple[Ref, ...], int] | None:
-        """Return what a call is charged to, and how much; None where it is charged to nothing.
+    def wanted(self, call: ToolCall, connection: Connection) -> Due | None:
+        """Return what a call is charged; None where it is charged nothing.
 
         One that an approver said yes to was charged before he was asked, one that is only explained is never sent, and
         one to the doctor's server is nobody's.
@@ -145,8 +161,10 @@ class Desk:
         refs = book.refs(caller, hosts)
         if not refs:
             return None
-        cost = book.cost(server, call.name, lambda argument: _items(call.arguments.get(argument)))
-        return (refs, cost) if cost else None
+        cost, price = book.cost(server, call.name, lambda argument: _items(call.arguments.get(argument)))
+        if not (cost and price):
+            refs = tuple(ref for ref in refs if (price if ref[0].credit else cost))
+        return Due(refs, cost, price) if refs else None
 
     def _hosts(self, call: ToolCall, connection: Connection) -> list[str]:
         hosts = hosts_in(call.arguments)
@@ -156,39 +174,60 @@ class Desk:
                 hosts.append(own)
         return hosts
 
-    def probed(self, call: ToolCall, connection: Connection) -> tuple[Ref, ...]:
+    def probed(self, call: ToolCall, connection: Connection) -> Due | None:
         """Return a bucket with one permit for the call of a probe, of which nobody else knows; none for others."""
-        return self._tried(connection) if connection.server == SERVER and call.name == DOCTOR_TOOL else ()
+        probe = connection.server == SERVER and call.name == DOCTOR_TOOL
+        return Due(self._tried(connection)) if probe else None
 
     def _tried(self, connection: Connection) -> tuple[Ref, ...]:
         return ((self._doctor, f"{connection.id}.{next(self._tries)}"),)
 
-    def charge(self, call: ToolCall, refs: tuple[Ref, ...], cost: int) -> Deny | None:
+    def charge(self, call: ToolCall, connection: Connection, due: Due) -> Deny | None:
         """Charge a call to the buckets of this process."""
-        short = self.local.charge(refs, cost)
-        if short is not None and self.lifted():
-            short = self.local.charge(refs, cost)
-        if short is not None:
-            return short.deny()
-        marks = self.local.marks(refs)
-        unless_sent(call.exchange, lambda: self.local.refund(refs, cost, marks))
-        return None
+        paid = self.local.pay(*due)
+        if isinstance(paid, Short) and self.lifted():
+            paid = self.local.pay(*due)
+        return self._settled(call, connection, paid)
 
-    async def charge_shared(self, call: ToolCall, refs: tuple[Ref, ...], cost: int) -> Deny | None:
+    async def charge_shared(self, call: ToolCall, connection: Connection, due: Due) -> Deny | None:
         """Charge a call to the buckets that hosts share.
 
         Raises:
             Refused: Nobody can tell what is left of them.
         """
         if self.store is None:
-            return self.charge(call, refs, cost)
-        answer = await self.store.charge(refs, cost)
-        if isinstance(answer, Refused):
-            raise answer
-        if isinstance(answer, Short):
-            return answer.deny()
-        unless_sent(call.exchange, answer)
+            return self.charge(call, connection, due)
+        paid = await self.store.charge(*due)
+        if isinstance(paid, Refused):
+            raise paid
+        return self._settled(call, connection, paid)
+
+    def _settled(self, call: ToolCall, connection: Connection, paid: Short | Paid) -> Deny | None:
+        """Give a charge back at the end of a call that was never sent; of one that failed, what S1.41(c) says."""
+        if isinstance(paid, Short):
+            return paid.deny()
+        exchange = call.exchange
+
+        def settle(outcome: Outcome) -> None:
+            if not exchange.sent:
+                paid()
+            elif exchange.failed or outcome in _FAILED:
+                paid(failed=True)
+
+        exchange.defer(settle)
+        if self.options.usage and connection.role == "server":
+            self._used[id(exchange)] = usage_of(paid.refs, paid.left(), paid.price)
+            exchange.defer(lambda _: self._used.pop(id(exchange), None))
         return None
+
+    def answered(self, message: Message) -> Message | None:
+        """Return a result with what was used, where that is known and the call did not fail."""
+        used = None if message.kind != "result" else self._used.get(id(message.exchange))
+        result = message.result
+        if used is None or result is None or result.get("isError") is True:
+            return None
+        meta = result.get("_meta", {})
+        return message.with_result({**result, "_meta": {**meta, KEY: used}}) if isinstance(meta, dict) else None
 
     # --- frames and messages ---
 
@@ -252,6 +291,26 @@ class Desk:
 def _items(value: Any) -> int:
     """Return how many items an argument has; what is no list counts as one."""
     return max(1, len(value)) if isinstance(value, list | dict) else 1
+
+
+def _check_sharing(options: Options, book: Book) -> None:
+    """Check that what is shared can be shared as it is said.
+
+    Raises:
+        ConfigError: It cannot.
+    """
+    if options.store is None:
+        return
+    if options.sharing == "sync" and (credit := next((bucket for bucket in book.calls if bucket.credit), None)):
+        raise ConfigError(
+            f"[ratelimit] {credit.rule}: credits that hosts tell each other of now and then would be spent twice",
+            hint='write sharing = "exact"',
+        )
+    if options.sharing == "lease" and options.usage:
+        raise ConfigError(
+            "[ratelimit] usage: of leased permits nobody knows at each call what is left",
+            hint='write sharing = "exact"',
+        )
 
 
 def unless_sent(exchange: Exchange, give: Callable[[], None]) -> None:

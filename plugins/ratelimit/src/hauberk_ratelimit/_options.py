@@ -31,6 +31,8 @@ _WHOLE_HOST: Final = (
     "plans",
     "members",
     "costs",
+    "prices",
+    "usage",
     "max_ids",
     "store",
     "sharing",
@@ -87,6 +89,10 @@ class Options(config.Options, frozen=True, kw_only=True):
     """Which plan who has: by an id, a pattern, or ``group:NAME``."""
     costs: dict[str, int | str] = msgspec.field(default_factory=dict)
     """What a call costs, by ``SERVER/TOOL``: a number, or the argument whose items are counted; others cost 1."""
+    prices: dict[str, int | str] = msgspec.field(default_factory=dict)
+    """How many credits a call costs, likewise; others cost as many as permits."""
+    usage: bool = False
+    """Whether the result of a call tells what is left, in front of a server: under ``io.github.hauberk/usage``."""
     max_ids: Annotated[int, Meta(ge=1, le=10_000_000), Narrow.MIN] = 100_000
     """How many buckets each limit may have; who finds no room shares one with all others who found none."""
     store: str | None = None
@@ -105,7 +111,7 @@ class Options(config.Options, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         for key in ("global_", "calls", "messages", "address"):
             if (text := getattr(self, key)) is not None:
-                _limit(key.removesuffix("_"), text, each=False)
+                _limit(key.removesuffix("_"), text, each=False, calls=key not in ("messages", "address"))
         for table in ("tools", "domains", "principals", "plans"):
             limits: dict[str, str] = getattr(self, table)
             for name, text in limits.items():
@@ -115,13 +121,14 @@ class Options(config.Options, frozen=True, kw_only=True):
         for rule in self.rules:
             _check_rule(rule)
         self._check_members()
-        for name, cost in self.costs.items():
-            _named("costs", name)
-            if isinstance(cost, int) and not 0 <= cost <= LIMITS.cost:
-                raise ValueError(f"costs.{name!r}: a call costs from 0 to {LIMITS.cost}")
+        for table in ("costs", "prices"):
+            for name, cost in getattr(self, table).items():
+                _named(table, name)
+                if isinstance(cost, int) and not 0 <= cost <= LIMITS.cost:
+                    raise ValueError(f"{table}.{name!r}: a call costs from 0 to {LIMITS.cost}")
 
     def _check_counts(self) -> None:
-        for table in ("tools", "domains", "principals", "plans", "rules", "members", "costs"):
+        for table in ("tools", "domains", "principals", "plans", "rules", "members", "costs", "prices"):
             if (count := len(getattr(self, table))) > LIMITS.rules:
                 raise ValueError(f"{table}: there are {count}, and a table has at most {LIMITS.rules}")
 
@@ -136,13 +143,15 @@ class Options(config.Options, frozen=True, kw_only=True):
             _named("members", name)
 
 
-def _limit(key: str, text: str, *, each: bool) -> None:
+def _limit(key: str, text: str, *, each: bool, calls: bool = True) -> None:
     try:
         limit = _rates.parse(text)
     except ValueError as error:
         raise ValueError(f"{key}: {error}") from None
     if limit.each and not each:
         raise ValueError(f"{key}: {text!r} says each, where there is nobody to tell apart or everybody is already")
+    if not calls and any(isinstance(part, _rates.Credit) for part in limit.parts):
+        raise ValueError(f"{key}: credits are paid for tool calls")
 
 
 def _named(table: str, name: str) -> None:

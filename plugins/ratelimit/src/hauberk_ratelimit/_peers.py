@@ -6,8 +6,8 @@ The rules:
    an IPv4 address (RFC 4291, section 2.5.5.2) is that. The port is nobody.
 2. Of a Unix socket it is the user, as the kernel says.
 3. Those of whom no address is known are one.
-4. Who has proved who he is, is his id within his tenant; the same id in another tenant is somebody else. Each kind of
-   key begins with its own word, so that no id is taken for an address, or for that of a tenant.
+4. Who has proved who he is, is his id within his tenant (`Principal.key`); the same id in another tenant is somebody
+   else. Each kind of key begins with its own word, so that no id is taken for an address.
 """
 
 from __future__ import annotations
@@ -15,11 +15,10 @@ from __future__ import annotations
 import ipaddress
 from typing import TYPE_CHECKING, Final
 
-from hauberk.principal import ANONYMOUS
+from hauberk.principal import Principal
 
 if TYPE_CHECKING:
     from hauberk.connection import Connection
-    from hauberk.principal import Principal
 
 _IPV6_PARTY: Final = 64
 """Bits of an IPv6 address that tell parties apart (RFC 6177)."""
@@ -48,21 +47,22 @@ def party(peer: str) -> str:
 
 def identity_of(principal: Principal, connection: Connection) -> str:
     """Return the key of who speaks: who he has proved to be, else his address. Nothing that he says of himself."""
-    if principal.id == ANONYMOUS.id or principal.kind == ANONYMOUS.kind:
-        return f"address:{address_of(connection)}"
-    if principal.tenant is None:
-        return f"id:{principal.id}"
-    return f"tenant:{len(principal.tenant)}:{principal.tenant}:{principal.id}"
+    return f"address:{address_of(connection)}" if principal.is_anonymous else f"id:{principal.key}"
 
 
 def name_of(principal: Principal, connection: Connection) -> str:
     """Return the name that rules know somebody by: his id, ``TENANT/ID`` within a tenant, else ``address:ADDRESS``."""
-    if principal.id == ANONYMOUS.id or principal.kind == ANONYMOUS.kind:
+    if principal.is_anonymous:
         return f"address:{address_of(connection)}"
     return principal.id if principal.tenant is None else f"{principal.tenant}/{principal.id}"
+
+
+def key_of(id: str, tenant: str | None) -> str:
+    """Return the key of who has proved to be this."""
+    return f"id:{Principal(id=id, kind='user', tenant=tenant).key}"
 
 
 def keys_of(name: str) -> tuple[str, ...]:
     """Return every key that somebody of this name, or what else is so called, may be charged under."""
     tenant, stroke, id = name.partition("/")
-    return (name, f"id:{name}", *((f"tenant:{len(tenant)}:{tenant}:{id}",) if stroke else ()))
+    return (name, key_of(name, None), *((key_of(id, tenant),) if stroke else ()))

@@ -58,11 +58,10 @@ class RateLimit:
     def on_tool_call(self, call: ToolCall, connection: Connection) -> Deny | None:
         """Charge a call to all its limits, or to none and refuse it; give the charge back if it is not sent."""
         desk = self.desk
-        if refs := desk.probed(call, connection):
-            return desk.charge(call, refs, 1) or desk.charge(call, refs, 1)
-        if (wanted := desk.wanted(call, connection)) is None:
-            return None
-        return desk.charge(call, *wanted)
+        if once := desk.probed(call, connection):
+            return desk.charge(call, connection, once) or desk.charge(call, connection, once)
+        due = desk.wanted(call, connection)
+        return None if due is None else desk.charge(call, connection, due)
 
     def probes(self) -> list[Probe]:
         """Return what shows that limits are live."""
@@ -87,11 +86,10 @@ class Waiting:
     async def on_tool_call(self, call: ToolCall, connection: Connection) -> Deny | None:
         """Charge a call to all its limits, or to none and refuse it, as all hosts together have left them."""
         desk = self.desk
-        if refs := desk.probed(call, connection):
-            return await desk.charge_shared(call, refs, 1) or await desk.charge_shared(call, refs, 1)
-        if (wanted := desk.wanted(call, connection)) is None:
-            return None
-        return await desk.charge_shared(call, *wanted)
+        if once := desk.probed(call, connection):
+            return await desk.charge_shared(call, connection, once) or await desk.charge_shared(call, connection, once)
+        due = desk.wanted(call, connection)
+        return None if due is None else await desk.charge_shared(call, connection, due)
 
 
 class Frames:
@@ -116,15 +114,18 @@ class Messages:
     desk: Desk
 
     @hookimpl
-    def on_send(self, message: Message, connection: Connection) -> None:
-        """Refuse a message toward a server whose sender has used up his limit (S0.35)."""
+    def on_send(self, message: Message, connection: Connection) -> Message | None:
+        """Refuse a message toward a server whose sender has used up his limit (S0.35); tell a client what he used."""
+        if message.toward == "client":
+            return self.desk.answered(message)
         self.desk.message(message, connection)
+        return None
 
 
 def _shaped(cls: type[RateLimit], desk: Desk) -> type[RateLimit]:
     """Return the class with the hooks that are needed."""
     book = desk.book
-    more: list[type] = [Messages] if book.messages else []
+    more: list[type] = [Messages] if book.messages or desk.options.usage else []
     if book.address or book.messages:
         more.append(Frames)
     if desk.waits:

@@ -1,10 +1,11 @@
-"""Rates and quotas as people write them.
+"""Rates, quotas and credits as people write them.
 
 The rules:
 
 1. A limit is ``"600/minute burst 50"``: a whole number, a unit (second, minute, hour, day) and how many may come at
    once. Without ``burst``, as many as the number says. ``per`` may stand for the stroke.
-2. ``"1000/month"`` is a quota: so many in each calendar month (UTC), whenever they come.
+2. ``"1000/month"`` is a quota: so many in each calendar month (UTC), whenever they come. ``"500 credits/month"`` is a
+   balance: so many credits are given for each month, and what is bought is added to it.
 3. Several, with commas between them, hold together. ``each`` at the end gives everybody a bucket of his own.
 4. ``"0/minute"`` lets nothing pass. ``"unlimited"`` has to be written; no number means it.
 5. Whatever else there is, is an error: a sign, a fraction, what is no number, what is larger than can be kept.
@@ -26,9 +27,13 @@ SECONDS: Final = {"second": 1, "minute": 60, "hour": 3_600, "day": 86_400}
 GRID: Final = 1 << 26
 """Parts of a second: every interval is a multiple of one."""
 _MICRO: Final = 1_000_000
-_PART: Final = re.compile(r"(?P<count>\S+?)\s*(?:/\s*|\sper\s+)(?P<unit>[a-z]+?)s?(?:\s+burst\s+(?P<burst>\S+))?")
+_PART: Final = re.compile(
+    r"(?P<count>\S+?)(?P<credits>\s+credits?)?\s*(?:/\s*|\sper\s+)(?P<unit>[a-z]+?)s?(?:\s+burst\s+(?P<burst>\S+))?"
+)
 _WHOLE: Final = re.compile(r"[0-9]{1,10}")
-_FORM: Final = 'write "600/minute burst 50", "1000/month", "0/minute" to let nothing pass, or "unlimited"'
+_FORM: Final = (
+    'write "600/minute burst 50", "1000/month", "500 credits/month", "0/minute" to let nothing pass, or "unlimited"'
+)
 
 
 class Rate(msgspec.Struct, frozen=True):
@@ -76,6 +81,18 @@ class Quota(msgspec.Struct, frozen=True):
         return f"{self.count}/{self.unit}"
 
 
+class Credit(Quota, frozen=True):
+    """So many credits that are given for each calendar month (UTC); what is not spent of them goes with it."""
+
+    @property
+    def unit(self) -> str:
+        """Return what is counted."""
+        return "credits"
+
+    def __str__(self) -> str:
+        return f"{self.count} credits/month"
+
+
 class Limit(msgspec.Struct, frozen=True):
     """What one rule allows; nothing in it is no limit."""
 
@@ -118,7 +135,9 @@ def _part(piece: str, text: str) -> Rate | Quota:
     if unit == "month":
         if burst is not None:
             raise ValueError(f'{text!r}: a quota of a month has no burst; add a rate to it: "60/minute, 1000/month"')
-        return Quota(count)
+        return Credit(count) if found["credits"] else Quota(count)
+    if found["credits"]:
+        raise ValueError(f'{text!r}: credits are given by the month; write "{count} credits/month"')
     if unit not in SECONDS:
         raise ValueError(f"{text!r}: {unit!r} is no unit; there are {', '.join(SECONDS)} and month")
     return _rate(count, SECONDS[unit], count if burst is None else _number(burst, text), text)
@@ -170,8 +189,9 @@ def stricter(general: str, specific: str) -> str:
 
 
 def _thinned(parts: list[Rate | Quota]) -> tuple[Rate | Quota, ...]:
-    """Leave out each rate that another one keeps anyway, and all quotas but the smallest."""
+    """Leave out each rate that another one keeps anyway, and all quotas, and all balances, but the smallest."""
     rates = list(dict.fromkeys(part for part in parts if isinstance(part, Rate)))
     kept = [rate for rate in rates if not any(other != rate and other.holds(rate) for other in rates)]
-    quotas = [part for part in parts if isinstance(part, Quota)]
-    return (*kept, *sorted(quotas, key=lambda quota: quota.count)[:1])
+    counts = [part for part in parts if isinstance(part, Quota)]
+    smallest = {type(part): part for part in sorted(counts, key=lambda part: part.count, reverse=True)}
+    return (*kept, *(smallest[kind] for kind in (Quota, Credit) if kind in smallest))

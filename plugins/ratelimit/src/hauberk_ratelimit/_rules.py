@@ -20,18 +20,19 @@ import msgspec
 
 from hauberk.principal import Principal
 from hauberk_ratelimit._buckets import Buckets, kept
+from hauberk_ratelimit._costs import Costs, split
 from hauberk_ratelimit._domains import glob
 from hauberk_ratelimit._limits import LIMITS
 from hauberk_ratelimit._options import DIMENSIONS, Dimension, RuleTable, merged
 from hauberk_ratelimit._patterns import ANY, Pattern, pattern
 from hauberk_ratelimit._quotas import Quotas
-from hauberk_ratelimit._rates import Quota, Rate, parse
+from hauberk_ratelimit._rates import Credit, Quota, Rate, parse
 
 _GROUP: Final = "group:"
 
 
 class Bucket(msgspec.Struct, eq=False):
-    """One rate or quota of one rule, and what is kept of it here."""
+    """One rate, quota or balance of one rule, and what is kept of it here."""
 
     rule: str
     """The rule's name, as refusals tell it."""
@@ -42,17 +43,26 @@ class Bucket(msgspec.Struct, eq=False):
     shared: bool
     """Whether it is one bucket, and not one for each."""
 
-    own: bool = False
-    """Whether each caller has one for himself, so that nobody else can use it up."""
+    each: tuple[Dimension, ...] = ()
+    """Of what each value has one."""
+    account: str = ""
+    """What names it in a shared store, where that is not its id: one caller's balance is one in all plans."""
     terms: tuple[int, int] = (0, 0)
-    """What a shared store has to know: the interval of a rate (µs), or 0, and its burst, or the quota."""
+    """What a shared store has to know: the interval of a rate (µs), 0 of a quota or -1 of credits; and its burst, the
+    quota, or what is given for a month."""
     monthly: bool = False
     """Whether its times are those of the calendar."""
+    credit: bool = False
+    """Whether credits are taken from it, and not permits."""
 
     def __post_init__(self) -> None:
         part = self.part
-        self.monthly = isinstance(part, Quota)
-        self.terms = (0, part.count) if isinstance(part, Quota) else (part.micros, part.burst)
+        self.account = self.account or self.id
+        if isinstance(part, Rate):
+            self.terms = (part.micros, part.burst)
+            return
+        self.monthly, self.credit = True, isinstance(part, Credit)
+        self.terms = (-1 if self.credit else 0, part.count)
 
 
 Ref = tuple[Bucket, str]
@@ -187,7 +197,8 @@ class Book:
         self._fixed: list[Group] = []
         self._by_domain: list[Group] = []
         self._plans: list[Plans] = []
-        self._costs: list[list[tuple[Pattern, Pattern, int | str]]] = []
+        self._costs: Final = Costs()
+        self._prices: Final = Costs()
         self._ids: dict[str, int] = {}
         self._known: dict[Any, tuple[Ref, ...]] = {}
         self.address: tuple[Ref, ...] = ()
@@ -231,10 +242,12 @@ class Book:
             name: self._made(f"{prefix}plans.{name}", text, (ANY,) * 4, ("principal",))
             for name, text in table.get("plans", {}).items()
         }
+        for bucket in (bucket for rule in plans.values() for bucket in rule.buckets if bucket.credit):
+            bucket.account = f"{prefix}plans#credits"
         if plans:
             self._plans.append(Plans(plans, table.get("members", {})))
-        costs = [(*map(pattern, _split(name, where)), cost) for name, cost in table.get("costs", {}).items()]
-        self._costs.append(sorted(costs, key=lambda one: (one[1].weight, one[0].weight), reverse=True))
+        self._costs.add(table.get("costs", {}), where)
+        self._prices.add(table.get("prices", {}), where)
 
     # --- what a call meets ---
 
@@ -258,22 +271,16 @@ class Book:
         more = [ref for host in hosts for group in self._by_domain for ref in group.refs(*_values(caller, host))]
         return tuple(dict.fromkeys((*found, *more)))
 
-    def cost(self, server: str, tool: str, items: Callable[[str], int]) -> int:
-        """Return what a call costs: as the first table says, unless another one says more.
+    def cost(self, server: str, tool: str, items: Callable[[str], int]) -> tuple[int, int]:
+        """Return how many permits a call costs, and how many credits: as many, where nobody says it.
 
         Args:
             server: The server.
             tool: The tool.
             items: Counts the items of an argument.
         """
-        found: list[int] = []
-        for costs in self._costs:
-            said = next((cost for on, name, cost in costs if on.matches(server) and name.matches(tool)), None)
-            if said is not None:
-                found.append(items(said) if isinstance(said, str) else said)
-            elif not found:
-                found.append(1)
-        return max(found, default=1)
+        permits = self._costs.of(server, tool, items, 1)
+        return permits, self._prices.of(server, tool, items, permits)
 
     def _found(self, caller: Caller) -> tuple[Ref, ...]:
         values, keys = _values(caller, "")
@@ -330,7 +337,7 @@ class Book:
         return tuple((bucket, "") for bucket in self._made(name, text, (ANY,) * 4, ("principal",)).buckets)
 
     def _tool(self, name: str, spec: str, text: str, where: str) -> Rule | None:
-        server, tool = _split(spec, where)
+        server, tool = split(spec, where)
         return self._rule(name, text, server=server, tool=tool, each=("server", "tool"))
 
     def _combined(self, prefix: str, tables: Sequence[Any], where: str) -> list[list[Rule | None]]:
@@ -370,7 +377,7 @@ class Book:
                 part,
                 self._table(part, cap),
                 not each,
-                own="principal" in each,
+                each=each,
             )
             for part in parse(text).parts
         ]
@@ -391,9 +398,3 @@ def _values(caller: Caller, host: str) -> tuple[tuple[str, ...], tuple[str, ...]
     """Return what patterns are compared with, and what buckets are named by."""
     head = (caller.server, caller.tool, host)
     return (*head, caller.name), (*head, caller.identity)
-
-
-def _split(spec: str, where: str) -> tuple[str, str]:
-    """Return server and tool of ``SERVER/TOOL`` or ``TOOL``; in a server's own table it is the whole name of a tool."""
-    server, stroke, tool = spec.partition("/")
-    return (server, tool) if stroke and where == "*" else (where, spec)

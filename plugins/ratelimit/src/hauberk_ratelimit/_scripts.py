@@ -4,7 +4,9 @@ The rules are those of `_buckets` and `_quotas`. Times are in microseconds since
 interval is rounded up to one. A bucket that is full is not kept. A clock of the store that goes back gives nobody more,
 and nobody waits longer than an empty bucket takes to fill, nor a quota beyond the month that was seen last.
 
-Of each bucket the arguments are its interval (µs; 0 for a quota) and its burst, or the quota.
+Of each bucket the arguments are its interval (µs; 0 for a quota, -1 for credits) and its burst, the quota, or how many
+credits are given for a month. Of a quota its month and what was used of it are kept; of credits what was bought, too:
+what is given is spent first, and goes with its month; what was bought stays, without end.
 """
 
 from __future__ import annotations
@@ -35,109 +37,136 @@ end
 _CLOCK: Final = """
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
+-- The month that counts, what was used of it, and what was bought.
 local function used_in(value)
   local month = month_of(time[1])
-  local stored, used = string.match(value or '', '^(%d+):(%d+)$')
-  if stored and tonumber(stored) > month + 1 then return month, tonumber(used) end
-  if stored and tonumber(stored) >= month then return tonumber(stored), tonumber(used) end
-  return month, 0
+  local stored, used, bought = string.match(value or '', '^(%d+):(%d+):?(%d*)$')
+  stored, used, bought = tonumber(stored), tonumber(used), tonumber(bought) or 0
+  if stored and stored > month + 1 then return month, used, bought end
+  if stored and stored >= month then return stored, used, bought end
+  return month, 0, bought
 end
 local function keep(key, tat)
   redis.call('SET', key, string.format('%.0f', tat), 'PX', math.ceil((tat - now) / 1000) + 1)
 end
-local function count(key, month, used)
-  local over = (start_of(month + 1) - time[1]) * 1000
-  redis.call('SET', key, string.format('%.0f:%.0f', month, used), 'PX', over + 86400000)
+local function count(key, month, used, bought)
+  local value = string.format(bought and '%.0f:%.0f:%.0f' or '%.0f:%.0f', month, used, bought)
+  if bought and bought > 0 then
+    redis.call('SET', key, value)
+  else
+    redis.call('SET', key, value, 'PX', (start_of(month + 1) - time[1]) * 1000 + 86400000)
+  end
 end
 """
 TAKE_RATES: Final = Script("""
-local time = redis.call('TIME')
+local call = redis.call
+local time = call('TIME')
 local now = time[1] * 1000000 + time[2]
 local need, grant, count = tonumber(ARGV[1]), tonumber(ARGV[2]), #KEYS
 local worst, place, left, again = -1, 0, 0, 0
-local tats = {}
+local answer = {0}
 for i = 1, count do
   local interval = tonumber(ARGV[2 * i + 1])
   local full = interval * ARGV[2 * i + 2]
-  local tat = tonumber(redis.call('GET', KEYS[i]) or now)
+  local tat = tonumber(call('GET', KEYS[i]) or now)
   if tat < now then tat = now elseif tat > now + full then tat = now + full end
-  local free = math.floor((now + full - tat) / interval)
-  if free < need then
-    local wait = tat + need * interval - full - now
-    if wait > worst then worst, place, left, again = wait, i, free, tat - now end
-  elseif free < grant then
-    grant = free
+  local room = now + full - tat
+  if room < need * interval then
+    local wait = need * interval - room
+    if wait > worst then worst, place, left, again = wait, i, math.floor(room / interval), tat - now end
+  elseif room < grant * interval then
+    grant = math.floor(room / interval)
   end
-  tats[i] = tat
+  answer[i + 1] = tat
 end
 if place > 0 then return {0, worst, place, left, again} end
-local answer = {grant}
+answer[1] = grant
 for i = 1, count do
-  local tat = tats[i] + grant * ARGV[2 * i + 1]
-  redis.call('SET', KEYS[i], string.format('%.0f', tat), 'PX', math.ceil((tat - now) / 1000) + 1)
+  local tat = answer[i + 1] + grant * ARGV[2 * i + 1]
+  call('SET', KEYS[i], string.format('%.0f', tat), 'PX', math.ceil((tat - now) / 1000) + 1)
   answer[i + 1] = tat
 end
 return answer
 """)
-"""As `TAKE`, of rates alone: that is most calls, and takes the store half the time."""
+"""As `TAKE`, of rates alone, and without how they stand: that is most calls, and takes the store half the time."""
 TAKE: Final = Script(
     MONTHS
     + _CLOCK
     + """
-local need, grant = tonumber(ARGV[1]), tonumber(ARGV[2])
+local need, grant, price = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[#ARGV])
 local worst, place, left, again = -1, 0, 0, 0
-local state, months = {}, {}
+local tats, free, months, used, bought = {}, {}, {}, {}, {}
 local values = redis.call('MGET', unpack(KEYS))
 for i = 1, #KEYS do
   local interval, most = tonumber(ARGV[1 + 2 * i]), tonumber(ARGV[2 + 2 * i])
-  local free, wait, full
+  local wants, wait, full = need, 0, 0
   if interval > 0 then
     local tat = values[i] and tonumber(values[i]) or now
     tat = math.min(math.max(tat, now), now + interval * most)
-    state[i] = tat
-    free = math.floor((now + interval * most - tat) / interval)
+    tats[i] = tat
+    free[i] = math.floor((now + interval * most - tat) / interval)
     wait, full = tat + (need - most) * interval - now, tat - now
   else
-    months[i], state[i] = used_in(values[i])
-    free = most - state[i]
-    wait = start_of(months[i] + 1) * 1000000 - now
-    full = wait
+    months[i], used[i], bought[i] = used_in(values[i])
+    free[i] = most - used[i]
+    full = start_of(months[i] + 1) * 1000000 - now
+    wait = full
+    if interval < 0 then
+      -- What lacks credits is told only of what nothing else refuses.
+      wants, wait = price, -0.5
+      free[i] = math.max(0, free[i]) + bought[i]
+    end
   end
-  if free < need then
-    if wait > worst then worst, place, left, again = wait, i, free, full end
-  elseif free < grant then
-    grant = free
+  if free[i] < wants then
+    if wait > worst then worst, place, left, again = wait, i, free[i], full end
+  elseif interval >= 0 and free[i] < grant then
+    grant = free[i]
   end
 end
 if place > 0 then return {0, worst, place, left, again} end
-local answer = {grant}
-for i = 1, #KEYS do
-  if months[i] then
-    count(KEYS[i], months[i], state[i] + grant)
+local count_of, answer = #KEYS, {grant}
+answer[count_of + 2] = now
+for i = 1, count_of do
+  local interval, most = tonumber(ARGV[1 + 2 * i]), tonumber(ARGV[2 + 2 * i])
+  local takes = grant
+  if interval > 0 then
+    tats[i] = tats[i] + grant * interval
+    keep(KEYS[i], tats[i])
+    answer[i + 1] = tats[i]
+  elseif interval == 0 then
+    count(KEYS[i], months[i], used[i] + grant)
     answer[i + 1] = months[i]
   else
-    local tat = state[i] + grant * tonumber(ARGV[1 + 2 * i])
-    keep(KEYS[i], tat)
-    answer[i + 1] = tat
+    local given = math.min(price, math.max(0, most - used[i]))
+    count(KEYS[i], months[i], used[i] + given, bought[i] - (price - given))
+    takes = price
+    answer[i + 1] = months[i] * 4294967296 + price - given
   end
+  answer[count_of + 2 + i] = free[i] - takes
 end
 return answer
 """
 )
-"""Take from all or from none: at least ``ARGV[1]`` and at most ``ARGV[2]`` permits of each bucket.
+"""Take from all or from none: at least ``ARGV[1]`` and at most ``ARGV[2]`` permits of each bucket, and as many credits
+of each balance as the last argument says.
 
-Answers how many, and the mark of each charge: the time at which it has filled again (µs), or its month; or 0, the
-longest wait (µs), whose it is, how many it has, and when it will have all (µs).
+Answers how many permits; the mark of each charge: the time at which it has filled again (µs), its month, or of credits
+its month times 2^32 and how many were paid of those that were bought; what time it is (µs); and how much each has left.
+Or 0, the longest wait (µs), whose it is, how many it has, and when it will have all (µs).
 """
 GIVE: Final = Script(
     MONTHS
     + _CLOCK
     + """
-local permits = tonumber(ARGV[1])
 for i = 1, #KEYS do
-  local interval, mark = tonumber(ARGV[2 * i]), tonumber(ARGV[1 + 2 * i])
+  local interval, mark, permits = tonumber(ARGV[3 * i - 2]), tonumber(ARGV[3 * i - 1]), tonumber(ARGV[3 * i])
   local value = redis.call('GET', KEYS[i])
-  if value and interval > 0 then
+  if interval < 0 then
+    local month, used, bought = used_in(value)
+    local paid = mark % 4294967296
+    if value and mark - paid == month * 4294967296 then used = math.max(0, used - (permits - paid)) end
+    if value or paid > 0 then count(KEYS[i], month, used, bought + paid) end
+  elseif value and interval > 0 then
     local tat = tonumber(value) - math.max(0, math.min(permits * interval, mark - now))
     if tat > now then keep(KEYS[i], tat) else redis.call('DEL', KEYS[i]) end
   elseif value then
@@ -148,7 +177,7 @@ end
 return 1
 """
 )
-"""Give ``ARGV[1]`` permits back to each bucket, as far as they have not filled again: by its interval and mark."""
+"""Give back to each bucket, as far as it has not filled again: by its interval, its mark, and how much."""
 TELL: Final = Script(
     MONTHS
     + _CLOCK
@@ -183,15 +212,48 @@ LOOK: Final = Script(
     + """
 local found = {}
 for i = 1, #KEYS do
+  local interval, most = tonumber(ARGV[2 * i - 1]), tonumber(ARGV[2 * i])
   local value = redis.call('GET', KEYS[i])
-  if tonumber(ARGV[i]) > 0 then
+  if interval > 0 then
     found[i] = math.max(0, (value and tonumber(value) or now) - now)
   else
-    local month, used = used_in(value)
-    found[i] = used
+    local _, used, bought = used_in(value)
+    found[i] = interval < 0 and math.max(0, most - used) + bought or used
   end
 end
 return found
 """
 )
-"""Answer how each bucket stands, as `TELL` does; the arguments are their intervals."""
+"""Answer how each bucket stands: a rate or a quota as `TELL` does, of credits how many there are."""
+BUY: Final = Script(
+    MONTHS
+    + _CLOCK
+    + """
+local month, used, bought = used_in(redis.call('GET', KEYS[1]))
+bought = bought + tonumber(ARGV[1])
+if bought > tonumber(ARGV[2]) then return -1 end
+count(KEYS[1], month, used, bought)
+return bought
+"""
+)
+"""Add ``ARGV[1]`` credits to a balance; answer how many that were bought it holds.
+
+-1 where these would be more than ``ARGV[2]``, and none is added.
+"""
+RENEW: Final = Script(
+    MONTHS
+    + _CLOCK
+    + """
+local found = 0
+for i = 1, #KEYS do
+  local value = redis.call('GET', KEYS[i])
+  if value then
+    local month, _, bought = used_in(value)
+    if bought > 0 then count(KEYS[i], month, 0, bought) else redis.call('DEL', KEYS[i]) end
+    found = found + 1
+  end
+end
+return found
+"""
+)
+"""Let nothing be used of balances in this month, and what was bought stay; answer how many there were."""

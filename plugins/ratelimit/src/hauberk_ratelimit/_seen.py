@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, Final
 
+from hauberk.refusals import ConfigError
 from hauberk_ratelimit import _scripts
 from hauberk_ratelimit._buckets import kept
+from hauberk_ratelimit._limits import LIMITS
 from hauberk_ratelimit._peers import keys_of
 from hauberk_ratelimit._shared import AT_ONCE, Exact, name_of
 
@@ -41,8 +43,27 @@ async def seen(desk: Desk, rows: Sequence[Row]) -> None:
         await there.store.close()
 
 
+async def bought(desk: Desk, bucket: Bucket, key: str, count: int) -> int:
+    """Add credits that were bought to a balance; return how many it holds that were.
+
+    Raises:
+        PluginError: The store cannot be reached.
+        ConfigError: They would be more than can be kept.
+    """
+    there = _there(desk)
+    await there.store.open()
+    try:
+        name = name_of(there.host, bucket, kept(key))
+        held: int = await there.store.run(_scripts.BUY, (name,), (count, LIMITS.count))
+    finally:
+        await there.store.close()
+    if held < 0:
+        raise ConfigError(f"a balance holds at most {LIMITS.count} credits that were bought", hint="add fewer")
+    return held
+
+
 async def forgotten(desk: Desk, buckets: Sequence[Bucket], id: str | None) -> int:
-    """Forget what was used of some limits, by one or by everybody; return of how many buckets.
+    """Forget what was used of some limits, by one or by everybody; return of how many buckets. What was bought stays.
 
     Raises:
         PluginError: The store cannot be reached.
@@ -55,7 +76,9 @@ async def forgotten(desk: Desk, buckets: Sequence[Bucket], id: str | None) -> in
             own = [""] if bucket.shared else map(kept, keys_of(id or ""))
             keys = await _keys(there, bucket) if id is None else [name_of(there.host, bucket, key) for key in own]
             for at in range(0, len(keys), AT_ONCE):
-                count += await there.store.command("DEL", *keys[at : at + AT_ONCE])
+                some = keys[at : at + AT_ONCE]
+                renewed = there.store.run(_scripts.RENEW, tuple(some)) if bucket.credit else None
+                count += await (renewed or there.store.command("DEL", *some))
         return count
     finally:
         await there.store.close()
@@ -69,9 +92,9 @@ def _there(desk: Desk) -> Exact:
 
 async def _stands(there: Exact, bucket: Bucket) -> tuple[int, float]:
     interval, most = bucket.terms
-    (answer,) = await there.store.run(_scripts.LOOK, (name_of(there.host, bucket, ""),), (interval,))
-    if not interval:
-        return max(0, most - answer), 0.0
+    (answer,) = await there.store.run(_scripts.LOOK, (name_of(there.host, bucket, ""),), bucket.terms)
+    if bucket.monthly:
+        return answer if bucket.credit else max(0, most - answer), 0.0
     return max(0, (interval * most - answer) // interval), answer / _MICRO
 
 

@@ -7,7 +7,7 @@ The rules:
 3. *lease*: of a bucket in which this process holds no permit, several are fetched at once, as many as there are up to
    the lease, one request at a time. What was fetched was taken from the store before it is used, so over the life of a
    bucket nothing is let pass above burst and rate; in any shorter time, no more than the lease less one for each
-   process. Permits that a process never uses are lost; it gives them back when it ends.
+   process. Permits that a process never uses are lost; it gives them back when it ends. Credits are never leased.
 4. While the store is down, calls are refused (``ratelimit.store_down``), or held to the same limits by this process
    alone, as the configuration says: never let pass without a limit (S1.43, A63). A charge whose answer was lost may
    have been made; nobody gets it back.
@@ -23,15 +23,17 @@ import itertools
 import math
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import Any, Final
+from functools import partial
+from typing import Any, Final, NamedTuple
 
 from hauberk.event import Event
 from hauberk.refusals import LIMITS, PluginError, Refused
-from hauberk.shared import Line, Script, SharedStore, StoreDown, StoreRefused
+from hauberk.shared import Line, SharedStore, StoreDown, StoreRefused
 from hauberk_ratelimit import _scripts
-from hauberk_ratelimit._buckets import NEVER, Given
-from hauberk_ratelimit._ledger import Local, Marks, Short
+from hauberk_ratelimit._buckets import NEVER, Given, Left
+from hauberk_ratelimit._ledger import Local, Marks, Paid, Short
 from hauberk_ratelimit._options import Options
+from hauberk_ratelimit._quotas import start_of
 from hauberk_ratelimit._rules import Bucket, Ref
 
 DOWN: Final = "ratelimit.store_down"
@@ -46,13 +48,13 @@ _WAIT: Final = 5.0
 """What giving back may take when a host ends (seconds)."""
 AT_ONCE: Final = 100
 """Buckets of one script, at most, where there may be many."""
-Giving = Callable[[], None]
-"""Gives a charge back."""
+_BOUGHT: Final = 1 << 32
+"""What the mark of a charge of credits has its month times."""
 
 
 def name_of(host: str, bucket: Bucket, key: str) -> bytes:
     """Return the key of a bucket in the store."""
-    return f"hauberk:ratelimit:{host}:{bucket.id}:{key}".encode("utf-8", "surrogatepass")
+    return f"hauberk:ratelimit:{host}:{bucket.account}:{key}".encode("utf-8", "surrogatepass")
 
 
 class Exact:
@@ -95,23 +97,23 @@ class Exact:
                 await asyncio.gather(*self._giving)
         await self.store.close()
 
-    async def charge(self, refs: Sequence[Ref], cost: int) -> Short | Refused | Giving:
+    async def charge(self, refs: Sequence[Ref], cost: int = 1, price: int = 1) -> Short | Refused | Paid:
         """Take from all of the buckets, and return what gives it back; or take nothing, and return why."""
         for bucket, _ in refs:
-            if cost > (limit := bucket.terms[1]):
+            if cost > (limit := bucket.terms[1]) and not bucket.credit:
                 return Short(bucket, cost, NEVER, limit, limit, 0.0)
         refs = self.local.places(refs)
         try:
-            marks, short = await self._charged(refs, cost)
+            taken = await self._charged(refs, cost, price)
         except StoreDown as error:
             if isinstance(error, StoreRefused):
                 self._fails(error.message)
-            return self._alone(refs, cost) if self.options.on_store_failure == "local" else down()
-        if short is not None:
-            return short
-        self._works()
-        self.local.note(refs, cost)
-        return self._giver(refs, cost, marks)
+            return self.local.pay(refs, cost, price) if self.options.on_store_failure == "local" else down()
+        if isinstance(taken, Short):
+            return taken
+        if self._faulty:
+            self._works()
+        return PaidThere(self, refs, cost, price, taken)
 
     def _fails(self, why: str) -> None:
         """Say that the store answers with errors, once until it has done better for a while."""
@@ -125,70 +127,55 @@ class Exact:
             self._faulty = False
             self._changed("", found=True)
 
-    def _giver(self, refs: Sequence[Ref], cost: int, marks: Marks) -> Giving:
-        here = self.local.marks(refs)
+    async def _charged(self, refs: Sequence[Ref], cost: int, price: int) -> Short | Taken:
+        return await self.take(refs, cost, cost, price)
 
-        def give() -> None:
-            self.local.refund(refs, cost, here)
-            self.refund(refs, cost, marks)
-
-        return give
-
-    def _alone(self, refs: Sequence[Ref], cost: int) -> Short | Giving:
-        """Hold the limits in this process, while the store is down."""
-        if (short := self.local.charge(refs, cost)) is not None:
-            return short
-        marks = self.local.marks(refs)
-        return lambda: self.local.refund(refs, cost, marks)
-
-    async def _charged(self, refs: Sequence[Ref], cost: int) -> tuple[Marks, Short | None]:
-        _, marks, short = await self.take(refs, cost, cost)
-        return marks, short
-
-    async def take(self, refs: Sequence[Ref], need: int, want: int) -> tuple[int, Marks, Short | None]:
-        """Run the script; return how many permits there were of each, their marks, and why there were none.
+    async def take(self, refs: Sequence[Ref], need: int, want: int, price: int) -> Short | Taken:
+        """Run the script; return what was taken of each, or why nothing was.
 
         One that is cancelled while it runs is given back once it has run.
         """
-        script = _scripts.TAKE if any(bucket.monthly for bucket, _ in refs) else _scripts.TAKE_RATES
-        task = asyncio.ensure_future(self._run(script, refs, need, want))
-        try:
-            answer = await asyncio.shield(task)
-        except asyncio.CancelledError:
-            task.add_done_callback(lambda done: self._give_taken(done, refs))
-            raise
+        script = _scripts.TAKE if self.options.usage else _scripts.TAKE_RATES
+        keys, args = list[bytes](), [need, want]
+        for bucket, key in refs:
+            keys.append(name_of(self.host, bucket, key))
+            args += bucket.terms
+            if bucket.monthly:
+                script = _scripts.TAKE
+        args.append(price)
+        answer = await self.store.run(script, tuple(keys), tuple(args), partial(self._give_taken, refs, price))
         if answer[0]:
-            return answer[0], self._marked(refs, answer), None
+            return Taken(answer[0], self._marked(refs, answer), answer)
         _, wait, place, left, again = answer
         bucket, key = refs[place - 1]
-        return 0, (), Short(bucket, need, wait / _MICRO, bucket.terms[1], max(0, left), again / _MICRO, key)
+        need = price if bucket.credit else need
+        return Short(bucket, need, wait / _MICRO, bucket.terms[1], max(0, left), again / _MICRO, key)
 
-    def _give_taken(self, done: asyncio.Future[Any], refs: Sequence[Ref]) -> None:
-        if not done.cancelled() and done.exception() is None and done.result()[0]:
-            self.refund(refs, done.result()[0], self._marked(refs, done.result()))
+    def _give_taken(self, refs: Sequence[Ref], price: int, answer: Sequence[int]) -> None:
+        if answer[0]:
+            self.refund(refs, answer[0], self._marked(refs, answer), price)
 
     def _marked(self, refs: Sequence[Ref], answer: Sequence[int]) -> Marks:
-        return tuple(self._given.mark(ref, fills) for ref, fills in zip(refs, answer[1:], strict=True))
+        marks = zip(refs, answer[1:], strict=False)
+        return tuple([mark if ref[0].monthly else self._given.mark(ref, mark) for ref, mark in marks])
 
-    def refund(self, refs: Sequence[Ref], cost: int, marks: Marks) -> None:
+    def refund(self, refs: Sequence[Ref], cost: int, marks: Marks, price: int = 1) -> None:
         """Give back what was taken and not used; a store that is down keeps it."""
-        fills = [int(self._given.fills(ref, mark)) for ref, mark in zip(refs, marks, strict=True)]
+        args: list[int] = []
         for ref, mark in zip(refs, marks, strict=True):
-            if not ref[0].monthly:
-                self._given.add(ref, mark, cost * ref[0].terms[0])
-        task = asyncio.ensure_future(self._give(refs, cost, fills))
+            bucket = ref[0]
+            fills = mark if bucket.monthly else self._given.fills(ref, mark)
+            args += (bucket.terms[0], int(fills), price if bucket.credit else cost)
+            if not bucket.monthly:
+                self._given.add(ref, mark, cost * bucket.terms[0])
+        keys = tuple(name_of(self.host, bucket, key) for bucket, key in refs)
+        task = asyncio.ensure_future(self._give(keys, tuple(args)))
         self._giving.add(task)
         task.add_done_callback(self._giving.discard)
 
-    async def _give(self, refs: Sequence[Ref], cost: int, marks: Sequence[int]) -> None:
-        keys = tuple(name_of(self.host, bucket, key) for bucket, key in refs)
-        args = (value for (bucket, _), mark in zip(refs, marks, strict=True) for value in (bucket.terms[0], mark))
+    async def _give(self, keys: tuple[bytes, ...], args: tuple[int, ...]) -> None:
         with suppress(StoreDown):
-            await self.store.run(_scripts.GIVE, keys, (cost, *args))
-
-    async def _run(self, script: Script, refs: Sequence[Ref], one: int, other: int) -> Any:
-        keys = tuple(name_of(self.host, bucket, key) for bucket, key in refs)
-        return await self.store.run(script, keys, (one, other, *(term for bucket, _ in refs for term in bucket.terms)))
+            await self.store.run(_scripts.GIVE, keys, args)
 
     async def _forgets_nothing(self, line: Line) -> None:
         """Check that the store keeps what it is told.
@@ -213,6 +200,48 @@ class Exact:
             return
         details["reason"] = why
         self._emit(Event(code=LOST, category="system", severity="critical", plugin="ratelimit", details=details))
+
+
+class Taken(NamedTuple):
+    """What the store let have."""
+
+    permits: int
+    """How many of each bucket."""
+    marks: Marks
+    """Of each bucket, what tells how much of it can be given back."""
+    answer: Sequence[int] = ()
+    """All that it said."""
+
+
+class PaidThere(Paid):
+    """A charge that the store made; this process notes it, and gives back both."""
+
+    __slots__ = ("_store", "_taken")
+
+    def __init__(self, store: Exact, refs: Sequence[Ref], cost: int, price: int, taken: Taken) -> None:
+        super().__init__(store.local, refs, cost, price, store.local.noted(refs, cost, price))
+        self._store: Final = store
+        self._taken: Final = taken
+
+    def __call__(self, *, failed: bool = False) -> None:
+        """Give it back, here and there."""
+        super().__call__(failed=failed)
+        due = list(zip(self.refs, self._taken.marks, strict=True))
+        if failed:
+            due = [(ref, mark) for ref, mark in due if ref[0].monthly]
+        if due:
+            refs, marks = zip(*due, strict=True)
+            self._store.refund(refs, self._cost, marks, self.price)
+
+    def left(self) -> list[Left]:
+        """Return how each bucket of the store stood after it."""
+        count, answer = len(self.refs), self._taken.answer
+        now, found = answer[count + 1] / _MICRO, list[Left]()
+        for (bucket, _), mark, left in zip(self.refs, answer[1:], answer[count + 2 :], strict=False):
+            month = mark // _BOUGHT if bucket.credit else mark
+            full = start_of(month + 1) if bucket.monthly else mark / _MICRO
+            found.append((bucket.terms[1], left, full - now))
+        return found
 
 
 def down() -> Refused:
@@ -253,25 +282,67 @@ class Leased(Exact):
             held[ref] -= cost
         return True
 
-    async def _charged(self, refs: Sequence[Ref], cost: int) -> tuple[Marks, Short | None]:
+    async def charge(self, refs: Sequence[Ref], cost: int = 1, price: int = 1) -> Short | Refused | Paid:
+        """Take from all of the buckets or from none; what is at hand is used at once."""
+        if cost and self.spent(refs, cost):
+            return PaidThere(self, refs, cost, price, Taken(cost, tuple([self._marks[ref] for ref in refs])))
+        return await super().charge(refs, cost, price)
+
+    async def _charged(self, refs: Sequence[Ref], cost: int, price: int) -> Short | Taken:
+        if any(bucket.credit for bucket, _ in refs):
+            return await self._charged_with(refs, cost, price)
         while not self.spent(refs, cost):
             async with self._one:
                 lacking = [ref for ref in refs if self._held.get(ref, 0) < cost]
                 if not lacking:
                     continue
-                got, marks, short = await self.take(lacking, cost, max(self.options.lease, cost))
-                if short is not None:
-                    return (), short
-                for ref, mark in zip(lacking, marks, strict=True):
-                    self._hold(ref, self._held.get(ref, 0) + got, mark)
+                taken = await self.take(lacking, cost, max(self.options.lease, cost), price)
+                if isinstance(taken, Short):
+                    return taken
+                for ref, mark in zip(lacking, taken.marks, strict=True):
+                    self._hold(ref, self._held.get(ref, 0) + taken.permits, mark)
                 if self.spent(refs, cost):  # before anybody else can
                     break
-        self._drop(refs)
-        return tuple(self._marks.get(ref, 0) for ref in refs), None
+        if len(self._held) > self.options.max_ids:
+            self._drop(refs)
+        return Taken(cost, tuple([self._marks.get(ref, 0) for ref in refs]))
 
-    def refund(self, refs: Sequence[Ref], cost: int, marks: Marks) -> None:
-        """Hold again what was not used, no more than a lease leaves; the rest is lost."""
+    async def _charged_with(self, refs: Sequence[Ref], cost: int, price: int) -> Short | Taken:
+        """Charge what costs credits, too: these are taken in one step with the permits that this process lacks."""
+        leased = [ref for ref in refs if not ref[0].credit]
+        async with self._one:
+            ready = [ref for ref in leased if self._held.get(ref, 0) >= cost]
+            lacking = [ref for ref in leased if ref not in ready]
+            asked = [*lacking, *(ref for ref in refs if ref[0].credit)]
+            _ = self.spent(ready, cost)  # nobody else uses them meanwhile
+            try:
+                taken = await self.take(asked, cost, max(self.options.lease, cost), price)
+            except BaseException:
+                self._again(ready, cost)
+                raise
+            if isinstance(taken, Short):
+                self._again(ready, cost)
+                return taken
+            marks = dict(zip(asked, taken.marks, strict=True))
+            for ref in lacking:
+                self._hold(ref, self._held.get(ref, 0) + taken.permits - cost, marks[ref])
+        self._drop(refs)
+        return Taken(cost, tuple(marks.get(ref, self._marks.get(ref, 0)) for ref in refs))
+
+    def _again(self, refs: Sequence[Ref], cost: int) -> None:
+        """Hold again what was put aside; what was forgotten meanwhile is lost."""
+        for ref in refs:
+            if ref in self._held:
+                self._held[ref] += cost
+
+    def refund(self, refs: Sequence[Ref], cost: int, marks: Marks, price: int = 1) -> None:
+        """Hold again what was not used, no more than a lease leaves; the rest is lost. Credits go back to the store."""
+        if spent := [(ref, mark) for ref, mark in zip(refs, marks, strict=True) if ref[0].credit]:
+            paid, theirs = zip(*spent, strict=True)
+            super().refund(paid, cost, theirs, price)
         for ref, mark in zip(refs, marks, strict=True):
+            if ref[0].credit:
+                continue
             held = self._held.get(ref, 0)
             self._hold(ref, max(held, min(held + cost, self.options.lease - 1)), max(mark, self._marks.get(ref, 0)))
         self._drop(refs)

@@ -9,6 +9,7 @@ The rules:
    the rate gives in one such time: of two, never more than twice as much (an overshoot of 100 %).
 3. A store that is down is told later; each process holds the limits meanwhile. So it does of a bucket whose key holds
    something else: the others are told all the same.
+4. Credits are not kept so: two processes would spend one credit twice.
 """
 
 from __future__ import annotations
@@ -40,17 +41,17 @@ class Counted(Local):
         self._cap: Final = cap
         self.used: dict[Ref, int] = {}
 
-    def charge(self, refs: Sequence[Ref], cost: int = 1) -> Short | None:
+    def charge(self, refs: Sequence[Ref], cost: int = 1, price: int = 1) -> Short | None:
         """Take from all of the buckets or from none; who is refused wants to know what all have used, too."""
-        short = super().charge(refs, cost)
+        short = super().charge(refs, cost, price)
         self._count(self.places(refs), 0 if short is not None else cost)
         return short
 
-    def refund(self, refs: Sequence[Ref], cost: int, marks: Marks) -> None:
+    def refund(self, refs: Sequence[Ref], cost: int, marks: Marks, price: int = 1) -> None:
         """Give back what was taken, where the store has not been told of it."""
         for ref, mark in zip(refs, marks, strict=True):
             if self.used.get(ref, 0) >= cost:
-                super().refund((ref,), cost, (mark,))
+                super().refund((ref,), cost, (mark,), price)
                 self.used[ref] -= cost
 
     def _count(self, refs: Sequence[Ref], cost: int) -> None:

@@ -52,6 +52,30 @@ async def test_old_keys_are_reported_from_the_day_that_is_set(yard: Yard, days: 
         assert found == reported
 
 
+async def test_no_key_that_counts_no_more_is_called_old(yard: Yard) -> None:
+    """A key that was revoked or has expired is not reported as one to be rotated (S0.26)."""
+    for days, revoked in ((400, False), (95, True), (95, False)):
+        old = Identity.generate("vault", now=START - days * DAY)
+        yard.trust("laptop", old)
+        if revoked:
+            yard.revoke("laptop", old)
+    async with two_guards(yard) as pair:
+        await pair.client.settle()
+        found = [event.details["key_id"] for event in pair.client.recorder.events if event.code == "envelope.key_old"]
+        assert found == [old.key_id]
+
+
+def test_so_many_pairs_of_keys_are_tried(yard: Yard) -> None:
+    """However many keys both of us have, a few pairs are tried, the newest first (design §9.8)."""
+    for days in range(2, 5):
+        for name, place in (("laptop", "give"), ("vault", "trust")):
+            getattr(yard, place)("laptop", Identity.generate(name, now=START - days * DAY))
+    pairs = known(yard, "laptop").pairs("vault", START)
+    assert len(pairs) == _parties.TRIES
+    newest = (yard.agents["laptop"].key_id, yard.agents["vault"].key_id)
+    assert (pairs[0][0].identity.key_id, pairs[0][1].key_id) == newest
+
+
 @pytest.mark.parametrize(
     ("profile", "options", "refused"),
     [

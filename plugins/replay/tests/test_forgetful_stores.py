@@ -66,6 +66,13 @@ async def test_a_new_store_begins_when_nobody_can_be_so_far_ahead() -> None:
             assert await said(fresh, b"n", issued=time.time() + 0.5) == GONE
 
 
+async def test_a_new_store_begins_by_the_longest_skew_of_its_hosts() -> None:
+    """A16: whoever begins a store, a host that takes messages from further ahead begins it as late as it must."""
+    with RedisServer() as server:
+        async with host(server), host(server, Window(300, 30)) as far:
+            assert await said(far, b"n", issued=time.time() + 10) == GONE
+
+
 async def test_a_snapshot_from_after_it_was_emptied_is_not_gone_on_with() -> None:
     """A16: a state that a message has begun names its server too, so a restart from its snapshot begins anew."""
     with RedisServer() as server:

@@ -20,7 +20,7 @@ import pytest
 from plugins.replay.tests.conftest import WINDOW, WORKER, all_of, made, said
 
 from hauberk.refusals import ConfigError, Refused
-from hauberk_replay import SqliteNonces, Window
+from hauberk_replay import SqliteNonces, Window, _sqlite
 
 
 @asynccontextmanager
@@ -188,6 +188,32 @@ async def test_a_file_that_is_locked_refuses_and_does_not_hang(path: Path) -> No
         while answer != "taken":
             assert time.monotonic() - started < 20
             answer = await said(nonces, os.urandom(8))
+
+
+async def test_more_than_may_wait_is_refused_at_once(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What waits for a file that is slow is bounded; the rest is refused, and says so (design §9.8)."""
+    monkeypatch.setattr(_sqlite, "_QUEUE", 1)
+
+    async def why(nonces: SqliteNonces, nonce: bytes) -> str:
+        with pytest.raises(Refused) as caught:
+            await nonces.remember("k", nonce, time.time(), time.time())
+        assert caught.value.code == "replay.store_down"
+        return caught.value.message
+
+    async with opened(path, seconds=0.2) as nonces:
+        other = sqlite3.connect(path, isolation_level=None)
+        other.execute("BEGIN IMMEDIATE")
+        found = await asyncio.gather(*(why(nonces, b"%d" % number) for number in range(20)))
+        assert any("1 messages wait for" in text for text in found)
+        other.execute("ROLLBACK")
+        other.close()
+
+
+async def test_what_is_accepted_is_on_the_disk_first(path: Path) -> None:
+    """A11: every transaction is synced before anybody hears of it, so a power failure takes nothing back."""
+    async with opened(path) as nonces:
+        assert nonces._db is not None
+        assert nonces._db.execute("PRAGMA synchronous").fetchone() == (2,), "FULL"
 
 
 async def test_a_disk_that_is_full_refuses(path: Path) -> None:

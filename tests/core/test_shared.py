@@ -18,7 +18,7 @@ from tests.core.secured import CA, CLIENT, SERVER
 from tests.redis_server import RedisServer, redis_server
 from tests.serving import until
 
-from hauberk import shared
+from hauberk import _store_line, shared
 from hauberk.refusals import ConfigError, PluginError
 from hauberk.shared import Line, Script, SharedStore, StoreDown, StoreRefused, check_uri
 
@@ -456,6 +456,23 @@ async def test_what_is_no_store_stops_the_start(tmp_path: Path) -> None:
     async with await asyncio.start_unix_server(agree, tmp_path / "s"):
         with pytest.raises(PluginError, match="is no store"):
             await SharedStore(f"unix://{tmp_path}/s").open()
+    await asyncio.sleep(0.01)
+
+
+async def test_what_accepts_and_says_nothing_is_no_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reaching a store has its own bound: who takes the connection and is silent does not hold up a start for ever."""
+    monkeypatch.setattr(_store_line, "CONNECT_SECONDS", 0.2)
+    ends = asyncio.Event()
+
+    async def silent(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await ends.wait()
+        writer.close()
+
+    async with await asyncio.start_unix_server(silent, tmp_path / "s"):
+        async with asyncio.timeout(20):
+            with pytest.raises(PluginError, match="is down"):
+                await SharedStore(f"unix://{tmp_path}/s").open()
+        ends.set()
     await asyncio.sleep(0.01)
 
 

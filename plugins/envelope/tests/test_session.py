@@ -294,6 +294,18 @@ def test_a_seal_in_what_is_visible() -> None:
     assert alice._sending.count == 0
 
 
+@pytest.mark.parametrize("memo", ["_rights", "_known"])
+def test_what_is_remembered_of_headers_is_bounded(memo: str) -> None:
+    """However many methods are sent or come in, few headers are kept, and no long one (design §9.8)."""
+    kept = getattr(_layout, memo)
+    methods = [f"x/{number}" for number in range(2 * _layout._MEMO)] + ["x/" + "y" * 8000]
+    for method in methods:
+        head = _layout.header("request", method, 7, None)
+        assert _layout.read(head + b"AAAA" + _layout.END, BOUNDS)[1] == method
+        assert 0 < len(kept) <= _layout._MEMO
+    assert max(map(len, kept)) < 200
+
+
 # --- order ---
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from tests.listening import Listener, listener
-from tests.running import PING, WITNESS, configure
+from tests.running import PATIENCE, PING, WITNESS, configure, readable
 from tests.test_connect import CALL, INITIALIZED, LIST, SERVED, Pipes, codes, connecting, event, lose, meet, shake
 
 from hauberk import Config
@@ -342,7 +342,8 @@ class Silent:
 
 async def answered(pipes: Pipes, message: dict[str, Any]) -> Any:
     pipes.ask(message)
-    return json.loads(await asyncio.to_thread(os.read, pipes.read, 4096))
+    assert await asyncio.to_thread(readable, pipes.read, PATIENCE), "no answer came"
+    return json.loads(os.read(pipes.read, 4096))
 
 
 async def until(condition: Any) -> None:

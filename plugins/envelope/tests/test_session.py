@@ -294,6 +294,16 @@ def test_a_seal_in_what_is_visible() -> None:
     assert alice._sending.count == 0
 
 
+@pytest.mark.parametrize("id", [b"007", b"00", b"", b"18446744073709551616", b"9" * 30])
+def test_an_id_has_one_text(id: bytes) -> None:
+    """A header that was read before is known again only with an id that the edge would take (A06)."""
+    frame = _layout.header("request", "tools/call", 7, None) + b"AAAA" + _layout.END
+    for _ in range(2):
+        assert _layout.read(frame, BOUNDS)[2] == 7
+    with pytest.raises(_layout.NotSealed):
+        _layout.read(frame.replace(b'"id":7', b'"id":' + id), BOUNDS)
+
+
 @pytest.mark.parametrize("memo", ["_rights", "_known"])
 def test_what_is_remembered_of_headers_is_bounded(memo: str) -> None:
     """However many methods are sent or come in, few headers are kept, and no long one (design §9.8)."""

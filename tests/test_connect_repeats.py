@@ -11,12 +11,14 @@ from typing import Any
 
 import pytest
 from tests.listening import Listener, listener
+from tests.prose import DOCS
 from tests.running import PATIENCE, PING, WITNESS, configure, readable
 from tests.test_connect import CALL, INITIALIZED, LIST, SERVED, Pipes, codes, connecting, event, lose, meet, shake
 
 from hauberk import Config
 from hauberk.guard import Guard
 from hauberk.hosts import connect
+from hauberk.hosts._repeats import BACKOFF, READS
 
 READ: dict[str, Any] = {"jsonrpc": "2.0", "id": 5, "method": "resources/read", "params": {"uri": "note://1"}}
 LOOK: dict[str, Any] = {"jsonrpc": "2.0", "id": 6, "method": "tools/call", "params": {"name": "look", "arguments": {}}}
@@ -385,6 +387,16 @@ async def test_connection_that_ended_in_silence_is_dialled_when_it_is_needed(
         assert silent.got.count("ping") == 4, "each connection, and what the client asked, once"
         running.cancel()
         await asyncio.wait([running])
+
+
+def test_page_says_how_long() -> None:
+    """The page names the constants that are in force (S4.21)."""
+    text = " ".join((DOCS / "connect.md").read_text(encoding="utf-8").split())
+    assert f"ends after {connect._QUIET:.0f} seconds in which nobody said anything" in text
+    first, most = f"{BACKOFF.first:g} seconds after the loss", f"up to {BACKOFF.most:g} seconds"
+    assert f"{first}, then twice as long each time {most}, a tenth of it by chance" in text
+    assert (BACKOFF.factor, BACKOFF.jitter) == (2.0, 0.1)
+    assert all(f"`{method}`" in text for method in READS if not method.endswith("/list"))
 
 
 async def test_silent_connections_end_it_never(there: Listener, pipes: Pipes, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,7 +18,7 @@ from tests.core.secured import CA, CLIENT, SERVER
 from tests.redis_server import RedisServer, redis_server
 from tests.serving import until
 
-from hauberk import _store_line, shared
+from hauberk import _store_address, _store_line, shared
 from hauberk.refusals import ConfigError, PluginError
 from hauberk.shared import Line, Script, SharedStore, StoreDown, StoreRefused, check_uri
 
@@ -246,6 +246,15 @@ async def test_a_wrong_password_stops_the_start_and_the_right_one_opens(tmp_path
             assert await store.command("PING") == b"PONG"
         with pytest.raises(ConfigError, match="cannot read the password"):
             await SharedStore(f"unix://{server.path}?password_file={tmp_path}/none").open()
+
+
+@pytest.mark.parametrize(
+    ("held", "password"), [(" a b \n", " a b "), ("a\r\n", "a"), ("a", "a"), ("a" * 10_000, "a" * 4096)]
+)
+def test_a_password_is_the_line_in_its_file(tmp_path: Path, held: str, password: str) -> None:
+    """What stands in a password file is the password, but for the end of the line; no more of it is read."""
+    (tmp_path / "password").write_text(held, newline="")
+    assert _store_address.parse(f"redis://localhost?password_file={tmp_path}/password").secret() == password
 
 
 async def test_a_killed_store_fails_calls_at_once_and_is_found_again(redis_server: RedisServer) -> None:

@@ -106,7 +106,9 @@ def test_a_server_says_the_one_answer_in_plain(kind: str, method: str, id: Any) 
     assert leaves(link, "result", EXTENSION, 1) == "envelope.no_session", "once"
 
 
-@pytest.mark.parametrize(("kind", "method"), [("request", EXTENSION), ("request", "ping"), ("result", EXTENSION)])
+@pytest.mark.parametrize(
+    ("kind", "method"), [("request", EXTENSION), ("request", "ping"), ("result", EXTENSION), ("error", "")]
+)
 def test_a_client_says_its_one_request_in_plain(kind: str, method: str) -> None:
     """A host that sends what looks like a request for a session sends nothing: the offer is the guard's own."""
     assert leaves(Link("client", "bob"), kind, method, 1) == "envelope.no_session"

@@ -415,6 +415,8 @@ async def test_silent_connections_end_it_never(there: Listener, pipes: Pipes, mo
             connecting._rests = False
             silent.writers[-1].close()
             await until(lambda: connecting._rests or running.done())
+            await asyncio.sleep(0.3)  # more than the first attempt would wait
+            assert silent.met == number, "each time it waits for a word"
             pipes.ask({"jsonrpc": "2.0", "method": "notifications/roots/list_changed"})
             await until(lambda n=number: silent.got.count("notifications/roots/list_changed") == n or running.done())
         assert not running.done()

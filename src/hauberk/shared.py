@@ -128,6 +128,11 @@ class SharedStore:
             raise PluginError(
                 f"the shared store {self.where} needs the package 'redis'", hint="pip install 'hauberk[redis]'"
             ) from None
+        except StoreRefused as error:
+            raise PluginError(
+                error.message,
+                hint="let its user do what docs/shared-store.md names, and nobody else write hauberk:* keys",
+            ) from None
         except StoreDown as error:
             raise PluginError(
                 error.message, hint="start it, or correct its address; see docs/shared-store.md"

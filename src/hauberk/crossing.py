@@ -156,18 +156,19 @@ class Crossing(msgspec.Struct, eq=False):
 
     def _enter(self, raw: bytes | None, data: dict[str, Any] | None, frame: Frame | None = None) -> Walk | None:
         """Read a message, and take it on as what it is; return the rest of its way, where there is one."""
-        way, session, chains = self.way, self.session, self.policy.chains
+        way, session, policy = self.way, self.session, self.policy
+        bounds = session.bounds
         if raw is None:
-            data, encoded = edge.normalise(data or {}, long=way.long, bounds=session.bounds)
+            data, encoded = edge.normalise(data or {}, long=way.long, bounds=bounds)
         else:
-            data, encoded = edge.read(raw, bounds=session.bounds)
-        kind, method, id = classify(data, session.bounds)
+            data, encoded = edge.read(raw, bounds=bounds)
+        kind, method, id = classify(data, bounds)
         self.kind, self.id, checked = kind, id, data
         speaker = session.guard.principal if way.outward else session.connection.principal
         if method is not None:
             self.method = method
             params = data.get("params", ABSENT)
-            check(method, kind, way.sender, params, self.policy.methods, session.bounds)
+            check(method, kind, way.sender, params, policy.methods, bounds)
             if kind == "request":
                 self._open(id, method, params, speaker)
         else:
@@ -177,7 +178,7 @@ class Crossing(msgspec.Struct, eq=False):
                 check_result(data["result"])
         if frame is not None and frame.kind is not None:
             outside.compare(frame, kind, id, checked)
-        self.route = route = chains.route(method, way.toward)
+        self.route = route = policy.chains.route(method, way.toward)
         way.long = len(encoded) > LONG
         idle = route.idle_out if way.outward else route.idle_in
         if data is checked and (idle or (kind == "request" and method == "tools/call")):
@@ -201,7 +202,7 @@ class Crossing(msgspec.Struct, eq=False):
         )
         if self.done is not None and self.exchange is not None and kind == "request":
             session.let_pass(self, self.exchange)
-        cross = agreement.cross if method in self.policy.answers else _CROSS[kind]
+        cross = agreement.cross if method in policy.answers else _CROSS[kind]
         return cross(self, message)
 
     def _open(self, id: Any, method: str, params: Any, speaker: Principal) -> None:

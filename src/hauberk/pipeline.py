@@ -48,7 +48,11 @@ def walk(chain: Chain, item: Any, connection: Connection, until: float, clock: C
     try:
         for call in calls:
             answer = call(item, connection)
-            if answer is not None:
+            if answer is None:
+                continue
+            if type(answer) is type(item) is Frame and b"\n" not in answer.data:
+                item = answer  # as `accept` would: a seal answers each frame
+            else:
                 item = accept(chain.at(operator.length_hint(calls)), item, answer)
     except Refused as refused:
         raise _owned(refused, chain.at(operator.length_hint(calls))) from None

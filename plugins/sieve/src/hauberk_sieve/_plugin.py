@@ -116,6 +116,8 @@ class Sieve:
         strictest: Verdict | None = None
         for judge in self._judges:
             verdict = judge(call, connection)
+            if verdict is None:
+                continue
             if type(verdict) is Deny:
                 if not call.dry:
                     self._suspicion.refused(call.message, connection)

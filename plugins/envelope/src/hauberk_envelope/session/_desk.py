@@ -163,8 +163,8 @@ class Desk:
 
     def send(self, frame: Frame, connection: Connection) -> Frame | None:
         """Seal what leaves."""
-        link = self.link(connection)
-        if link is None:
+        link = self.links.of.get(id(connection))
+        if (link is None or link.judged < self._reloads or not link.sealed) and (link := self.link(connection)) is None:
             return None
         try:
             return link.send(frame, self._guard.now())
@@ -174,8 +174,8 @@ class Desk:
 
     def receive(self, frame: Frame, connection: Connection) -> Frame | None:
         """Open what comes in."""
-        link = self.link(connection)
-        if link is None:
+        link = self.links.of.get(id(connection))
+        if (link is None or link.judged < self._reloads or not link.sealed) and (link := self.link(connection)) is None:
             return None
         try:
             opened = link.receive(frame, self._guard.now(), self._guard.config.core.bounds)

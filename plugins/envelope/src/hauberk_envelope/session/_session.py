@@ -46,6 +46,8 @@ from hauberk_envelope.session._refusals import refused
 
 ID_PREFIX: Final = "hbn1_"
 SIGNATURE_LABEL: Final = _canonical.DOMAIN + "frame-signature/v1"
+_SIGNED_HEAD: Final = _canonical.encode(SIGNATURE_LABEL, bytes(32))[:-32]
+"""What is signed, up to the hash in it, which is all that changes."""
 _ID_LABEL: Final = _canonical.DOMAIN + "session-id/v1"
 _HEAD_BYTES: Final = HEAD.size
 _HEAD_CHARS: Final = 4 * ((HEAD.size + 2) // 3)
@@ -234,7 +236,7 @@ def session_id(hashed: bytes) -> str:
 def _to_sign(associated: bytes, sealed: bytes | memoryview) -> bytes:
     digest = hashlib.sha256(associated)
     digest.update(sealed)
-    return _canonical.encode(SIGNATURE_LABEL, digest.digest())
+    return _SIGNED_HEAD + digest.digest()
 
 
 def decoded(text: bytes | memoryview) -> bytes:

@@ -24,10 +24,13 @@ class Hidden:
 
     def __init__(self) -> None:
         self._hidden: Final[WeakKeyDictionary[Connection, dict[Item, str]]] = WeakKeyDictionary()
+        self._hides = False
+        """Whether anything was ever hidden: to look a connection up costs more than most judgements."""
 
     def adopt(self, old: Hidden) -> None:
         """Take over what was hidden before a reload."""
         self._hidden.update(old._hidden)
+        self._hides = old._hides
 
     def take(self, connection: Connection, clean: Iterable[Item], found: dict[Item, str]) -> bool:
         """Learn from one page of a list; return False if there is more to hide than can be kept."""
@@ -36,6 +39,7 @@ class Hidden:
             if not found:
                 return True
             hidden = self._hidden[connection] = {}
+            self._hides = True
         for item in clean:
             hidden.pop(item, None)
         if len(hidden) + len(found) > LIMITS.seen_tools:
@@ -49,5 +53,7 @@ class Hidden:
 
     def rule(self, connection: Connection, member: str, name: object) -> str | None:
         """Return the rule because of which an item is hidden, or None where it is not."""
+        if not self._hides:
+            return None
         hidden = self._hidden.get(connection)
         return hidden.get((member, name)) if hidden and isinstance(name, str) else None

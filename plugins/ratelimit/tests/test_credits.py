@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
+from plugins.ratelimit.tests import hosts
 from tests.redis_server import RedisServer
 
 from hauberk.config import Config
@@ -18,6 +19,7 @@ from hauberk.guard import Guard
 from hauberk.principal import Principal
 from hauberk.refusals import ConfigError
 from hauberk.testing import Clock, Rig, notification
+from hauberk_ratelimit import _seen
 from hauberk_ratelimit._commands import limits
 from hauberk_ratelimit._quotas import month_of
 from hauberk_ratelimit._usage import KEY
@@ -77,6 +79,14 @@ async def until_left(rig: Rig, count: int) -> None:
     """Wait until so many are left: a store is told in its own time."""
     deadline = time.monotonic() + 20
     while (found := await left(rig)) != count:
+        assert time.monotonic() < deadline, found
+        await asyncio.sleep(0.01)
+
+
+async def until_kept(server: RedisServer, name: str, value: str) -> None:
+    """Wait until a store keeps this."""
+    deadline = time.monotonic() + 20
+    while value.encode() not in (found := server.ask("GET", name)).split():
         assert time.monotonic() < deadline, found
         await asyncio.sleep(0.01)
 
@@ -152,7 +162,7 @@ async def test_who_lacks_credits_is_charged_no_permit(limited: Any, shared: str)
 
 async def test_a_call_costs_credits_as_was_said(limited: Any, shared: str) -> None:
     """A price is a number, or as many as an argument has items; without one, credits cost what permits do."""
-    toml = kept_in(f'{shared}global = "9/hour"\ncosts = {{twice = 2, bare = 0}}\n', EACH)
+    toml = kept_in(f'{shared}global = "9/hour"\ncosts = {{twice = 2, bare = 0, dear = 0}}\n', EACH)
     async with limited(toml) as rig:
         assert await calls(rig, 1, "batch", {"calls": [1, 2, 3]}) == 1
         assert await left(rig) == 7
@@ -163,6 +173,12 @@ async def test_a_call_costs_credits_as_was_said(limited: Any, shared: str) -> No
         assert await calls(rig, 9, "bare") == 9
         assert await left(rig) == 3
         assert await calls(rig, 9, "free") == 2  # of nine permits seven were used, which is a matter of the rate
+        assert await calls(rig, 1, "dear") == 0
+        assert rig.codes[-1] == "ratelimit.insufficient_credits"
+    async with limited(toml.replace("9/hour", "0/hour"), role="server") as rig:
+        rig.connection.principal = Principal(id="alice", kind="user")
+        assert await calls(rig, 3, "dear") == 2
+        assert rig.error()["data"]["balance"] == 2
 
 
 # --- what is given back ---
@@ -226,16 +242,9 @@ async def test_all_hosts_spend_one_balance(server: RedisServer, limited: Any) ->
 
 async def test_a_call_that_is_cancelled_while_a_store_is_asked_costs_nothing(server: RedisServer) -> None:
     """Credits, and permits that were put aside meanwhile, are there again."""
-    import importlib.util
-
-    spec = importlib.util.spec_from_file_location("hauberk_ratelimit_hosts", Path(__file__).with_name("hosts.py"))
-    assert spec is not None
-    assert spec.loader is not None
-    hosts = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(hosts)
     for sharing in ("exact", "lease"):
         server.ask("FLUSHALL")
-        desk = hosts.desk(global_="1/day burst 8", calls="5 credits/month", store=server.uri, sharing=sharing)
+        desk: Any = hosts.desk(global_="1/day burst 8", calls="5 credits/month", store=server.uri, sharing=sharing)
         await desk.store.open()
         refs = hosts.refs(desk.book)
         assert callable(await desk.store.charge(refs))
@@ -254,10 +263,8 @@ async def test_a_call_that_is_cancelled_while_a_store_is_asked_costs_nothing(ser
 
 
 async def _stands(desk: Any, refs: Any) -> int:
-    from hauberk_ratelimit._seen import _stands as stands
-
     (credit,) = (bucket for bucket, _ in refs if bucket.credit)
-    count, _ = await stands(desk.store, credit)
+    count, _ = await _seen._stands(desk.store, credit)
     return count
 
 
@@ -277,10 +284,12 @@ async def test_of_a_charge_of_last_month_only_what_was_bought_comes_back(server:
         server.ask("SET", name, f"{month + 1}:3:4")
         for id in ("late", "later"):
             await rig.send(rig.from_server, {**ERROR, "id": id})
-        deadline = time.monotonic() + 20
-        while server.ask("GET", name).split()[1].decode() != f"{month + 1}:3:7":
-            assert time.monotonic() < deadline
-            await asyncio.sleep(0.01)
+        await until_kept(server, name, f"{month + 1}:3:7")
+        server.ask("SET", name, f"{month}:0:1")
+        await rig.call("dear", id="last")
+        server.ask("DEL", name)  # as the store does where nothing is left that was bought
+        await rig.send(rig.from_server, {**ERROR, "id": "last"})
+        await until_kept(server, name, f"{month}:0:1")
 
 
 # --- what is bought ---
@@ -415,5 +424,6 @@ async def test_nobody_is_told_what_was_not_asked_for(limited: Any, role: Any, us
     """Beside a client, and where it is not switched on, results are as they came."""
     async with limited(f'[ratelimit]\nusage = {usage}\nglobal = "9/hour"', role=role) as rig:
         await rig.call("ls", id=1)
+        assert rig.guard.loaded["ratelimit"].plugin.desk._used == {}
         await rig.answer({"content": []}, id=1)
         assert rig.replies[-1]["result"] == {"content": []}

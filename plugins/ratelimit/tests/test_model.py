@@ -206,7 +206,8 @@ class Charging(RuleBasedStateMachine):
 
     @rule(data=st.data(), key=st.sampled_from("ab"), cost=st.integers(1, 5), price=st.integers(1, 5))
     def charge(self, data: st.DataObject, key: str, cost: int, price: int) -> None:
-        ats = data.draw(st.lists(st.integers(0, len(self.parts) - 1), min_size=1, max_size=5, unique=True))
+        every = list(range(len(self.parts)))
+        ats = data.draw(st.just(every) | st.lists(st.sampled_from(every), min_size=1, unique=True))
         models = [self.model(at, key) for at in ats]
         timed = [(at, model) for at, model in zip(ats, models, strict=True) if not isinstance(model, PlainCredit)]
         waits = [model.wait(self.now, cost) for _, model in timed]
@@ -353,4 +354,4 @@ def test_a_store_charges_as_a_plain_model_does(
         monkeypatch.setattr(_scripts, name, Script(source.replace("'PX', ", "'PX', 9000000000 + ")))
     with RedisServer() as server:
         machine = type("Machine", (There,), {"uri": server.uri, "loop": loop, "usage": usage})
-        run_state_machine_as_test(machine, settings=settings(PLAIN, max_examples=40))
+        run_state_machine_as_test(machine, settings=settings(PLAIN, max_examples=60))

@@ -438,6 +438,10 @@ async def test_every_table_holds(limited: Any) -> None:
         assert await calls(rig, 9, "read") == 2
     async with limited(toml.replace('calls = "100/hour"', 'calls = "100/hour"\noverride = true')) as rig:
         assert await calls(rig, 99, "read") == 99
+    toml = '[ratelimit]\nglobal = "3/hour"\n[host.default.ratelimit]\nglobal = "5/hour"\n'
+    for override, passed in (("", 3), ("override = true\n", 5)):
+        async with limited(toml + override) as rig:
+            assert await calls(rig, 9) == passed
 
 
 @pytest.mark.parametrize(

@@ -174,3 +174,22 @@ def test_a_preset_is_what_its_word_says() -> None:
     for word in ("servers", "agents", "sandbox", "service", "plans"):
         assert options(f'[ratelimit]\npreset = "{word}"').preset == word
     assert options('[ratelimit]\npreset = "plans"\nmembers = {"alice" = "pro"}').members == {"alice": "pro"}
+
+
+@pytest.mark.parametrize(
+    ("key", "strict", "loose"),
+    [
+        ("max_ids", "5", "9"),
+        ("lease", "5", "9"),
+        ("sync_seconds", "5.0", "9.0"),
+        ("store_timeout", "0.5", "0.9"),
+        ("sharing", '"exact"', '"lease"'),
+        ("sharing", '"lease"', '"sync"'),
+        ("on_store_failure", '"refuse"', '"local"'),
+    ],
+)
+def test_the_stricter_of_two_tables_holds(key: str, strict: str, loose: str) -> None:
+    """The table of a host makes nothing wider that the general one says, and may make it narrower."""
+    for one, other in ((strict, loose), (loose, strict)):
+        found = options(f"[ratelimit]\n{key} = {one}\n[host.default.ratelimit]\n{key} = {other}\n")
+        assert str(getattr(found, key)) == strict.strip('"')

@@ -162,9 +162,9 @@ class Desk:
         if not refs:
             return None
         cost, price = book.cost(server, call.name, lambda argument: _items(call.arguments.get(argument)))
-        if not (cost and price):
+        if not (cost and price):  # what nothing is taken of is not asked, so it is no matter how much
             refs = tuple(ref for ref in refs if (price if ref[0].credit else cost))
-        return Due(refs, cost, price) if refs else None
+        return Due(refs, cost or 1, price or 1) if refs else None
 
     def _hosts(self, call: ToolCall, connection: Connection) -> list[str]:
         hosts = hosts_in(call.arguments)

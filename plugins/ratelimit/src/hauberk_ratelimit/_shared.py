@@ -284,7 +284,7 @@ class Leased(Exact):
 
     async def charge(self, refs: Sequence[Ref], cost: int = 1, price: int = 1) -> Short | Refused | Paid:
         """Take from all of the buckets or from none; what is at hand is used at once."""
-        if cost and self.spent(refs, cost):
+        if self.spent(refs, cost):
             return PaidThere(self, refs, cost, price, Taken(cost, tuple([self._marks[ref] for ref in refs])))
         return await super().charge(refs, cost, price)
 

@@ -155,6 +155,7 @@ CLIENTS: dict[str, tuple[str, Callable[[Yard], Issued] | None, list[str]]] = {
     "TLS 1.2": ("old_version", lambda y: y.host, ["-tls1_2"]),
     "weak suite": ("weak_cipher", lambda y: y.host, ["-ciphersuites", "TLS_AES_128_GCM_SHA256"]),
     "another protocol": ("no_alpn", lambda y: y.host, ["-alpn", "h2"]),
+    "no signature of ours": ("handshake_failed", lambda y: y.host, ["-sigalgs", "RSA-PSS+SHA256"]),
 }
 
 

@@ -55,7 +55,6 @@ _BY_WORD: Final[Mapping[str, tuple[str, ...]]] = {
         "EE_KEY_TOO_SMALL",
         "CA_KEY_TOO_SMALL",
         "CA_MD_TOO_WEAK",
-        "NO_SUITABLE_SIGNATURE_ALGORITHM",
     ),
     "tls.cut_off": ("UNEXPECTED_EOF_WHILE_READING",),
 }

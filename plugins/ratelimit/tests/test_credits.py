@@ -15,9 +15,14 @@ from plugins.ratelimit.tests import hosts
 from tests.redis_server import RedisServer
 
 from hauberk.config import Config
+from hauberk.config import Options as Base
+from hauberk.connection import Connection
 from hauberk.guard import Guard
+from hauberk.hookspecs import hookimpl
+from hauberk.layers import Layer
+from hauberk.message import Message
 from hauberk.principal import Principal
-from hauberk.refusals import ConfigError
+from hauberk.refusals import ConfigError, Refused
 from hauberk.testing import Clock, Rig, notification
 from hauberk_ratelimit import _seen
 from hauberk_ratelimit._commands import limits
@@ -223,6 +228,39 @@ async def test_credits_of_a_call_that_takes_too_long_come_back(limited: Any, clo
             await asyncio.sleep(0.01)
         assert rig.codes == ["core.timed_out"]
         assert await left(rig) == 10
+
+
+async def test_credits_of_an_answer_that_is_refused_come_back(limited: Any) -> None:
+    """Who gets an error in place of what the server said has paid nothing."""
+
+    class Late:
+        """Refuses each result of a call."""
+
+        name = "late"
+        layer = Layer.CONTENT
+
+        class Options(Base, frozen=True):
+            """No options."""
+
+        @hookimpl
+        def on_receive(self, message: Message, connection: Connection) -> None:
+            if message.kind == "result":
+                raise Refused("late.no", "no")
+
+    async with limited(EACH, Late()) as rig:
+        await rig.call("dear", id="a")
+        await rig.answer(id="a")
+        assert rig.codes == ["late.no"]
+        assert await left(rig) == 10
+
+
+async def test_credits_of_a_connection_that_its_caller_closed_are_spent(limited: Any) -> None:
+    """Who leaves before he is answered is not served for nothing: the call was sent."""
+    async with limited(EACH) as rig:
+        await rig.call("dear")
+        await rig.session.close()
+        await rig.start()
+        assert await left(rig) == 6
 
 
 # --- a store ---

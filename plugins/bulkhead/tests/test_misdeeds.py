@@ -50,6 +50,7 @@ NOT_BY_DEFAULT: Final = {
     "envelope.no_agreement": "as of a server that is down",
     **dict.fromkeys(("replay.too_old", "replay.expired", "replay.from_the_future"), "clocks and slow networks"),
     "ratelimit.host": "a URL that is unclear",
+    "ratelimit.insufficient_credits": "a price above what is left, which no haste brings about",
     **dict.fromkeys(("tls.expired", "tls.not_yet_valid"), "a rotation, a clock"),
     **dict.fromkeys(("tls.cut_off", "tls.handshake_failed", "tls.handshake_timeout"), "the network"),
     **dict.fromkeys(("tls.no_alpn", "tls.no_client_certificate"), "another setting"),
@@ -117,9 +118,10 @@ async def test_outage_of_a_store_suspends_nobody(guarded: Opened) -> None:
 @pytest.mark.parametrize("details", [{}, {"own": False}, {"own": 1}])
 async def test_limit_that_others_use_up_suspends_nobody(guarded: Opened, details: dict[str, object]) -> None:
     """Where a limit is shared, who meets its end is not who used it up: only his own limit counts against him."""
-    async with guarded(FEW, role="server") as rig:
+    async with guarded(f'{FEW}of_principals = ["ratelimit.*"]\n', role="server") as rig:
         rig.connection.principal = by("victim")
         await trip(rig, times=20, details=details)
+        await trip(rig, "ratelimit.insufficient_credits", times=20, details=details)
         await rig.call("a", id=1)
         assert len(rig.reached) == 1
 

@@ -7,8 +7,8 @@ The rules:
    operators as of whoever sent it. It is refused, and counted only where an operator names it.
 3. What the guard, its files or its stores cannot do is nobody's misdeed. It is never counted, whatever is named: an
    outage would suspend everybody who asks meanwhile.
-4. A limit that is used up (``ratelimit.exceeded``) counts where it is the caller's own, and not where it is one that
-   others use up too (``details["own"]``).
+4. A limit, or credits, that are used up count where they are the caller's own, and not where others use them up too
+   (``details["own"]``).
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ SERVED: Final = (
     "core.peer_changed",
 )
 """What a server that is called showed or sent; in front of a server, whoever connected."""
+_USED_UP: Final = frozenset({EXCEEDED, "ratelimit.insufficient_credits"})
 _DOWN: Final = ".store_down"
 _OWN: Final = frozenset(
     {
@@ -71,6 +72,6 @@ def is_own(code: str) -> bool:
 
 def is_misdeed(event: Event) -> bool:
     """Whether a refusal can be laid to anybody at all."""
-    if event.code == EXCEEDED:
+    if event.code in _USED_UP:
         return event.details.get("own") is True
     return not is_own(event.code)

@@ -603,6 +603,7 @@ async def test_a_connection_that_is_older_than_the_seal(yard: Yard) -> None:
         await pair.server.guard.reload(again(yard))
         assert await asked(pair, tool_call(id=2)) is None
         assert set(pair.codes(pair.server)) == {"envelope.no_session"}
+        assert pair.server.connection.over == "envelope.no_session"
 
 
 # --- files ---

@@ -161,6 +161,16 @@ def options(toml: str) -> Any:
         ('[[ratelimit.rules]]\nlimit = "5/second"\neach = ["tenant"]', "each"),
         ('[ratelimit]\ncosts = {"x" = -1}', "costs from 0"),
         ("[ratelimit]\nmax_ids = 0", "max_ids"),
+        ("[ratelimit]\nlease = 1", "lease"),
+        ("[ratelimit]\nsync_seconds = 0.05", "sync_seconds"),
+        ("[ratelimit]\nstore_timeout = 2.5", "store_timeout"),
+        ('[ratelimit]\ncalls = "5/second each"', "calls: .*says each"),
+        ('[ratelimit]\nmessages = "many"', "messages: 'many' is no limit"),
+        ('[ratelimit]\naddress = "many"', "address: 'many' is no limit"),
+        *(
+            (f'[ratelimit.{table}]\nx = "many"', f"{table}.'x': 'many' is no limit")
+            for table in ("tools", "domains", "principals", "plans")
+        ),
     ],
 )
 def test_a_wrong_table_is_an_error_that_names_it(toml: str, said: str) -> None:
@@ -186,10 +196,20 @@ def test_a_preset_is_what_its_word_says() -> None:
         ("sharing", '"exact"', '"lease"'),
         ("sharing", '"lease"', '"sync"'),
         ("on_store_failure", '"refuse"', '"local"'),
+        *((key, '"5/hour"', '"9/hour"') for key in ("global", "calls", "messages", "address")),
+        *((key, '{x = "5/hour"}', '{x = "9/hour"}') for key in ("tools", "domains", "principals", "plans")),
     ],
 )
 def test_the_stricter_of_two_tables_holds(key: str, strict: str, loose: str) -> None:
     """The table of a host makes nothing wider that the general one says, and may make it narrower."""
     for one, other in ((strict, loose), (loose, strict)):
         found = options(f"[ratelimit]\n{key} = {one}\n[host.default.ratelimit]\n{key} = {other}\n")
-        assert str(getattr(found, key)) == strict.strip('"')
+        kept = getattr(found, "global_" if key == "global" else key)
+        assert kept == ({"x": "5/hour"} if isinstance(kept, dict) else type(kept)(strict.strip('"')))
+
+
+def test_the_rules_of_two_tables_hold_both() -> None:
+    """A combination of one table is no other one's."""
+    rule = '[[{}ratelimit.rules]]\nlimit = "5/hour"\ntool = "{}"\n'
+    found = options(rule.format("", "a") + rule.format("host.default.", "b"))
+    assert [one.tool for one in found.rules] == ["a", "b"]

@@ -18,7 +18,7 @@ export UV_SYSTEM_CERTS ?= 1
 
 .DEFAULT_GOAL := help
 .SECONDARY:
-.PHONY: help setup demo demo-tls test test-alone test-all test-lowest check lint types shape bench bench-peers efficacy fuzz mcp-conformance docs docs-write lock clean
+.PHONY: help setup demo demo-tls test test-alone test-all test-lowest check lint types shape bench bench-peers efficacy fuzz mcp-conformance tls-scan docs docs-write lock clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -83,6 +83,9 @@ docs-write: .venv/.synced ## renew the parts of the documentation that are made 
 
 mcp-conformance: .venv/.synced ## play the official MCP conformance suite's client scenarios, bare and guarded
 	@$(BIN)/python tests/mcp_conformance/run.py
+
+tls-scan: .venv/.synced ## scan `hauberk serve` under TLS with sslyze, testssl and tlsfuzzer
+	@$(BIN)/python tests/tls_scan/run.py
 
 lock: $(UV) ## bring uv.lock up to date with the manifests
 	$(UV) lock

@@ -268,7 +268,7 @@ def test_connection_that_a_plugin_hung_up_loses_all(tmp_path: Path, there: Liste
 
 def test_request_that_is_too_late_is_told_so(tmp_path: Path, there: Listener) -> None:
     """``core.request_timeout`` holds for all tries together: while nobody is there, too (S4.21)."""
-    text = f"[core]\nrequest_timeout = 1.0\n{RETRY}"
+    text = f"[core]\nrequest_timeout = 4.0\n{RETRY}"
     with connecting(tmp_path, there, options=options(tmp_path, text)) as client:
         server = meet(client, there)
         there.leave()

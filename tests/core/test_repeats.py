@@ -268,7 +268,7 @@ async def test_time_of_a_request_is_one_for_all_tries() -> None:
     assert exchange.timer.when() == pytest.approx(repeat.until)
     stand.exchanges.close()
 
-    soon = Stand(Retry(), 0.3)
+    soon = Stand(Retry(), 1.0)
     soon.send(READ)
     assert soon.lose() == [True]
     async with asyncio.timeout(20):

@@ -278,6 +278,33 @@ async def test_all_hosts_spend_one_balance(server: RedisServer, limited: Any) ->
         assert set(one.codes + other.codes) == {"ratelimit.insufficient_credits"}
 
 
+async def test_calls_that_cost_credits_wait_for_no_lease(server: RedisServer) -> None:
+    """Of leased permits that are at hand, calls are charged side by side, and as often as there are credits."""
+    options = {"store": server.uri, "sharing": "lease", "lease": 100, "store_timeout": 2}
+    desk: Any = hosts.desk(global_="1/hour burst 500", calls="40 credits/month", **options)
+    await desk.store.open()
+    refs = hosts.refs(desk.book)
+    assert callable(await desk.store.charge(refs))
+    async with desk.store._one:
+        answers = await asyncio.wait_for(asyncio.gather(*(desk.store.charge(refs) for _ in range(60))), 20)
+    assert sum(map(callable, answers)) == 39
+    assert desk.store.held == 60
+    await desk.store.close()
+
+
+async def test_permits_at_hand_are_used_beside_those_that_are_fetched(server: RedisServer) -> None:
+    """A call that lacks only a permit of its caller uses one of each that is at hand, and no more pass than may."""
+    options = {"store": server.uri, "sharing": "lease", "store_timeout": 2}
+    limits = {"global_": "1/hour burst 10", "principals": {"*": "1/hour burst 5 each"}, "calls": "100 credits/month"}
+    desk: Any = hosts.desk(**limits, **options)
+    await desk.store.open()
+    there = {bucket.rule: bucket for bucket in desk.book.calls}
+    both = [(there["global"], ""), (there["calls"], "files")]
+    passed = [await desk.store.charge([*both, (there["principals.*"], f"id:{number}")]) for number in range(20)]
+    assert sum(map(callable, passed)) == 10
+    await desk.store.close()
+
+
 async def test_a_call_that_is_cancelled_while_a_store_is_asked_costs_nothing(server: RedisServer) -> None:
     """Credits, and permits that were put aside meanwhile, are there again."""
     for sharing in ("exact", "lease"):

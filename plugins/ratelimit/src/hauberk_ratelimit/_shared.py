@@ -310,21 +310,27 @@ class Leased(Exact):
     async def _charged_with(self, refs: Sequence[Ref], cost: int, price: int) -> Short | Taken:
         """Charge what costs credits, too: these are taken in one step with the permits that this process lacks."""
         leased = [ref for ref in refs if not ref[0].credit]
+        if self.spent(leased, cost):
+            return await self._paid_with(refs, leased, cost, price)
         async with self._one:
             ready = [ref for ref in leased if self._held.get(ref, 0) >= cost]
-            lacking = [ref for ref in leased if ref not in ready]
-            asked = [*lacking, *(ref for ref in refs if ref[0].credit)]
             _ = self.spent(ready, cost)  # nobody else uses them meanwhile
-            try:
-                taken = await self.take(asked, cost, max(self.options.lease, cost), price)
-            except BaseException:
-                self._again(ready, cost)
-                raise
-            if isinstance(taken, Short):
-                self._again(ready, cost)
-                return taken
-            marks = dict(zip(asked, taken.marks, strict=True))
-            for ref in lacking:
+            return await self._paid_with(refs, ready, cost, price)
+
+    async def _paid_with(self, refs: Sequence[Ref], ready: Sequence[Ref], cost: int, price: int) -> Short | Taken:
+        """Take what was not put aside."""
+        asked = [ref for ref in refs if ref not in ready]
+        try:
+            taken = await self.take(asked, cost, max(self.options.lease, cost), price)
+        except BaseException:
+            self._again(ready, cost)
+            raise
+        if isinstance(taken, Short):
+            self._again(ready, cost)
+            return taken
+        marks = dict(zip(asked, taken.marks, strict=True))
+        for ref in asked:
+            if not ref[0].credit:
                 self._hold(ref, self._held.get(ref, 0) + taken.permits - cost, marks[ref])
         self._drop(refs)
         return Taken(cost, tuple(marks.get(ref, self._marks.get(ref, 0)) for ref in refs))

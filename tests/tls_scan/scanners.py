@@ -91,7 +91,14 @@ def run_sslyze(tool: Tool, port: int, certificate: Path, key: Path) -> dict[str,
     """Scan a port of this machine with a client certificate; return what was found of it."""
     with TemporaryDirectory() as folder:
         path = Path(folder) / "found.json"
-        words = [*_ASKED, "--mozilla_config=disable", f"--json_out={path}", "--cert", str(certificate)]
+        words = [
+            *_ASKED,
+            "--slow_connection",
+            "--mozilla_config=disable",
+            f"--json_out={path}",
+            "--cert",
+            str(certificate),
+        ]
         done = _run([*tool.command, *words, "--key", str(key), f"127.0.0.1:{port}"])
         assert path.exists(), done
         (result,) = json.loads(path.read_bytes())["server_scan_results"]

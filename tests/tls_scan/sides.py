@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import PrivateFormat
 from mcp import Client
 from plugins.tls.tests.maker import CLIENT, Ca, Key, put
-from tests.running import PATIENCE, configure
+from tests.running import configure
 from tests.serving import Serving, serving, until_true
 from tests.tls_scan.responder import ANSWER, SERVER
 
@@ -34,6 +34,8 @@ Clients = Literal["none", "optional", "required"]
 CALLER: Final = "caller.example"
 """Who calls to see that the server is alive; the scanners have another name."""
 SCANNER: Final = "scanner.example"
+ANSWER_SECONDS: Final = 120.0
+"""What a session with the server may take, on a machine that scans it meanwhile."""
 _OURS: Final = """
 [tls]
 ca = "{kind}/ca.pem"
@@ -105,7 +107,7 @@ class Target:
             AssertionError: There is no answer, or somebody else got one.
         """
         assert self.serve.process.poll() is None, self.serve.stderr()
-        tools = asyncio.run(asyncio.wait_for(self._tools(), PATIENCE))
+        tools = asyncio.run(asyncio.wait_for(self._tools(), ANSWER_SECONDS))
         assert "read_note" in tools, tools
         assert self.served <= {CALLER}, self.served
 
@@ -219,6 +221,7 @@ def older(folder: Path, kind: Kind) -> Iterator[int]:
     """Run a server that speaks TLS 1.2, too, which the tools have to tell; give its port."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_ciphers("DEFAULT:@SECLEVEL=0")
     context.load_cert_chain(folder / kind / "server.pem", folder / kind / "server.key")
     ports, ready = list[int](), threading.Event()
 
@@ -227,6 +230,8 @@ def older(folder: Path, kind: Kind) -> Iterator[int]:
             if (await asyncio.wait_for(reader.read(1000), 5)).startswith(b"GET "):
                 writer.write(ANSWER)
                 await asyncio.wait_for(reader.read(1000), 5)
+            writer.close()
+            await asyncio.wait_for(writer.wait_closed(), 5)
         writer.transport.abort()
 
     async def run() -> None:

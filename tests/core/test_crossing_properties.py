@@ -20,6 +20,8 @@ from hauberk import Allow, Layer, Message, Refused
 from hauberk.connection import Role
 from hauberk.exchange import Exchange
 
+pytestmark = pytest.mark.campaign
+
 # --- what no plugin touches ---
 
 TEXT = st.text(st.characters(codec="utf-8"), max_size=8)

@@ -23,6 +23,8 @@ from tests.crash.lives import Life, Ways, wrong
 from tests.crash.platter import Platter
 from tests.crash.taps import FAULTS, Tap, Way
 
+pytestmark = pytest.mark.campaign
+
 ROOT = Path(__file__).resolve().parents[3]
 USUAL, FORWARD, LAZY = Ways(), Ways(ratchet=True), Ways(sync=False)
 LINUX = pytest.mark.skipif(not points.PLACES.exists(), reason="looks at files through /proc")

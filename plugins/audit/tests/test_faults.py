@@ -31,6 +31,8 @@ from hauberk_audit.writing._chain import Chain
 from hauberk_audit.writing._log import Disk, Log
 from hauberk_audit.writing._rotation import Rotation
 
+pytestmark = pytest.mark.campaign
+
 ROOT = Path(__file__).resolve().parents[3]
 LINUX = pytest.mark.skipif(not points.PLACES.exists(), reason="looks at files through /proc")
 STRACE = pytest.mark.skipif(not syscalls.is_there(), reason="needs strace, which may trace")

@@ -16,6 +16,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from hauberk_bulkhead._room import Caps, Full, Place, Room
 
+pytestmark = pytest.mark.campaign
+
 PATIENCE = 10.0
 PRINCIPALS = ("ann", "bob", "cat")
 TOOLS = ("read", "write")

@@ -233,6 +233,8 @@ from hauberk_bulkhead._breaker import Terms
 from hauberk_bulkhead._breakers import Key, Pass
 from hauberk_bulkhead._shared import SharedBreakers
 
+pytestmark = pytest.mark.campaign
+
 async def main():
     store = SharedStore(sys.argv[1])
     await store.open()

@@ -21,6 +21,8 @@ from hauberk_envelope.session._direction import HEAD
 from hauberk_envelope.session._layout import EXTENSION
 from hauberk_envelope.session._session import Session
 
+pytestmark = pytest.mark.campaign
+
 TRUST = Trust(
     {one.key_id: one.public for one in (ALICE, BOB)}, rules=Rules(can_communicate_with={"alice": frozenset({"bob"})})
 )

@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from plugins.replay.tests.conftest import WORKER, made
 
+pytestmark = pytest.mark.campaign
+
 
 @pytest.mark.parametrize("kind", ["sqlite", "shared"])
 def test_four_processes_take_each_nonce_once(kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:

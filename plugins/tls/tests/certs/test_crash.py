@@ -15,6 +15,8 @@ from hauberk_tls.certs import _index, _pem, _store
 from hauberk_tls.certs._holding import held
 from hauberk_tls.certs._index import number_of
 
+pytestmark = pytest.mark.campaign
+
 
 def answered(desk: Desk) -> None:
     """Let a certificate be there that answers a request for a new key."""

@@ -20,6 +20,8 @@ CHECKOUT: Final = "HAUBERK_TLSFUZZER"
 """The variable that names a checkout of tlsfuzzer, which is then used as it is."""
 _PATIENCE: Final = 120
 """Seconds that a step of an installation may take."""
+_SAID: Final = 300
+"""How much is told of what a step that failed has said (characters)."""
 
 
 class MissingError(Exception):
@@ -122,6 +124,6 @@ def _do(command: list[str]) -> str:
     except subprocess.TimeoutExpired:
         raise MissingError(f"{shlex.join(command)} took more than {_PATIENCE} s") from None
     if done.returncode != 0:
-        last = (done.stderr or done.stdout).strip().rpartition("\n")[2]
-        raise MissingError(f"{shlex.join(command)} gave {done.returncode}: {last}")
+        said = " ".join((done.stderr or done.stdout).split())
+        raise MissingError(f"{shlex.join(command)} gave {done.returncode}: {said[-_SAID:]}")
     return done.stdout

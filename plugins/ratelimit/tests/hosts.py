@@ -37,6 +37,8 @@ def guard() -> Any:
 def desk(seen: Any = None, **options: Any) -> Desk:
     """Return limits that are shared as the options say, and no part of a guard."""
     given = {"global_" if key == "global" else key: value for key, value in options.items()}
+    if "store" in given:
+        given.setdefault("store_timeout", 2)  # a machine that is busy is no store that is lost
     return Desk(SimpleNamespace(name="ratelimit"), Options(**given), guard() if seen is None else seen)
 
 

@@ -45,7 +45,7 @@ APART: dict[str, list[str]] = {
     "access.md": ["toml"],
     "attacks.md": ["toml", "sh"],
     "bulkhead.md": ["toml", "console"],
-    "benchmarks.md": ["sh", "text", "sh", "text", "sh", "text", "sh", "sh", "sh"],
+    "benchmarks.md": ["sh", "text", "sh", "text", "sh", "text", "sh", "text", "sh", "sh", "sh"],
     "certs.md": ["console", "console", "console"],
     "checkpoints.md": ["toml", "console", "console", "text"],
     "configuration.md": ["toml"],

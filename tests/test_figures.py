@@ -26,7 +26,7 @@ ROW = "| `make bench` |"
 
 
 def test_published_tables_are_what_a_run_left() -> None:
-    """The page of the benchmarks shows the tables of three recorded runs, figure by figure, and no other (X.15)."""
+    """The page of the benchmarks shows the tables of four recorded runs, figure by figure, and no other (X.15)."""
     assert published.TABLE.findall(published.PAGE.read_text("utf-8")) == [published.shown(n) for n in published.NAMES]
 
 
@@ -35,7 +35,7 @@ def test_published_verdicts_follow_from_the_figures(name: str) -> None:
     """No verdict of a recorded run is kinder than its figure and its bar (X.15)."""
     data = published.record(name)
     rows = published.rows_of(data)
-    assert len(rows) > 10
+    assert len(rows) > 5
     for row, recorded in zip(rows, data["rows"], strict=True):
         if abs(row.value - (row.bar or 0)) > 0.0001:  # a record rounds
             assert row.verdict == recorded["verdict"], recorded

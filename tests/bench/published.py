@@ -1,8 +1,9 @@
-"""What docs/benchmarks.md shows of three runs: the tables that the benchmarks print, made from the records they left.
+"""What docs/benchmarks.md shows of four runs: the tables that the benchmarks print, made from the records they left.
 
 usage: python -m tests.bench.published      publishes those of build/bench.json, build/bench-carriers.json (of
-                                            python tests/bench/run.py carriers --json build/bench-carriers.json)
-                                            and build/bench-peers.json that are there
+                                            python tests/bench/run.py carriers --json build/bench-carriers.json),
+                                            build/bench-sealing.json (likewise) and build/bench-peers.json that are
+                                            there
 
 A record is committed beside this file, so that no figure stands on the page that no run gave.
 """
@@ -23,7 +24,7 @@ from tests.bench.peers import run as peers
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "benchmarks.md"
 RECORDS = Path(__file__).with_name("published")
-NAMES: Final = ("bench", "bench-carriers", "bench-peers")
+NAMES: Final = ("bench", "bench-carriers", "bench-sealing", "bench-peers")
 """The records, in the order in which their tables stand on the page."""
 TABLE: Final = re.compile(r"(?s)(?<=```text\n).*?(?=```\n)")
 

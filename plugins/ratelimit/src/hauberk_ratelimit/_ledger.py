@@ -144,14 +144,14 @@ class Local:
             price: How many credits.
         """
         clock = self._clock()
-        longest, short, broke = 0.0, None, None
         with self._lock:
-            if cost == 1 and len(refs) == 1 and isinstance(table := refs[0][0].table, Buckets):
-                longest = table.hit(refs[0][1], clock)
-                if not longest:
-                    return None
-                bucket, key = refs[0]
-                return Short(bucket, 1, longest, *table.left(key, clock), table.place(key, clock))
+            if cost == 1 and len(refs) == 1:
+                ((bucket, key),) = refs
+                if isinstance(table := bucket.table, Buckets):
+                    if not (wait := table.hit(key, clock)):
+                        return None
+                    return Short(bucket, 1, wait, *table.left(key, clock), table.place(key, clock))
+            longest, short, broke = 0.0, None, None
             if len({bucket for bucket, _ in refs}) < len(refs):  # those who find no room are one
                 refs = self._placed(refs)
             for ref in refs:

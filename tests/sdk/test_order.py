@@ -129,7 +129,9 @@ async def test_the_pump_of_an_agreement_ends_with_it(before: int, after: int) ->
         said = iter(range(before + after))
         for n in itertools.islice(said, before):
             await server.say(method="notifications/message", params={"level": "info", "data": n})
-        await server.say(id=server.got[0].message.id, result={})
+        asked = server.got[0].message
+        assert isinstance(asked, mt.JSONRPCRequest)
+        await server.say(id=asked.id, result={})
         for n in said:
             await server.say(method="notifications/message", params={"level": "info", "data": n})
         await server.end()

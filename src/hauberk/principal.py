@@ -23,12 +23,13 @@ class Principal(msgspec.Struct, frozen=True, kw_only=True):
     def key(self) -> str:
         """Return what tells this identity from every other one: its tenant and its id.
 
-        Without a tenant it is the id. With one it is the tenant, a NUL and the id; so an id with a NUL in it, as a
-        token may hold, is none of a tenant's. Those who proved nothing (`is_anonymous`) are not told apart.
+        Without a tenant it is the id. With one it is the tenant, a NUL and the id. What could be mistaken for that (an
+        empty tenant, an id with a NUL, as a token may hold them) stands behind percent signs, with which no tenant is
+        written: so no key begins with a NUL. Those who proved nothing (`is_anonymous`) are not told apart.
         """
         if self.tenant is None:
-            return self.id if "\0" not in self.id else f"\0{self.id}"
-        return f"{self.tenant.replace('%', '%25').replace(chr(0), '%00')}\0{self.id}"
+            return self.id if "\0" not in self.id else f"%%\0{self.id}"
+        return f"{self.tenant.replace('%', '%25').replace(chr(0), '%00') or '%'}\0{self.id}"
 
     @property
     def is_anonymous(self) -> bool:

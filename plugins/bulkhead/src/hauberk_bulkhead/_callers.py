@@ -59,7 +59,7 @@ def parted(name: str) -> tuple[str, str]:
     if name.startswith(_ADDRESS):
         return "", name.removeprefix(_ADDRESS) or "anonymous"
     tenant, nul, id = name.partition("\0")
-    return (tenant, id) if nul else ("", name)
+    return (tenant.strip("%"), id) if nul else ("", name)  # written with percent signs alone, it is none
 
 
 def readable(name: str) -> str:

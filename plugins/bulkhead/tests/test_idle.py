@@ -278,14 +278,16 @@ async def test_guard_looks_by_itself(guarded: Opened, monkeypatch: pytest.Monkey
 def test_silence_is_what_it_says(steps: list[tuple[str, float]], most: float) -> None:
     """Found is who said nothing since a look that is at least its time ago, and never who spoke since (S4.21)."""
     now = last = seen = 0.0
+    spoke = False
     life = Life("files", now)
     for what, seconds in steps:
         now += seconds
         if what == "say":
-            life.said, last = True, now
+            life.said = spoke = True
+            last = now
             continue
         found = silent({"a": life}, now, most=lambda _: most, busy=frozenset)
-        seen = now if last > seen or (last == now) else seen
+        seen, spoke = now if spoke else seen, False
         assert found == ([("a", now - seen)] if now - seen >= most else [])
         assert not found or now - last >= most
 

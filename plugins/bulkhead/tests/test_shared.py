@@ -35,6 +35,7 @@ from hauberk_bulkhead._hold import Hold
 from hauberk_bulkhead._shared import SharedBreakers
 
 __all__ = ["redis_server"]
+pytestmark = pytest.mark.campaign
 KEY = Key("files", "read", "ann")
 TERMS = Terms(minimum=1)
 OWN = "local now = tonumber(redis.call('GET', 'clock'))\n"
@@ -232,8 +233,6 @@ from hauberk.shared import SharedStore
 from hauberk_bulkhead._breaker import Terms
 from hauberk_bulkhead._breakers import Key, Pass
 from hauberk_bulkhead._shared import SharedBreakers
-
-pytestmark = pytest.mark.campaign
 
 async def main():
     store = SharedStore(sys.argv[1])

@@ -106,8 +106,7 @@ class Rule(msgspec.Struct, frozen=True, eq=False):
     def refs(self, keys: Sequence[str]) -> tuple[Ref, ...]:
         """Return its buckets for these."""
         named = [key for key, each in zip(keys, self.each, strict=True) if each]
-        key = named[0] if len(named) == 1 else "".join(f"{len(one)}:{one}" for one in named)
-        key = kept(key)
+        key = kept(named[0] if len(named) == 1 else "".join(f"{len(one)}:{one}" for one in named))
         return tuple((bucket, key) for bucket in self.buckets)
 
     @property

@@ -132,6 +132,8 @@ for line in sys.stdin.buffer:
         sys.stdout.flush()
 """
 """A server that answers every request at once, but for the one whose answer is the end of a stream."""
+LARGE = LISTENED.replace('"result": {}', '"result": {"content": [{"type": "text", "text": "x" * 8_000_000}]}')
+"""One whose answers are long."""
 LISTEN: dict[str, Any] = {
     "jsonrpc": "2.0",
     "id": "stream",
@@ -187,3 +189,26 @@ def test_silent_clients_are_hung_up(tmp_path: Path) -> None:
         until_true(lambda: not made.children())
         until_true(lambda: made.descriptors() <= before)
         assert made.stop() == 0
+
+
+def test_slow_reader_is_not_silent(tmp_path: Path) -> None:
+    """A client that reads a long answer all the time, though slowly, gets all of it, however short the silence (S4.21).
+
+    Once it has read it, silence ends it as everybody.
+    """
+    with (
+        serving(tmp_path, program(tmp_path, LARGE), options=only_bulkhead(tmp_path, "idle_seconds = 1")) as made,
+        made.client() as client,
+    ):
+        client.send(CALL | {"id": 1})
+        got, slow = bytearray(), time.monotonic() + 5
+        while not got.endswith(b"\n"):
+            more = client.sock.recv(40_000)
+            assert more, f"it was cut off after {len(got)} bytes: {made.events('bulkhead.idle')}"
+            got += more
+            if time.monotonic() < slow and len(got) < 6_000_000:
+                time.sleep(0.05)  # its pace: at most 4 MB, whose last part is not in the kernel by then
+        assert len(json.loads(got)["result"]["content"][0]["text"]) == 8_000_000
+        assert client.receive() is None
+        assert made.told("bulkhead.idle")[0]["details"]["seconds"] >= 1
+        assert not made.events("core.stalled")

@@ -90,6 +90,11 @@ def _nothing() -> None:
     """Do nothing."""
 
 
+def _still() -> bool:
+    """Say that nothing moves."""
+    return False
+
+
 class Connection:
     """What is known of one connection. ``on_connect`` may set ``tls`` and ``headers`` and add to ``verify``.
 
@@ -100,6 +105,7 @@ class Connection:
     __slots__ = (
         "__weakref__",
         "_deferred",
+        "_moves",
         "_on_agreed",
         "_on_over",
         "carrier",
@@ -172,6 +178,7 @@ class Connection:
         """Why a plugin has ended it, a code; empty while none has."""
         self._on_over: Callable[[], object] = _nothing
         self._on_agreed: Callable[[], object] = _nothing
+        self._moves: Callable[[], bool] = _still
         self._deferred: list[Callable[[], object]] | None = []
 
     def defer(self, function: Callable[[], object]) -> None:
@@ -199,12 +206,26 @@ class Connection:
             self.over = why
             self._on_over()
 
-    def watch(self, on_over: Callable[[], object], on_agreed: Callable[[], object] = _nothing) -> None:
+    @property
+    def moves(self) -> bool:
+        """Whether part of a message is on its way: it has begun to come, or waits to be read at the other end.
+
+        Whoever does not go on with it is a matter of the host (``stalled_seconds``).
+        """
+        return self._moves()
+
+    def watch(
+        self,
+        on_over: Callable[[], object],
+        on_agreed: Callable[[], object] = _nothing,
+        moves: Callable[[], bool] = _still,
+    ) -> None:
         """Call the one when a plugin hangs up, the other when what had to be agreed on is; for whoever made it.
 
-        They are called in the middle of a message; what ends the connection comes after that.
+        They are called in the middle of a message; what ends the connection comes after that. ``moves`` is what
+        `moves` asks.
         """
-        self._on_over, self._on_agreed = on_over, on_agreed
+        self._on_over, self._on_agreed, self._moves = on_over, on_agreed, moves
         if self.over:
             on_over()
 
@@ -219,6 +240,7 @@ class Connection:
     def end(self) -> None:
         """Run what was deferred; called by whoever made the connection. What a function raises goes to the log."""
         self._on_over = self._on_agreed = _nothing
+        self._moves = _still
         deferred, self._deferred = self._deferred, None
         for function in deferred or ():
             try:

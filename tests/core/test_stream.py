@@ -281,6 +281,25 @@ async def test_writer_is_told_when_nobody_reads(carrier: str, tmp_path: Path) ->
         assert len(await reading) == taken.made.written
 
 
+@CARRIERS
+async def test_part_of_a_frame_moves(carrier: str, tmp_path: Path) -> None:
+    """While a frame has come in part, or waits to be read at the other end, something is on its way (S4.21)."""
+    async with pair(carrier, tmp_path) as (taken, client):
+        taken.attach()
+        await until(lambda: not taken.made.moves)  # the handshake's own last bytes
+        client.writer.write(b"half")
+        await until(lambda: taken.made.moves)
+        client.writer.write(b" and half\n")
+        await until(lambda: not taken.made.moves)
+        client.reads(False)
+        taken.made.deliver(b"x" * 16_000_000, None)
+        await turns()
+        assert taken.made.moves
+        client.reads(True)
+        assert len(await client.reader.readexactly(16_000_001)) == taken.made.written
+        await until(lambda: not taken.made.moves)
+
+
 async def test_what_is_encrypted_waits_too(tmp_path: Path) -> None:
     """Under TLS, what a peer does not read is counted, encrypted or not (A65)."""
     async with pair("tls", tmp_path) as (taken, client):

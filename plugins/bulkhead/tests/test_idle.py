@@ -159,6 +159,22 @@ async def test_request_in_flight_is_no_silence(
         await session.close()
 
 
+async def test_part_of_a_message_is_no_silence(guarded: Opened) -> None:
+    """Who still reads an answer, or still sends a request, is not silent for its time from the last byte on (S4.21)."""
+    async with guarded(IDLE) as rig:
+        session = await met(rig)
+        moving = [True]
+        session.connection.watch(lambda: None, moves=lambda: moving[0])
+        await pass_time(rig, 3600)
+        moving.clear()
+        moving.append(False)
+        await pass_time(rig, 299, step=1.0)
+        assert not ended(session)
+        await pass_time(rig, 121, step=1.0)
+        assert ended(session)
+        await session.close()
+
+
 async def test_subscription_to_a_resource_holds_a_connection(guarded: Opened) -> None:
     """Until it is taken back: whoever waits for rare news asks for nothing meanwhile."""
     async with guarded(IDLE) as rig:
@@ -286,23 +302,20 @@ def test_silence_is_what_it_says(steps: list[tuple[str, float]], most: float) ->
             life.said = spoke = True
             last = now
             continue
-        found = silent({"a": life}, now, most=lambda _: most, busy=frozenset)
+        found = silent({"a": life}, now, most=lambda _: most, working=())
         seen, spoke = now if spoke else seen, False
         assert found == ([("a", now - seen)] if now - seen >= most else [])
         assert not found or now - last >= most
 
 
-def test_who_works_is_asked_once_and_only_if_need_be() -> None:
-    """A look at many costs one question for all who seem silent, and none where nobody does."""
-    asked = []
+def test_work_that_ends_between_two_looks_is_life() -> None:
+    """Nobody says when the last byte was read: who worked at one look is silent from the next one on."""
+    lives = {"a": Life("files", 0.0), "b": Life("files", 0.0)}
 
-    def busy() -> frozenset[str]:
-        asked.append(1)
-        return frozenset({"b"})
+    def look(now: float, *working: str) -> list[tuple[str, float]]:
+        return silent(lives, now, most=lambda _: 10.0, working=working)
 
-    lives = {name: Life("files", 0.0) for name in "abc"}
-    assert silent(lives, 5.0, most=lambda _: 10.0, busy=busy) == []
-    assert not asked
-    assert silent(lives, 10.0, most=lambda _: 10.0, busy=busy) == [("a", 10.0), ("c", 10.0)]
-    assert len(asked) == 1
-    assert lives["b"].since == 10.0
+    assert look(5.0, "a") == []
+    assert look(10.0) == [("b", 10.0)]
+    assert look(19.0) == [("b", 19.0)]
+    assert look(20.0) == [("a", 10.0), ("b", 20.0)]

@@ -226,6 +226,11 @@ class Stream(asyncio.BufferedProtocol):
         return 0 if self._inner is None else self._inner.get_write_buffer_size()
 
     @property
+    def moves(self) -> bool:
+        """Whether a message has come or left in part: the rest is to come, or to be read at the other end."""
+        return self.reader.waits or self.held > 0
+
+    @property
     def flooded(self) -> bool:
         """Whether more than twice the limit waits."""
         return self.held > 2 * self._limit

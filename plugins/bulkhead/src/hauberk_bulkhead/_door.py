@@ -92,7 +92,8 @@ class Door:
             return
         self._looked = now
         state = self._gate.state
-        for id, seconds in silent(state.lives, now, most=lambda server: self._gate.rules(server).idle, busy=self._busy):
+        most, working = (lambda server: self._gate.rules(server).idle), self._working()
+        for id, seconds in silent(state.lives, now, most=most, working=working):
             connection = state.connection(id)
             if connection is not None and not connection.over:
                 self._end(connection, seconds, now)
@@ -107,6 +108,8 @@ class Door:
             state.lives.pop(connection.id, None)
             connection.hang_up(IDLE)
 
-    def _busy(self) -> frozenset[str]:
-        """Return the ids of the connections on which a request waits, or a message is on its way."""
-        return frozenset(session.connection.id for session in self._guard.guard.sessions if session.busy)
+    def _working(self) -> frozenset[str]:
+        """Return the ids of the connections on which a request waits, or a message is on its way, if only in part."""
+        state = self._gate.state
+        moving = (id for id in state.lives if (met := state.connection(id)) is not None and met.moves)
+        return frozenset((*moving, *(one.connection.id for one in self._guard.guard.sessions if one.busy)))

@@ -5,15 +5,17 @@ The rules:
 1. Life is a message that comes, refused or not, and one that leaves: a request, an answer, a notification, a ``ping``.
 2. A request that waits for its answer, in either direction, is no silence. So a stream of ``subscriptions/listen`` is
    never idle, however rare its news.
-3. Nor is a connection on which a resource is subscribed to (``resources/subscribe``, up to 2025-11-25): nothing waits
+3. Nor is a message of which a part is on its way: a long answer that is read slowly, a long request that comes slowly.
+   Whoever does not go on with it is ended by the host (``stalled_seconds``).
+4. Nor is a connection on which a resource is subscribed to (``resources/subscribe``, up to 2025-11-25): nothing waits
    there for an answer, and somebody waits for news.
-4. A message reads no clock: that there was one is seen at the next look. So a connection is silent for at least its
-   time when it is found, and for at most two looks more.
+5. A message reads no clock: that there was one, or that something was on its way, is seen at the next look. So a
+   connection is silent for at least its time when it is found, and for at most two looks more.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from typing import Final
 
 SUBSCRIBE: Final = "resources/subscribe"
@@ -47,7 +49,7 @@ def silent(
     now: float,
     *,
     most: Callable[[str], float | None],
-    busy: Callable[[], frozenset[str]],
+    working: Container[str],
 ) -> list[tuple[str, float]]:
     """Look at all connections; return those that are silent for too long, each with how long (seconds).
 
@@ -55,19 +57,14 @@ def silent(
         lives: What is known of each, by its id.
         now: Monotonic seconds.
         most: How long a connection of a server may be silent (seconds); None is for ever.
-        busy: Returns the ids of those with requests in flight; it is called once, and only if somebody seems silent.
+        working: The ids of those with requests in flight, or part of a message on its way.
     """
     found = []
     for id, life in lives.items():
-        seconds = most(life.server)
-        if life.said or life.subscribed:
-            life.said, life.since = False, now
-        elif seconds is not None and now - life.since >= seconds:
+        works = id in working
+        if life.said or life.subscribed or works:
+            # What ends between two looks, as the last bytes that are read, is seen at the second of them.
+            life.said, life.since = works, now
+        elif (seconds := most(life.server)) is not None and now - life.since >= seconds:
             found.append((id, now - life.since))
-    if not found:
-        return []
-    working = busy()
-    for id, _ in found:
-        if id in working:
-            lives[id].since = now
-    return [(id, seconds) for id, seconds in found if id not in working]
+    return found

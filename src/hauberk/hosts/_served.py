@@ -120,7 +120,7 @@ class Served:
     async def run(self) -> None:
         """Stand between until one side ends."""
         try:
-            self.connection.watch(self._hung_up.set, self._settled)
+            self.connection.watch(self._hung_up.set, self._settled, lambda: self._stream.moves)
             if not await self._wanted() or not await self._known() or not await self._begun():
                 return
             gone = (self._server_gone, self._client_gone, self._hung_up)

@@ -159,6 +159,57 @@ async def test_request_in_flight_is_no_silence(
         await session.close()
 
 
+INPUT = {
+    "resultType": "input_required",
+    "requestState": "s",
+    "inputRequests": {"q": {"method": "elicitation/create", "params": {"mode": "form", "message": "?"}}},
+}
+"""An answer by which a person is asked."""
+ELSEWHERE = {"mode": "url", "message": "?", "url": "https://x.example/", "elicitationId": "e"}
+
+
+@pytest.mark.parametrize(
+    ("message", "revision"),
+    [
+        (answer("a") | {"result": INPUT}, "2026-07-28"),
+        (
+            {
+                "jsonrpc": "2.0",
+                "method": "notifications/tasks",
+                "params": {"taskId": "t", "status": "input_required", **INPUT},
+            },
+            "2026-07-28",
+        ),
+        (
+            {
+                "jsonrpc": "2.0",
+                "id": "a",
+                "error": {"code": -32042, "message": "?", "data": {"elicitations": [ELSEWHERE]}},
+            },
+            "2025-11-25",
+        ),
+    ],
+    ids=["answer", "task", "url"],
+)
+async def test_person_who_is_asked_by_an_answer_has_his_time(
+    guarded: Opened, message: dict[str, Any], revision: str
+) -> None:
+    """Nothing is in flight meanwhile: for as long as an approver may take it is no silence, and then it is (S4.21)."""
+    async with guarded(f"[bulkhead]\n{IDLE}[core.bounds]\napproval_deadline = 900\n") as rig:
+        session = await met(rig)
+        meta = {"io.modelcontextprotocol/protocolVersion": revision}
+        await say(session, session.inn, request("tools/call", {"name": "ask", "_meta": meta}, id="a"))
+        await say(session, session.out, message)
+        if "id" not in message:
+            await say(session, session.out, answer("a"))
+        assert not session.busy
+        await pass_time(rig, 1190, step=10.0)
+        assert not ended(session)
+        await pass_time(rig, 150, step=10.0)
+        assert ended(session)
+        await session.close()
+
+
 async def test_part_of_a_message_is_no_silence(guarded: Opened) -> None:
     """Who still reads an answer, or still sends a request, is not silent for its time from the last byte on (S4.21)."""
     async with guarded(IDLE) as rig:

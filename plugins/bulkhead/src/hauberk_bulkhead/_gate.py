@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from hauberk_bulkhead._idle import Life
     from hauberk_bulkhead._sharing import Sharing
 
+_URL_NEEDED: Final = -32042
+"""The error of a call that goes on once a person has been at a URL (2025-11-25, client/elicitation)."""
 _NEWS: Final = frozenset({SUBSCRIBE, UNSUBSCRIBE})
 
 
@@ -51,6 +53,8 @@ class Gate:
         """What requests in flight have taken, by the identity of their exchange."""
         self._values: Final = guard.config.core.bounds.values
         self._line: Final = guard.config.core.bounds.line_bytes
+        self._person: Final = guard.config.core.bounds.approval_deadline
+        """What a person has who is asked because of an answer (seconds): as long as an approver."""
 
     def rules(self, server: str) -> Rules:
         """Return what holds for a server."""
@@ -103,6 +107,8 @@ class Gate:
         if message.proof is not None:
             self._check_shape(encode(message.data), self.rules(connection.server).options)
         exchange = message.exchange
+        if message.embedded is not None and message.kind == "request":
+            self._asks(connection)
         if (
             message.kind != "request"
             or message.embedded is not None
@@ -226,6 +232,8 @@ class Gate:
         """Give everything back."""
         state, now = self.state, self.guard.clock()
         self._calls.pop(id(exchange), None)
+        if exchange.error == _URL_NEEDED:
+            self._asks(hold.connection)
         if hold.asked:
             state.asked(hold.asked)
         if hold.place is not None and (room := state.rooms.get(hold.room)) is not None:
@@ -250,6 +258,11 @@ class Gate:
             state.breakers.forget(hold.passed)
 
     # --- the parts ---
+
+    def _asks(self, connection: Connection) -> None:
+        """See that the client has to ask a person before it goes on (S4.21)."""
+        if (life := self.state.lives.get(connection.id)) is not None:
+            life.asked = self.guard.clock() + self._person
 
     def _has_taken(self, exchange: Exchange) -> bool:
         """Whether it has taken all that it needs, and not only memory while somebody is asked."""

@@ -7,9 +7,12 @@ The rules:
    never idle, however rare its news.
 3. Nor is a message of which a part is on its way: a long answer that is read slowly, a long request that comes slowly.
    Whoever does not go on with it is ended by the host (``stalled_seconds``).
-4. Nor is a connection on which a resource is subscribed to (``resources/subscribe``, up to 2025-11-25): nothing waits
+4. Nor is the time in which a person may be asked because of an answer: one that asks for input (``input_required``,
+   from 2026-07-28 on; a task that does), or the error -32042. Nothing is in flight then, and the client goes on with a
+   request of its own. Nobody says when, or whether at all, so that time is bounded, as an approver's is.
+5. Nor is a connection on which a resource is subscribed to (``resources/subscribe``, up to 2025-11-25): nothing waits
    there for an answer, and somebody waits for news.
-5. A message reads no clock: that there was one, or that something was on its way, is seen at the next look. So a
+6. A message reads no clock: that there was one, or that something was on its way, is seen at the next look. So a
    connection is silent for at least its time when it is found, and for at most two looks more.
 """
 
@@ -25,7 +28,7 @@ UNSUBSCRIBE: Final = "resources/unsubscribe"
 class Life:
     """What is known of the silence of one connection."""
 
-    __slots__ = ("said", "server", "since", "subscribed")
+    __slots__ = ("asked", "said", "server", "since", "subscribed")
 
     def __init__(self, server: str, now: float) -> None:
         self.server: Final = server
@@ -33,6 +36,8 @@ class Life:
         """Whether there was a message since the last look."""
         self.since = now
         """When there was none any more (monotonic seconds)."""
+        self.asked = now
+        """Until when a person may be asked because of an answer (monotonic seconds)."""
         self.subscribed = 0
         """Resources that are subscribed to, as far as requests that were answered say."""
 
@@ -61,7 +66,7 @@ def silent(
     """
     found = []
     for id, life in lives.items():
-        works = id in working
+        works = id in working or now < life.asked
         if life.said or life.subscribed or works:
             # What ends between two looks, as the last bytes that are read, is seen at the second of them.
             life.said, life.since = works, now

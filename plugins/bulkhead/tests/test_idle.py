@@ -19,7 +19,8 @@ from hauberk.session import Session
 from hauberk.testing import Rig, notification, request
 from hauberk.ways import Way
 from hauberk_bulkhead import Bulkhead
-from hauberk_bulkhead._idle import Life, silent
+from hauberk_bulkhead._idle import SUBSCRIBE, UNSUBSCRIBE, Life, silent
+from hauberk_bulkhead._limits import LIMITS
 from hauberk_bulkhead._options import Options, shortest_idle
 
 IDLE = "idle_seconds = 300\n"
@@ -226,20 +227,57 @@ async def test_part_of_a_message_is_no_silence(guarded: Opened) -> None:
         await session.close()
 
 
-async def test_subscription_to_a_resource_holds_a_connection(guarded: Opened) -> None:
-    """Until it is taken back: whoever waits for rare news asks for nothing meanwhile."""
+A, B = "note://a", "note://b"
+
+
+async def news(session: Session, *steps: tuple[str, str]) -> None:
+    """Subscribe (``+``) or unsubscribe (``-``), and let that be answered."""
+    for number, (what, uri) in enumerate(steps):
+        method = "resources/subscribe" if what == "+" else "resources/unsubscribe"
+        await say(session, session.inn, request(method, {"uri": uri}, id=number))
+        await say(session, session.out, answer(number))
+
+
+@pytest.mark.parametrize(
+    ("steps", "left"),
+    [
+        ([("+", A)], [("-", A)]),
+        ([("+", A), ("-", B)], [("-", A)]),
+        ([("+", A), ("+", B), ("-", B)], [("-", A)]),
+        ([("+", A), ("+", A)], [("-", A)]),
+        ([("-", A), ("+", A)], [("-", A)]),
+    ],
+    ids=["one", "another", "two", "twice", "none"],
+)
+async def test_subscription_to_a_resource_holds_a_connection(
+    guarded: Opened, steps: list[tuple[str, str]], left: list[tuple[str, str]]
+) -> None:
+    """Until this very one is taken back: whoever waits for rare news asks for nothing meanwhile (S4.21)."""
     async with guarded(IDLE) as rig:
         session = await met(rig)
-        for number, method in enumerate(("resources/subscribe", "resources/subscribe", "resources/unsubscribe")):
-            await say(session, session.inn, request(method, URI, id=number))
-            await say(session, session.out, answer(number))
+        await news(session, *steps)
         await pass_time(rig, 3600)
         assert not ended(session)
-        await say(session, session.inn, request("resources/unsubscribe", URI, id=9))
-        await say(session, session.out, answer(9))
+        await news(session, *left)
         await pass_time(rig, 420)
         assert ended(session)
         await session.close()
+
+
+def test_subscriptions_that_are_known_are_bounded() -> None:
+    """Past the bound a connection counts as one with subscriptions for good; up to it, all can be taken back."""
+    life, most = Life("files", 0.0), LIMITS.subscriptions
+    for number in (*range(most), 0, 1):
+        life.answered(SUBSCRIBE, f"note://{number}")
+    assert (len(life.subscribed), life.many, life.waits) == (most, False, True)
+    for number in range(most):
+        life.answered(UNSUBSCRIBE, f"note://{number}")
+    assert not life.waits
+    for number in range(most + 1):
+        life.answered(SUBSCRIBE, f"note://{number}")
+    for number in range(most):
+        life.answered(UNSUBSCRIBE, f"note://{number}")
+    assert (len(life.subscribed), life.waits) == (0, True)
 
 
 async def test_subscription_that_failed_holds_nothing(guarded: Opened) -> None:

@@ -123,7 +123,7 @@ class Gate:
         else:
             tool = f"({message.method})"
             if message.method in _NEWS and (life := self.state.lives.get(connection.id)) is not None:
-                exchange.defer(partial(_answered, life, message.method))
+                exchange.defer(partial(_answered, life, message.method, message.params["uri"]))
         room = connection.server if message.toward == "server" else f"{connection.server}/asks"
         hold = self.begin(exchange, message.principal, tool, message.size, connection)
         self.enter(hold, message.principal, tool, room, wait=False)
@@ -389,6 +389,6 @@ class Gate:
             self.guard.emit(_events.near(what, server, used, most, count))
 
 
-def _answered(life: Life, method: str, outcome: Outcome) -> None:
+def _answered(life: Life, method: str, uri: str, outcome: Outcome) -> None:
     if outcome == "answered":
-        life.answered(method)
+        life.answered(method, uri)

@@ -19,7 +19,10 @@ The rules:
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Mapping
+from hashlib import sha256
 from typing import Final
+
+from hauberk_bulkhead._limits import LIMITS
 
 SUBSCRIBE: Final = "resources/subscribe"
 UNSUBSCRIBE: Final = "resources/unsubscribe"
@@ -28,7 +31,7 @@ UNSUBSCRIBE: Final = "resources/unsubscribe"
 class Life:
     """What is known of the silence of one connection."""
 
-    __slots__ = ("asked", "said", "server", "since", "subscribed")
+    __slots__ = ("asked", "many", "said", "server", "since", "subscribed")
 
     def __init__(self, server: str, now: float) -> None:
         self.server: Final = server
@@ -38,15 +41,25 @@ class Life:
         """When there was none any more (monotonic seconds)."""
         self.asked = now
         """Until when a person may be asked because of an answer (monotonic seconds)."""
-        self.subscribed = 0
-        """Resources that are subscribed to, as far as requests that were answered say."""
+        self.subscribed: Final[set[bytes]] = set()
+        """Digests of the URIs that are subscribed to, as far as requests that were answered say."""
+        self.many = False
+        """Whether there were more of them at once than are known: it counts as subscribed to something from then on."""
 
-    def answered(self, method: str) -> None:
-        """Count a subscription, or one less."""
-        if method == SUBSCRIBE:
-            self.subscribed += 1
-        elif method == UNSUBSCRIBE:
-            self.subscribed = max(0, self.subscribed - 1)
+    def answered(self, method: str, uri: str) -> None:
+        """Remember a subscription, or one no longer. A URI is remembered once, as the protocol has it."""
+        one = sha256(uri.encode(errors="surrogatepass")).digest()
+        if method == UNSUBSCRIBE:
+            self.subscribed.discard(one)
+        elif len(self.subscribed) < LIMITS.subscriptions or one in self.subscribed:
+            self.subscribed.add(one)
+        else:
+            self.many = True
+
+    @property
+    def waits(self) -> bool:
+        """Whether somebody waits for news of a resource."""
+        return self.many or bool(self.subscribed)
 
 
 def silent(
@@ -67,7 +80,7 @@ def silent(
     found = []
     for id, life in lives.items():
         works = id in working or now < life.asked
-        if life.said or life.subscribed or works:
+        if life.said or life.waits or works:
             # What ends between two looks, as the last bytes that are read, is seen at the second of them.
             life.said, life.since = works, now
         elif (seconds := most(life.server)) is not None and now - life.since >= seconds:

@@ -30,6 +30,8 @@ class Limits(NamedTuple):
     """What a command reads of a file of suspensions that has become too large, to make it smaller."""
     idle_look_seconds: float = 60.0
     """How often it is looked for silent connections at least (S4.21)."""
+    subscriptions: int = 1024
+    """Resources that are known to be subscribed to on one connection, each by 32 bytes; past it there is always one."""
     look_seconds: float = 1.0
     """How often the book, the shared breakers and what is to be written are looked after."""
     written_seconds: float = 5.0

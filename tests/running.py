@@ -50,6 +50,26 @@ class Policy:
 """
 """A policy that writes down what is recorded."""
 
+SLOW = (
+    WITNESS.replace("import msgspec", "import asyncio\nimport msgspec")
+    + """
+    @hookimpl
+    async def on_receive(self, message, connection):
+        if message.kind == "result" and message.method == "tools/call":
+            BODY
+"""
+)
+"""The same, and what comes back from a call meets a BODY that may wait."""
+
+KEEPING = SLOW.replace(
+    "BODY",
+    """try:
+                await asyncio.sleep(3600)
+            except asyncio.CancelledError:
+                await asyncio.sleep(3600)""",
+)
+"""The same, with a hook that goes on when its time is over."""
+
 
 class Running:
     """A client's view of one ``hauberk run``."""

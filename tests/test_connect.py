@@ -23,7 +23,7 @@ from click.testing import CliRunner
 from tests.core import secured
 from tests.listening import Accepted, Listener, listener
 from tests.prose import DOCS, block
-from tests.running import ANSWERING, PATIENCE, PING, Running, configure, environment, guarding, line
+from tests.running import ANSWERING, KEEPING, PATIENCE, PING, SLOW, Running, configure, environment, guarding, line
 from tests.running import server as program
 from tests.serving import serving
 
@@ -309,6 +309,40 @@ def test_what_was_in_flight_is_not_sent_again(tmp_path: Path, there: Listener) -
         assert lost["details"] == {"target": there.url, "why": "the server closed it", "unanswered": 1}
         assert again["details"]["attempts"] >= 1
         assert codes(client).count("core.connected") == 2
+
+
+def test_answer_that_had_come_passes(tmp_path: Path, there: Listener) -> None:
+    """What the server said before the connection was lost passes a hook that takes its time, within its deadline."""
+    slow = SLOW.replace("BODY", "await asyncio.sleep(3)")
+    options = configure(tmp_path, "[core.bounds]\ndeadline = 30.0", policy=slow)
+    with connecting(tmp_path, there, options=options) as client:
+        server = meet(client, there)
+        client.send(CALL)
+        server.answer(server.receive(), content=[])
+        server.close()
+        assert client.receive() == {"jsonrpc": "2.0", "id": 2, "result": {"content": []}}
+        meet(client, there)
+        assert client.end() == 0
+        assert event(client, "core.connection_lost")["details"]["unanswered"] == 0
+        assert codes(client).count("core.answered") == 1
+
+
+@pytest.mark.parametrize("retry", ["", '[server.files.retry]\ntools = ["pay"]\n'], ids=["once", "retry"])
+def test_answer_that_cannot_pass_is_an_error(tmp_path: Path, there: Listener, retry: str) -> None:
+    """One that a hook keeps for ever, whatever its deadline, is told to be lost; it had come, so nobody asks again."""
+    options = configure(tmp_path, f"{retry}[core.bounds]\ndeadline = 0.1\nsink_deadline = 0.1", policy=KEEPING)
+    with connecting(tmp_path, there, options=options) as client:
+        server = meet(client, there)
+        client.send(CALL)
+        server.answer(server.receive(), content=[])
+        server.close()
+        answer = client.receive()
+        assert (answer["id"], answer["error"]["data"]["code"]) == (2, "core.connection_lost")
+        server = meet(client, there)
+        assert client.end() == 0
+        assert server.receive() is None
+        assert event(client, "core.connection_lost")["details"]["unanswered"] == 1
+        assert [one["code"] for one in client.events() if one.get("category") == "outcome"] == ["core.closed"]
 
 
 def test_what_is_asked_meanwhile_waits(tmp_path: Path, there: Listener) -> None:

@@ -16,7 +16,20 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.running import ANSWERING, PATIENCE, PING, Fifo, configure, environment, line, readable, running, server
+from tests.running import (
+    ANSWERING,
+    KEEPING,
+    PATIENCE,
+    PING,
+    SLOW,
+    Fifo,
+    configure,
+    environment,
+    line,
+    readable,
+    running,
+    server,
+)
 
 ANSWER = {"jsonrpc": "2.0", "id": 1, "result": {}}
 MIB = 1024 * 1024
@@ -377,7 +390,7 @@ def test_signal_after_the_end_of_input(tmp_path: Path) -> None:
 
 
 def test_child_that_dies_mid_frame(tmp_path: Path) -> None:
-    """Half a message is not passed on, is recorded, and the client sees the end (A86)."""
+    """Half a message is not passed on, is recorded, and the client gets an error and sees the end (A86)."""
     text = """
     import os, sys
     sys.stdin.readline()
@@ -386,9 +399,50 @@ def test_child_that_dies_mid_frame(tmp_path: Path) -> None:
     """
     with running(tmp_path, server(tmp_path, text)) as guarded:
         guarded.send(PING)
+        answer = guarded.receive()
+        assert (answer["id"], answer["error"]["data"]["code"]) == (1, "core.server_gone")
         assert guarded.line() == b""
         assert guarded.status() == 3
-        assert "core.not_json" in {event["code"] for event in guarded.events()}
+        assert {"core.not_json", "core.server_gone"} <= {event["code"] for event in guarded.events()}
+
+
+CALL = {"jsonrpc": "2.0", "id": 2, "method": "tools/call", "params": {"name": "pay"}}
+
+
+def test_last_answer_is_waited_for(tmp_path: Path) -> None:
+    """What a child said before it ended passes a hook that takes its time, within its deadline."""
+    text = """
+    import os, sys
+    sys.stdin.readline()
+    os.write(1, b'{"jsonrpc":"2.0","id":2,"result":{"content":[]}}\\n')
+    """
+    bounds = "[core.bounds]\ndeadline = 30.0"
+    slow = SLOW.replace("BODY", "await asyncio.sleep(2)")
+    with running(tmp_path, server(tmp_path, text), options=configure(tmp_path, bounds, policy=slow)) as guarded:
+        assert guarded.ask(CALL) == {"jsonrpc": "2.0", "id": 2, "result": {"content": []}}
+        assert guarded.rest() == []
+        assert guarded.status() == 0
+        codes = {event["code"] for event in guarded.events()}
+        assert "core.answered" in codes
+        assert "core.server_gone" not in codes
+
+
+def test_last_answer_that_cannot_pass_is_an_error(tmp_path: Path) -> None:
+    """An answer that a hook keeps for ever, whatever its deadline, is replaced once its child has gone; so is none."""
+    text = """
+    import os, sys
+    sys.stdin.readline(), sys.stdin.readline()
+    os.write(1, b'{"jsonrpc":"2.0","id":2,"result":{"content":[]}}\\n')
+    """
+    bounds = "[core.bounds]\ndeadline = 0.1\nsink_deadline = 0.1"
+    with running(tmp_path, server(tmp_path, text), options=configure(tmp_path, bounds, policy=KEEPING)) as guarded:
+        guarded.send(PING, CALL)
+        answers = sorted(guarded.rest(), key=lambda one: one["id"])
+        assert [one["id"] for one in answers] == [1, 2]
+        assert {one["error"]["data"]["code"] for one in answers} == {"core.server_gone"}
+        assert guarded.status() == 0
+        outcomes = [event["code"] for event in guarded.events() if event.get("category") == "outcome"]
+        assert outcomes == ["core.closed"]
 
 
 def test_last_answer_without_a_line_feed(tmp_path: Path) -> None:

@@ -532,6 +532,37 @@ async def test_server_that_goes(tmp_path: Path, carrier: str) -> None:
         assert (await server.recorded("core.server_gone")).severity == "warning"
 
 
+@pytest.mark.parametrize("stuck", [False, True])
+async def test_answer_that_came_before_its_server_went(tmp_path: Path, stuck: bool) -> None:
+    """It passes a hook that takes its time; one that is kept whatever the deadline is answered with an error."""
+
+    async def look(message: Message, _connection: Connection) -> None:
+        if message.kind == "result" and not stuck:
+            await asyncio.sleep(1.5)
+        elif message.kind == "result":
+            try:
+                await asyncio.sleep(3600)
+            except asyncio.CancelledError:
+                await asyncio.sleep(3600)
+
+    seconds = 0.1 if stuck else 30.0
+    toml = f"[core.bounds]\ndeadline = {seconds}\nsink_deadline = {seconds}\n"
+    stubs = Stubs(answers=False)
+    async with offered(tmp_path, ring("slow", on_send=look), target=stubs, toml=toml) as server:
+        client = await server.session()
+        client.send(asks(1, "tools/call") | {"params": {"name": "pay"}})
+        await until(lambda: stubs.there and stubs.there[0].got)
+        stubs.there[0].answer(1)
+        stubs.there[0].gone()
+        answer = await client.receive()
+        assert answer["id"] == 1
+        assert ("result" in answer) is not stuck
+        assert answer.get("error", {}).get("data", {}).get("code") == ("core.server_gone" if stuck else None)
+        assert await client.receive() is None
+        await server.recorded("core.closed" if stuck else "core.answered")
+        assert server.recorder.of("core.answered" if stuck else "core.closed") == []
+
+
 @CARRIERS
 async def test_drain(tmp_path: Path, carrier: str) -> None:
     """Told to end, it accepts nobody, refuses what is new, finishes what is in flight, and loses nothing."""

@@ -41,8 +41,8 @@ def _timed_out(session: Session, exchange: Exchange, way: Way) -> None:
 
 
 def abandon(session: Session, way: Way, refused: Refused) -> None:
-    """Tell each asker of one direction that no answer comes any more."""
-    for exchange in list(way.exchanges.flight.values()):
+    """Tell each asker of one direction that no answer comes any more, nor one that has come and still waits."""
+    for exchange in session.owed(way):
         session.end(exchange, way, "closed", tombstone=False)
         reply = session.reports.refusal(refused, exchange.id, None, trusted=way.outward)
         _write(session, way.source, reply, exchange.ticket)

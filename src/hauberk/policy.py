@@ -140,8 +140,13 @@ class Policy(msgspec.Struct, frozen=True, eq=False, weakref=True):
     @property
     def longest(self) -> float:
         """What a message may take from its first hook to its last, at most (seconds)."""
+        return self.longest_unasked + len(self.approvers) * self.approval_deadline
+
+    @property
+    def longest_unasked(self) -> float:
+        """The same, of a message that nobody is asked about, such as an answer (seconds)."""
         chains = 8.0  # frames, shape, judges, charges twice, admit, secrets, and one for what waits behind another
-        return chains * self.deadline + 2 * self.bounds.sink_deadline + len(self.approvers) * self.approval_deadline
+        return chains * self.deadline + 2 * self.bounds.sink_deadline
 
     @property
     def asks(self) -> bool:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 import orjson
 
 from hauberk import agreement, outside, pipeline, refusing
+from hauberk._underway import Underway
 from hauberk.asking import Asker, message_of
 from hauberk.crossing import Crossing
 from hauberk.embedded import Rounds, Tasks
@@ -65,7 +66,7 @@ class Session:
         """Set by the host that attached: lets its callers see that the connection is over."""
         self._near: Final = near
         self._far: Final = far
-        self._running: Final[set[asyncio.Task[Any]]] = set()
+        self._underway: Final = Underway()
         self.lists: Final = Lists(self)
         self._asker: Final = Asker(self)
         self._known: Policy | None = None
@@ -150,8 +151,8 @@ class Session:
             crossing.kind = "request"
         self._refuse(crossing, refused)
 
-    def turn_away(self, way: Way, id: RequestId, refused: Refused) -> None:
-        """Refuse a request without a look at it, such as one that comes while the server ends."""
+    def turn_away(self, way: Way, id: RequestId | None, refused: Refused) -> None:
+        """Refuse a request without a look at it; ``id`` is None where under its own it would answer another one."""
         crossing = Crossing(self, way, self.guard.policy, None, NO_HEADERS, way.tail)
         crossing.kind, crossing.id = "request", id
         self._refuse(crossing, refused)
@@ -170,7 +171,7 @@ class Session:
         policy = self.guard.policy
         if policy is not self._known:
             self._known, self._waits = policy, self._waits_with(policy)
-        return self._waits or bool(self._running)
+        return self._waits or bool(self._underway)
 
     def _waits_with(self, policy: Policy) -> bool:
         chains, recorder = policy.chains, policy.recorder
@@ -194,12 +195,20 @@ class Session:
     @property
     def busy(self) -> bool:
         """Whether any request is in flight or any message waits."""
-        return bool(self.out.exchanges.flight or self.inn.exchanges.flight or self._running)
+        return bool(self.out.exchanges.flight or self.inn.exchanges.flight or self._underway)
 
     async def quiet(self) -> None:
         """Wait until no message waits in the guard."""
-        while self._running:
-            await asyncio.wait(self._running)
+        await self._underway.quiet()
+
+    async def arrived(self, way: Way) -> None:
+        """Wait until what has come one way has passed or was stopped, for as long as hooks may take over it."""
+        await self._underway.passed(way, self.guard.policy.longest_unasked)
+
+    def owed(self, way: Way) -> list[Exchange]:
+        """Return the requests of one way whose askers have no answer yet: none has come, or it waits for a hook."""
+        several = (*way.exchanges.flight.values(), *self._underway.answered(way))
+        return [one for one in several if one.resolve is None]
 
     async def close(self) -> None:
         """End everything that is in flight, and record that the connection is over."""
@@ -209,10 +218,7 @@ class Session:
         for way in (self.out, self.inn):
             for exchange in way.exchanges.close():
                 self._ended(exchange)
-        for task in list(self._running):
-            task.cancel()
-        if self._running:
-            await asyncio.wait(self._running, timeout=self.bounds.deadline)
+        await self._underway.stop(self.bounds.deadline)
         self.floods.tell()
         self.reports.record(Event("core.disconnected", category="connection", details=self.connection.described))
         self.guard.forget(self)
@@ -315,10 +321,10 @@ class Session:
     ) -> asyncio.Task[Any]:
         full = self._must_wait(crossing)
         task = asyncio.get_running_loop().create_task(drive(walk, waiting, full=full), context=context)
-        self._running.add(task)
+        self._underway.add(task, crossing)
 
         def over(task: asyncio.Task[Any]) -> None:
-            self._running.discard(task)
+            self._underway.discard(task)
             discard(waiting)  # a task that is cancelled before its first step leaves both as they were
             walk.close()
             self._left(crossing)
@@ -359,7 +365,7 @@ class Session:
         way.exchanges.drop(exchange, outcome, tombstone=tombstone)
         self._ended(exchange)
         if outcome == "cancelled":
-            self._tell_unanswered(way, exchange.ticket)
+            self.keep(None if exchange.ticket is None else way.source.unanswered(exchange.ticket))
 
     def _ended(self, exchange: Exchange) -> None:
         recorder = self.guard.policy.recorder
@@ -367,15 +373,9 @@ class Session:
             event = Event(code=f"core.{exchange.outcome}", category="outcome", sizes={"request": exchange.size})
             recorder.note([self.reports.about(event, exchange, exchange.principal)])
 
-    def _tell_unanswered(self, way: Way, ticket: Any) -> None:
-        self.keep(None if ticket is None else way.source.unanswered(ticket))
-
     def keep(self, waiting: Awaitable[None] | None) -> None:
         """See to it that a write which could not be done at once is done."""
-        if waiting is not None:
-            task = asyncio.ensure_future(waiting)
-            self._running.add(task)
-            task.add_done_callback(self._running.discard)
+        self._underway.keep(waiting)
 
     def speaker(self, way: Way) -> Principal:
         """Return who sends what travels this way, as the channel proved it."""

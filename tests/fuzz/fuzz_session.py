@@ -178,7 +178,7 @@ class Episode:
 
     async def _settle(self) -> None:
         for _ in range(100):
-            if not self.session._running:
+            if not self.session._underway:
                 return
             await asyncio.sleep(0)
         raise AssertionError("a message waits for ever")
@@ -206,7 +206,7 @@ class Episode:
             assert not way.exchanges.flight
             assert not way.exchanges.tombstones
             assert (way.waiting, way.tail) == (0, None)
-        assert not session._running
+        assert not session._underway
         assert session not in bench.guard._sessions
         assert bench.begun == bench.ended, "a deferred function did not run exactly once"
 

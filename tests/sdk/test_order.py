@@ -87,7 +87,7 @@ def _tasks() -> set[asyncio.Task[Any]]:
 def _gauges(session: Session) -> list[int]:
     """Return what is in flight, waits or is remembered, in both directions."""
     ways = (session.out, session.inn)
-    return [len(session._running), *(len(way.exchanges.flight) for way in ways), *(way.waiting for way in ways)]
+    return [len(session._underway), *(len(way.exchanges.flight) for way in ways), *(way.waiting for way in ways)]
 
 
 # --- the pump ---

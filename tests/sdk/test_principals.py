@@ -117,7 +117,7 @@ async def _interleave(seed: int, rounds: int) -> int:
     sessions = await opening
 
     def quiet() -> bool:
-        return not any(session._running for session in sessions.values())
+        return not any(session._underway for session in sessions.values())
 
     for n in range(rounds):
         for who, session in sessions.items():

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from hauberk.hosts._dial import LOST, UNREACHABLE
-from hauberk.refusals import LIMITS, MEDIATION, Refused
+from hauberk.refusals import FAILED_HOOK, LIMITS, MEDIATION, Refused
 
 if TYPE_CHECKING:
     from hauberk.connection import Connection
@@ -32,6 +32,12 @@ def lost(*, sent: bool) -> Refused:
     return Refused(
         LOST, "the connection was lost before this was sent", jsonrpc=MEDIATION, hint="it was not done; ask again"
     )
+
+
+def gone(hint: str) -> Refused:
+    """Return what is told of a request that a server did not answer before it ended."""
+    what = "the server has gone without an answer"
+    return Refused("core.server_gone", what, jsonrpc=FAILED_HOOK, hint=hint, public=True)
 
 
 def late() -> Refused:

@@ -30,10 +30,10 @@ from hauberk.event import Event
 from hauberk.hosts._ahead import Ahead
 from hauberk.hosts._arrivals import SILENT
 from hauberk.hosts._front import ENDLESS, at_most, first
-from hauberk.hosts._losses import lost
+from hauberk.hosts._losses import gone, lost
 from hauberk.hosts._relay import sides
 from hauberk.overdue import abandon
-from hauberk.refusals import FAILED_HOOK, LIMITS, Refused
+from hauberk.refusals import LIMITS, Refused
 from hauberk.reports import Reports
 
 if TYPE_CHECKING:
@@ -61,13 +61,7 @@ _DRAINING: Final = Refused(
     hint="connect again once it is back",
     public=True,
 )
-_GONE: Final = Refused(
-    "core.server_gone",
-    "the server has gone without an answer",
-    jsonrpc=FAILED_HOOK,
-    hint="connect again; the log of `hauberk serve` has what it said",
-    public=True,
-)
+_GONE: Final = gone("connect again; the log of `hauberk serve` has what it said")
 
 
 class Served:
@@ -123,8 +117,8 @@ class Served:
             self.connection.watch(self._hung_up.set, self._settled, lambda: self._stream.moves)
             if not await self._wanted() or not await self._known() or not await self._begun():
                 return
-            gone = (self._server_gone, self._client_gone, self._hung_up)
-            over = (self._input_ended, self._draining, self._given_up, *gone)
+            ended = (self._server_gone, self._client_gone, self._hung_up)
+            over = (self._input_ended, self._draining, self._given_up, *ended)
             await first(*(event.wait() for event in over))
             await self._finish()
         finally:
@@ -290,13 +284,18 @@ class Served:
         self._turned_away = self._turned_away or _DRAINING
         await backend.finish()
         if not self._client_gone.is_set():
-            await at_most(GRACE / 2, session.quiet())
+            await self._passed(session)
             abandon(session, session.inn, self._turned_away)
             self._stream.reader.stop()
             # Whoever does not go on reading is ended by `look`, here as ever.
             if not backend.impatient:
                 await first(self._stream.flushed(), self._client_gone.wait(), self._given_up.wait())
             self._cut(await self._stream.closed(_FAREWELL))
+
+    async def _passed(self, session: Session) -> None:
+        """Let what the server has said pass to the client; nobody waits for long who was told to give up."""
+        await first(session.arrived(session.out), self._client_gone.wait(), self._given_up.wait())
+        await at_most(GRACE / 2, session.arrived(session.out))
 
     async def _part(self, session: Session) -> None:
         """Leave a client with which nothing passes, once it has been told so."""

@@ -235,11 +235,12 @@ class Connect(Front):
         self._holding = True
         self._spoken.clear()
         session, stream = self.session, self._stream
-        await at_most(GRACE, session.quiet())  # what had come may pass
-        flight = [one for one in session.out.exchanges.flight.values() if one.resolve is None]
+        await session.arrived(session.inn)
+        owed = session.owed(session.out)
         hung_up, now = session.connection.over, self._loop.time()
-        asked = [one for one in flight if hung_up or not self._repeats.lost(one)]
-        busy = flight or session.inn.exchanges.flight or self._repeats.waiting or self._kept.expects_news
+        flight = session.out.exchanges.flight  # of the others the answer has come, and a hook still has it
+        asked = [one for one in owed if hung_up or one.key not in flight or not self._repeats.lost(one)]
+        busy = owed or session.inn.exchanges.flight or self._repeats.waiting or self._kept.expects_news
         self._rests = not (busy or hung_up) and now - max(self._said, self._since) >= _QUIET
         for exchange in asked:
             error = session.reports.refusal(lost(sent=exchange.sent), exchange.id, None, trusted=True)
@@ -248,10 +249,12 @@ class Connect(Front):
             params = {"requestId": exchange.id, "reason": "the connection was lost"}
             cancelled = {"jsonrpc": "2.0", "method": "notifications/cancelled", "params": params}
             self.near.deliver(orjson.dumps(cancelled), None)
-        _dial.lost(self.guard, session.connection, stream, len(flight))
+        _dial.lost(self.guard, session.connection, stream, len(owed))
         self._before = session
         earlier = session.inn.exchanges
         self._unanswered.update(dict.fromkeys([*earlier.tombstones, *earlier.flight]))
+        for exchange in owed:
+            session.end(exchange, session.out, "closed", tombstone=False)
         await session.close()
         stream.abort()
         settled = now - self._since > _SETTLED

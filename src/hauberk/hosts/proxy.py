@@ -5,6 +5,7 @@ What a user can rely on:
 - nothing but frames is written to standard output; the child's standard error is ours;
 - a connection that a plugin refuses starts nothing;
 - when input ends, what is in flight is finished, then the child is asked to go: end of input, TERM, KILL;
+- what a child had answered when it ended passes, and what it had not is answered with ``core.server_gone``;
 - a signal that ends us ends the child and all that it started;
 - SIGHUP reads the configuration again; a file that is refused ends nothing;
 - the exit status is the child's, 128 and the signal's number where a signal ended it or us.
@@ -23,8 +24,11 @@ from hauberk import admission
 from hauberk.carriers.child import GRACE, Child
 from hauberk.carriers.stdio import Reader, Writer
 from hauberk.connection import Program
+from hauberk.event import Event
 from hauberk.hosts import _hangup
 from hauberk.hosts._front import Front, at_most, first
+from hauberk.hosts._losses import gone, lost
+from hauberk.overdue import abandon
 from hauberk.refusals import ConfigError, HauberkError
 from hauberk.watchdog import Watchdog
 
@@ -60,10 +64,11 @@ class Proxy(Front):
             await first(self.input_ended.wait(), self.over.wait())
             if not self.over.is_set():
                 await first(self._finish(child), self.over.wait())
+            by_itself = self.over.is_set()
             code = await self._gone(child)
             self._replies.drain()
             await self._replies.finished()
-            await at_most(GRACE / 2, self.session.quiet())
+            await self._answer(by_itself=by_itself)
             await self.written()
         finally:
             exited.cancel()
@@ -100,6 +105,22 @@ class Proxy(Front):
         if not self.given_up.is_set():
             await first(child.waited(GRACE), self.given_up.wait())
         return await child.end()
+
+    async def _answer(self, *, by_itself: bool) -> None:
+        """Let pass what the child has said; whoever waits for more is told that none comes."""
+        session, connection = self.session, self._connection
+        await first(session.arrived(session.inn), self.given_up.wait())
+        if self.given_up.is_set():
+            await at_most(GRACE / 2, session.arrived(session.inn))
+        elif by_itself and session.owed(session.out):
+            if connection.over:
+                abandon(session, session.out, lost(sent=True))
+                return
+            details = connection.described | {"reason": "ended by itself"}
+            session.reports.record(
+                Event("core.server_gone", category="connection", severity="warning", details=details)
+            )
+            abandon(session, session.out, gone("start the client again; standard error has what the server said"))
 
     async def _close(self, child: Child) -> None:
         self.client.stop()

@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
-from collections.abc import Awaitable, Generator
+from collections.abc import Awaitable, Callable, Generator
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from msgspec.structs import replace
@@ -23,10 +24,12 @@ from hauberk.refusals import LIMITS, MEDIATION, Refused
 if TYPE_CHECKING:
     from hauberk.bounds import Bounds
     from hauberk.crossing import Crossing
-    from hauberk.exchange import Exchange, Exchanges
+    from hauberk.exchange import Exchange, Exchanges, Outcome
     from hauberk.message import Message, ToolCall
 
 Walk = Generator[Awaitable[Any], Any, Any]
+_Minted = tuple[bytes, str, str]
+"""Digests of a state and of a call, and whose call it is."""
 
 
 def requests(crossing: Crossing, message: Message, holder: dict[str, Any]) -> Walk:
@@ -120,16 +123,23 @@ class Rounds:
 
     def __init__(self, bounds: Bounds) -> None:
         self._bounds: Final = bounds
-        self._minted: OrderedDict[tuple[bytes, str, str], tuple[int, bool]] = OrderedDict()
+        self._minted: OrderedDict[_Minted, tuple[int, bool, list[Callable[[Exchange], object]]]] = OrderedDict()
         self._methods: OrderedDict[bytes, dict[str, str]] = OrderedDict()
 
     def mint(self, state: str, exchange: Exchange) -> None:
-        """Remember that this state was given in answer to this call."""
-        if exchange.digest:
+        """Remember that this state was given in answer to this call; with one that failed nothing goes on."""
+        if exchange.digest and not exchange.failed:
             key = _hash("state", state), exchange.digest, exchange.principal.key
-            self._minted[key] = exchange.round, exchange.approved
+            exchange.goes_on = True
+            exchange.defer(partial(self._forget, key))
+            self._minted[key] = exchange.round, exchange.approved, exchange.of_call
             if len(self._minted) > self._bounds.rounds:
                 self._minted.popitem(last=False)
+
+    def _forget(self, key: _Minted, outcome: Outcome) -> None:
+        """Forget a state whose answer did not reach who asked: what his call was charged he has back."""
+        if outcome != "answered":
+            self._minted.pop(key, None)
 
     def asked(self, name: str, value: str, methods: dict[str, str]) -> None:
         """Remember what was asked for with this state, or for this task: the method of each request, by key."""
@@ -145,7 +155,8 @@ class Rounds:
     def claim(self, state: Any, call: ToolCall) -> int:
         """Return the number of this retry, or 0 where the state was not minted for this very call and caller.
 
-        What was approved stays approved; nothing else is.
+        What was approved stays approved, and what was deferred to the end of the call is (`Exchange.defer_call`);
+        nothing else is.
 
         Raises:
             Refused: ``core.rounds``: the call has been retried too often.
@@ -156,7 +167,7 @@ class Rounds:
         minted = self._minted.pop((_hash("state", state), call.digest, exchange.principal.key), None)
         if minted is None:
             return 0
-        before, exchange.approved = minted
+        before, exchange.approved, exchange.of_call = minted
         if before >= self._bounds.retries:
             raise Refused(
                 "core.rounds",

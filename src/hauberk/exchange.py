@@ -14,6 +14,7 @@ import itertools
 import logging
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, Final, Literal
 
 import msgspec
@@ -55,6 +56,10 @@ class Exchange(msgspec.Struct, eq=False):
     """The number of the error that it was answered with, as it came in; 0 where it was none."""
     failed: bool = False
     """Whether a call was answered with a result that says ``isError``."""
+    lost: bool = False
+    """Whether its connection ended under it, and not because its asker closed it."""
+    goes_on: bool = False
+    """Whether its answer minted what its retry brings, so that the call is not over with it."""
     secrets: tuple[str, ...] = ()
     """The values that were put in for references, for whoever redacts the answer."""
     ticket: Any = None
@@ -62,6 +67,8 @@ class Exchange(msgspec.Struct, eq=False):
     resolve: Callable[[dict[str, Any]], None] | None = None
     """Set where the guard itself is the asker: gets the answer, which reaches no peer."""
     _deferred: list[Callable[[Outcome], object]] = []
+    of_call: list[Callable[[Exchange], object]] = []
+    """Run when the call is over of which this is one round, with the exchange of the last; see `defer_call`."""
 
     def defer(self, function: Callable[[Outcome], object]) -> None:
         """Run ``function`` exactly once when this exchange ends, with the outcome; at once if it has ended."""
@@ -69,6 +76,16 @@ class Exchange(msgspec.Struct, eq=False):
             self._run(function, self.outcome)
         else:
             self._deferred.append(function)
+
+    def defer_call(self, function: Callable[[Exchange], object]) -> None:
+        """Run ``function`` at most once: with the exchange of the last round of this call, when that has ended.
+
+        A call that its caller does not go on with has no last round.
+        """
+        if self.outcome is not None:
+            self._run(lambda _: function(self), self.outcome)
+        else:
+            self.of_call.append(function)
 
     def end(self, outcome: Outcome) -> None:
         """End the exchange; the first outcome wins. What a deferred function raises goes to the log."""
@@ -79,6 +96,9 @@ class Exchange(msgspec.Struct, eq=False):
             self.timer.cancel()
             self.timer = None
         interrupt: KeyboardInterrupt | None = None
+        if not (self.goes_on and outcome == "answered"):
+            self._deferred += [partial(_called, function, self) for function in self.of_call]
+            self.of_call.clear()
         while self._deferred:
             try:
                 self._run(self._deferred.pop(), outcome)
@@ -94,6 +114,10 @@ class Exchange(msgspec.Struct, eq=False):
             raise
         except BaseException as error:  # noqa: BLE001 - one plugin's clean-up must not keep another's from running
             logger.error("a function deferred to the end of %r failed (%s)", self.method, type(error).__name__)  # noqa: TRY400 - its text may hold a secret
+
+
+def _called(function: Callable[[Exchange], object], exchange: Exchange, _outcome: Outcome) -> None:
+    function(exchange)
 
 
 class Exchanges:

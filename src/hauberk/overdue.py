@@ -40,9 +40,10 @@ def _timed_out(session: Session, exchange: Exchange, way: Way) -> None:
         _write(session, way.target, cancel, None)
 
 
-def abandon(session: Session, way: Way, refused: Refused) -> None:
+def abandon(session: Session, way: Way, refused: Refused, *, lost: bool = True) -> None:
     """Tell each asker of one direction that no answer comes any more, nor one that has come and still waits."""
     for exchange in session.owed(way):
+        exchange.lost = lost
         session.end(exchange, way, "closed", tombstone=False)
         reply = session.reports.refusal(refused, exchange.id, None, trusted=way.outward)
         _write(session, way.source, reply, exchange.ticket)

@@ -21,9 +21,10 @@ from tests.sdk.raw_server import _BROKEN
 
 from hauberk.carriers.child import Child
 from hauberk.connection import Connection
+from hauberk.exchange import Exchange
 from hauberk.hosts import _child, _tap
 from hauberk.hosts._inbox import AHEAD
-from hauberk.message import Message
+from hauberk.message import Message, ToolCall
 from hauberk.refusals import ConfigError
 
 _PROGRAM: Final = str(Path(__file__).with_name("raw_server.py"))
@@ -228,6 +229,25 @@ async def test_a_child_that_dies(how: str, hasty: None) -> None:
         with pytest.raises(MCPError) as later:
             await _do(c, "well")
     assert caught.value.code == later.value.code == mt.CONNECTION_CLOSED
+
+
+@pytest.mark.parametrize("dies", [True, False])
+async def test_whose_doing_an_end_was(dies: bool, hasty: None) -> None:
+    """What a child leaves unanswered when it dies was lost; what its host leaves when it closes was not (S1.41)."""
+    made: list[Exchange] = []
+
+    async def ask(call: ToolCall, connection: Connection) -> None:
+        made.append(call.exchange)
+
+    async with _started(ring("there", on_tool_call=ask)) as c:
+        silent = asyncio.create_task(_do(c, "silent"))
+        await until(lambda: len(made) == 1 and made[0].sent)
+        if dies:
+            with pytest.raises(MCPError):
+                await _do(c, "exit")
+        silent.cancel()
+        await asyncio.wait([silent])
+    assert [one.lost for one in made] == [dies] * len(made)
 
 
 async def test_a_child_that_reads_no_more(hasty: None) -> None:

@@ -60,6 +60,7 @@ async def run_child(guard: Guard, connection: Connection, params: StdioServerPar
     ending: list[asyncio.Task[None] | asyncio.TimerHandle] = []
 
     def ended() -> None:
+        _tap.lose(session, inbox)
         ending.append(loop.create_task(_tap.end(session, inbox)))
 
     def broken() -> None:
@@ -92,7 +93,7 @@ async def run_child(guard: Guard, connection: Connection, params: StdioServerPar
     ending.append(loop.create_task(watch()))
 
     async def close_input() -> None:
-        await _tap.flush(far)
+        await _tap.flush(far, inbox)
         child.close_input()
 
     async def has_room() -> None:
@@ -105,14 +106,14 @@ async def run_child(guard: Guard, connection: Connection, params: StdioServerPar
         yield GuardedRead(session, inbox), GuardedWrite(session, inbox, close_input, has_room)
     finally:
         try:
-            await to_the_end(_shut(child, far, reader, session, room))
+            await to_the_end(_shut(child, far, reader, session, room, inbox))
         finally:
             for one in ending:
                 one.cancel()
 
 
-async def _shut(child: Child, far: Writer, reader: Reader, session: Session, room: _tap.Room) -> None:
-    await _tap.flush(far)
+async def _shut(child: Child, far: Writer, reader: Reader, session: Session, room: _tap.Room, inbox: _tap.Tap) -> None:
+    await _tap.flush(far, inbox)
     far.close(close_fd=False)
     room.drained()
     child.close_input()

@@ -285,7 +285,8 @@ class Served:
         await backend.finish()
         if not self._client_gone.is_set():
             await self._passed(session)
-            abandon(session, session.inn, self._turned_away)
+            left = self._input_ended.is_set() or self._hung_up.is_set()
+            abandon(session, session.inn, self._turned_away, lost=not left)
             self._stream.reader.stop()
             # Whoever does not go on reading is ended by `look`, here as ever.
             if not backend.impatient:
@@ -300,7 +301,7 @@ class Served:
     async def _part(self, session: Session) -> None:
         """Leave a client with which nothing passes, once it has been told so."""
         await at_most(GRACE / 2, session.quiet())
-        abandon(session, session.inn, lost(sent=True))
+        abandon(session, session.inn, lost(sent=True), lost=False)
         self._cut(await self._stream.closed(_FAREWELL))
 
     def _cut(self, lost: int) -> None:

@@ -49,6 +49,7 @@ async def run_stream(guard: Guard, server: str, target: str | None) -> AsyncIter
     def ended() -> None:
         if ending:
             return
+        _tap.lose(session, inbox)
         if not closing:
             _dial.lost(guard, connection, stream, len(session.out.exchanges.flight))
         ending.append(asyncio.get_running_loop().create_task(_tap.end(session, inbox)))
@@ -59,7 +60,7 @@ async def run_stream(guard: Guard, server: str, target: str | None) -> AsyncIter
     async def close() -> None:
         nonlocal closing
         closing = True
-        await _tap.flush(stream)
+        await _tap.flush(stream, inbox)
         await stream.closed(GRACE)
 
     async def has_room() -> None:
@@ -80,7 +81,7 @@ async def run_stream(guard: Guard, server: str, target: str | None) -> AsyncIter
         await session.agree()
         yield GuardedRead(session, inbox), GuardedWrite(session, inbox, close, has_room)
     finally:
-        closing = True
+        closing = inbox.closing = True
         try:
             await to_the_end(_shut(stream, session, room))
         finally:

@@ -25,6 +25,8 @@ class Tap(Inbox):
     """An inbox that holds up its source while the SDK does not read."""
 
     source: Inlet
+    closing = False
+    """Whether this end has begun to close the connection."""
     _held = False
 
     def deliver(self, data: dict[str, Any], ticket: Any) -> None:
@@ -63,7 +65,14 @@ async def end(session: Session, inbox: Inbox) -> None:
     inbox.end()
 
 
-async def flush(far: Flushed) -> None:
-    """Let what waits leave, for a moment."""
+def lose(session: Session, tap: Tap) -> None:
+    """Note that the server has gone from what it was asked, if we were not closing; what has come may still pass."""
+    for exchange in () if tap.closing else session.out.exchanges.flight.values():
+        exchange.lost = True
+
+
+async def flush(far: Flushed, tap: Tap) -> None:
+    """Begin to close: let what waits leave, for a moment."""
+    tap.closing = True
     with suppress(TimeoutError):
         await asyncio.wait_for(far.flushed(), GRACE / 4)

@@ -254,6 +254,7 @@ class Connect(Front):
         earlier = session.inn.exchanges
         self._unanswered.update(dict.fromkeys([*earlier.tombstones, *earlier.flight]))
         for exchange in owed:
+            exchange.lost = True
             session.end(exchange, session.out, "closed", tombstone=False)
         await session.close()
         stream.abort()

@@ -116,6 +116,7 @@ class GuardedWrite:
         way = self._session.out
         exchange = way.exchanges.find(message.id) if isinstance(message, JSONRPCRequest) else None
         if exchange is not None:
+            exchange.lost = True
             self._session.end(exchange, way, "closed", tombstone=True)
 
     async def aclose(self) -> None:

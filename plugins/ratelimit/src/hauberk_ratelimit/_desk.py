@@ -16,6 +16,7 @@ from hauberk.probe import SERVER
 from hauberk.refusals import ConfigError, Refused
 from hauberk.verdict import Deny
 from hauberk_ratelimit._buckets import Buckets, kept
+from hauberk_ratelimit._charge import Charge, used_by
 from hauberk_ratelimit._domains import UnclearHostError, host_of, hosts_in
 from hauberk_ratelimit._ledger import Local, Paid, Short
 from hauberk_ratelimit._limits import LIMITS
@@ -24,7 +25,7 @@ from hauberk_ratelimit._peers import address_of, identity_of, keys_of, name_of
 from hauberk_ratelimit._rates import Rate, stricter
 from hauberk_ratelimit._resets import NAME, Resets
 from hauberk_ratelimit._rules import Book, Bucket, Caller, Ref
-from hauberk_ratelimit._usage import KEY, Usage, usage_of
+from hauberk_ratelimit._usage import told, usage_of
 
 if TYPE_CHECKING:
     from hauberk_ratelimit._shared import Exact
@@ -40,8 +41,6 @@ _SAYS: Final = ("preset", "global", "calls", "messages", "address", "tools", "do
 _ALWAYS: Final = frozenset({"notifications/initialized", "notifications/cancelled"})
 """What only ends or settles something is not held back: a limit must not keep a call from being cancelled."""
 _ONCE: Final = Rate(1, 60, 1)
-_FAILED: Final = ("error", "refused", "timed_out")
-"""How a call ends that failed, and not because its caller let go of it."""
 
 
 class Due(NamedTuple):
@@ -77,8 +76,6 @@ class Desk:
         self._addresses: Final[WeakKeyDictionary[Connection, str]] = WeakKeyDictionary()
         self._resets: Resets | None = None
         self._tries: Final = itertools.count()
-        self._used: Final[dict[int, Usage]] = {}
-        """What the answers of calls in flight will tell, by the identity of their exchanges."""
         self._doctor: Final = Bucket("doctor", "doctor#0", _ONCE, Buckets(_ONCE, LIMITS.known), shared=False)
         check_places(guard.config)
         levels = _levels(plugin.name, options, guard)
@@ -206,28 +203,13 @@ class Desk:
         """Give a charge back at the end of a call that was never sent; of one that failed, what S1.41(c) says."""
         if isinstance(paid, Short):
             return paid.deny()
-        exchange = call.exchange
-
-        def settle(outcome: Outcome) -> None:
-            if not exchange.sent:
-                paid()
-            elif exchange.failed or outcome in _FAILED:
-                paid(failed=True)
-
-        exchange.defer(settle)
-        if self.options.usage and connection.role == "server":
-            self._used[id(exchange)] = usage_of(paid.refs, paid.left(), paid.price)
-            exchange.defer(lambda _: self._used.pop(id(exchange), None))
+        tells = self.options.usage and connection.role == "server"
+        call.exchange.defer_call(Charge(paid, usage_of(paid.refs, paid.left(), paid.price) if tells else None))
         return None
 
     def answered(self, message: Message) -> Message | None:
-        """Return a result with what was used, where that is known and the call did not fail."""
-        used = None if message.kind != "result" else self._used.get(id(message.exchange))
-        result = message.result
-        if used is None or result is None or result.get("isError") is True:
-            return None
-        meta = result.get("_meta", {})
-        return message.with_result({**result, "_meta": {**meta, KEY: used}}) if isinstance(meta, dict) else None
+        """Return an answer with what was used, where that is known and the call did not fail; None as it is."""
+        return told(message, used_by(message.exchange)) if self.options.usage else None
 
     # --- frames and messages ---
 

@@ -400,6 +400,29 @@ async def test_bought_credits_stay_until_they_are_spent(
         assert await left(rig, "plans.pro") == 5
 
 
+@pytest.mark.parametrize("sharing", ["exact", "lease"])
+@pytest.mark.parametrize("given", [0, 4])
+async def test_who_has_bought_needs_no_place(server: RedisServer, limited: Any, sharing: str, given: int) -> None:
+    """Who finds no room for a bucket spends what he bought, and has it back; whoever bought nothing leaves no key."""
+    shared = f'[ratelimit]\nstore = "{server.uri}"\nsharing = "{sharing}"\nstore_timeout = 2\nmax_ids = 3\n'
+    toml = f'plans = {{p = "{given} credits/month"}}\nmembers = {{"*" = "p"}}\nprices = {{"*" = 4, batch = 9}}\n'
+    name = "hauberk:ratelimit:default:plans#credits:id:"
+    server.ask("SET", f"{name}alice", f"{month_of(time.time())}:0:9")
+    async with limited(shared + toml, role="server") as rig:
+        for one in ("one", "two", "three", "four", "five"):  # three have a bucket, the others one
+            rig.connection.principal = Principal(id=one, kind="user", method="mtls")
+            assert await calls(rig, 2) == (1 if given and one != "five" else 0)
+        rig.connection.principal = Principal(id="alice", kind="user", method="mtls")
+        await rig.call("dear", id="mine")
+        assert server.ask("GET", f"{name}alice").split()[1].decode().endswith(":0:5")
+        await rig.send(rig.from_server, {**ERROR, "id": "mine"})
+        await until_kept(server, f"{name}alice", f"{month_of(time.time())}:0:9")
+        assert await calls(rig, 9) == 2
+        assert rig.error()["data"]["code"] == "ratelimit.insufficient_credits"
+        assert b"four" not in server.ask("KEYS", "*")
+        assert b"five" not in server.ask("KEYS", "*")
+
+
 @pytest.mark.parametrize(
     ("toml", "words", "said"),
     [

@@ -12,7 +12,8 @@ The rules:
    alone, as the configuration says: never let pass without a limit (S1.43, A63). A charge whose answer was lost may
    have been made; nobody gets it back.
 5. Each process keeps the buckets of its own callers too, as far as there is room: who finds none here shares one bucket
-   in the store with all others who found none, so that the store holds no more than its hosts do (X.6).
+   in the store with all others who found none, so that the store holds no more than its hosts do (X.6). What somebody
+   has bought is his own all the same: it is looked at where the bucket that they share lacks credits.
 6. A store that is configured to throw out keys when it is full would give fresh budgets: a host does not start with it.
 """
 
@@ -30,10 +31,11 @@ from hauberk.event import Event
 from hauberk.refusals import LIMITS, PluginError, Refused
 from hauberk.shared import Line, SharedStore, StoreDown, StoreRefused
 from hauberk_ratelimit import _scripts
-from hauberk_ratelimit._buckets import NEVER, Given, Left
+from hauberk_ratelimit._buckets import NEVER, REST, Given, Left
 from hauberk_ratelimit._ledger import Local, Marks, Paid, Short
 from hauberk_ratelimit._options import Options
-from hauberk_ratelimit._quotas import start_of
+from hauberk_ratelimit._quotas import Quotas, start_of
+from hauberk_ratelimit._rates import Credit
 from hauberk_ratelimit._rules import Bucket, Ref
 
 DOWN: Final = "ratelimit.store_down"
@@ -77,6 +79,8 @@ class Exact:
         self._giving: Final[set[asyncio.Task[None]]] = set()
         self._given: Final = Given(options.max_ids)
         """What this process gave back to each bucket (µs)."""
+        self._purses: Final[dict[Bucket, Bucket]] = {}
+        """Of each balance, one of which nothing is given: for what somebody has bought who has no bucket."""
         self._faulty = False
         """Whether the store answered a charge with an error, and has not been seen to do better since."""
         self._erred = -math.inf
@@ -102,18 +106,34 @@ class Exact:
         for bucket, _ in refs:
             if cost > (limit := bucket.terms[1]) and not bucket.credit:
                 return Short(bucket, cost, NEVER, limit, limit, 0.0)
-        refs = self.local.places(refs)
+        wanted, refs = refs, self.local.places(refs)
         try:
             taken = await self._charged(refs, cost, price)
+            short = taken
+            while isinstance(taken, Short) and (own := self._owned(wanted, refs, taken)):
+                taken, refs = await self._charged(own, cost, price), own
         except StoreDown as error:
             if isinstance(error, StoreRefused):
                 self._fails(error.message)
             return self.local.pay(refs, cost, price) if self.options.on_store_failure == "local" else down()
         if isinstance(taken, Short):
-            return taken
+            return short if isinstance(short, Short) else taken
         if self._faulty:
             self._works()
         return PaidThere(self, refs, cost, price, taken)
+
+    def _owned(self, wanted: Sequence[Ref], refs: Sequence[Ref], short: Short) -> Sequence[Ref] | None:
+        """Return the buckets with what the caller has bought in the place of what he shares; None where he does not."""
+        bucket = short.bucket
+        if not bucket.credit or bucket.each != ("principal",) or short.key != REST:
+            return None
+        (key,) = {key for one, key in wanted if one is bucket}
+        if (purse := self._purses.get(bucket)) is None:
+            part = Credit(0)
+            account = bucket.account
+            purse = Bucket(bucket.rule, bucket.id, part, Quotas(part, 1), bucket.shared, bucket.each, account)
+            self._purses[bucket] = purse
+        return tuple((purse, key) if one is bucket else (one, at) for one, at in refs)
 
     def _fails(self, why: str) -> None:
         """Say that the store answers with errors, once until it has done better for a while."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import pytest
 from tests.listening import Listener, listener
 from tests.prose import DOCS
 from tests.running import PATIENCE, PING, WITNESS, configure, readable
+from tests.serving import until_true
 from tests.test_connect import CALL, INITIALIZED, LIST, SERVED, Pipes, codes, connecting, event, lose, meet, shake
 
 from hauberk import Config
@@ -289,7 +291,7 @@ def test_request_that_is_too_late_is_told_so(tmp_path: Path, there: Listener) ->
 
 
 def test_who_cannot_be_dialled_again_is_told_so(tmp_path: Path, there: Listener) -> None:
-    """Where a check refuses the next connection, what waited to be asked again is answered with that."""
+    """Where a check refuses the next connection, what was sent is lost, and what was not is answered with that."""
     policy = (
         COUNTED.replace("DENIED", "0")
         + """
@@ -307,10 +309,65 @@ def test_who_cannot_be_dialled_again_is_told_so(tmp_path: Path, there: Listener)
         server = meet(client, there)
         client.send(READ)
         server.receive()
-        server.close()
-        answer = client.receive()
-        assert (answer["id"], answer["error"]["data"]["code"]) == (5, "policy.again")
+        there.leave()
+        lose(client, server)
+        client.send(READ | {"id": "+5"}, LIST)
+        there.listen()
+        answers = {str(one["id"]): one["error"]["data"] for one in client.rest()}
+        assert {id: one["code"] for id, one in answers.items()} == {
+            "5": "core.connection_lost",
+            "None": "policy.again",
+            "3": "policy.again",
+        }
+        assert answers["5"]["hint"] == "it may have been done or not; look before you ask again"
         assert client.status() == 125
+        told = event(client, "core.not_repeated")
+        assert (told["method"], told["details"]["tries"]) == ("resources/read", 1)
+
+
+def test_reload_stops_what_waits(tmp_path: Path, there: Listener) -> None:
+    """A tool that the operator takes back is not asked again, though its call was lost before; its client is told."""
+    with connecting(tmp_path, there, options=options(tmp_path)) as client:
+        server = meet(client, there)
+        there.leave()
+        client.send(LOOK)
+        server.receive()
+        lose(client, server)
+        options(tmp_path, RETRY.replace("look", "other"))
+        client.signal(signal.SIGHUP)
+        until_true(lambda: "the policy is now" in client.stderr())
+        there.listen()
+        server = there.welcome()
+        answer = client.receive()
+        assert (answer["id"], answer["error"]["data"]["code"]) == (6, "core.connection_lost")
+        client.send(LIST)
+        assert server.receive() == LIST
+        server.answer(LIST, tools=[])
+        assert client.receive()["id"] == LIST["id"]
+        assert client.end() == 0
+        assert judged(tmp_path) == ["look"]
+        assert event(client, "core.not_repeated")["tool"] == "look"
+
+
+def test_id_of_what_waits_is_in_flight(tmp_path: Path, there: Listener) -> None:
+    """Another request under it is refused, under no id, and not sent; the first one has its answer."""
+    with connecting(tmp_path, there, options=options(tmp_path)) as client:
+        server = meet(client, there)
+        there.leave()
+        client.send(READ)
+        server.receive()
+        lose(client, server)
+        client.send(LOOK | {"id": "+5"})
+        there.listen()
+        server = there.welcome()
+        refused = client.receive()
+        assert (refused["id"], refused["error"]["data"]["code"]) == (None, "core.id_in_flight")
+        assert server.receive() == READ
+        server.answer(READ, contents=[])
+        assert client.receive() == {"jsonrpc": "2.0", "id": 5, "result": {"contents": []}}
+        assert client.end() == 0
+        assert server.receive() is None
+        assert judged(tmp_path) == []
 
 
 # --- a connection that nobody has need of ---

@@ -18,6 +18,7 @@ UNPLAYED_EVENTS: Final = {
     "core.connection_lost": ("connection", "warning", "logged", "`target`, `why`, `unanswered`"),
     "core.reconnected": ("connection", "info", "logged", "`target`, `attempts`, `seconds`"),
     "core.repeated": ("connection", "info", "logged", "`target`, `tries`"),
+    "core.not_repeated": ("connection", "warning", "logged", "`target`, `tries`"),
     "core.server_changed": ("connection", "warning", "logged", "`target`, `changed`"),
     "core.fallback": ("connection", "warning", "logged", "`from`, `to`, `why`"),
 }

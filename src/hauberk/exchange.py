@@ -120,6 +120,16 @@ def _called(function: Callable[[Exchange], object], exchange: Exchange, _outcome
     function(exchange)
 
 
+def in_flight() -> Refused:
+    """Return what a request is refused with that has the id of another one."""
+    return Refused(
+        "core.id_in_flight",
+        "a request with this id is in flight, or was cancelled and may still be answered",
+        jsonrpc=INVALID_REQUEST,
+        hint="give each request an id of its own until it is answered",
+    )
+
+
 class Exchanges:
     """The requests of one direction: in flight, and cancelled but not yet answered."""
 
@@ -141,12 +151,7 @@ class Exchanges:
         """
         key = id if type(id) is int else correlation_key(id)
         if key in self.flight or key in self.tombstones:
-            raise Refused(
-                "core.id_in_flight",
-                "a request with this id is in flight, or was cancelled and may still be answered",
-                jsonrpc=INVALID_REQUEST,
-                hint="give each request an id of its own until it is answered",
-            )
+            raise in_flight()
         if len(self.flight) >= self._bounds.exchanges:
             raise Refused(
                 "core.busy",

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from hauberk import Config
 from hauberk._servers import Retry
 from hauberk.bounds import Bounds
+from hauberk.edge import Overlong
 from hauberk.exchange import Exchange, Exchanges
 from hauberk.hosts._repeats import BACKOFF, READS, Backoff, Repeat, Repeats, may_repeat, pause
 from hauberk.methods import METHODS
@@ -91,6 +92,33 @@ def test_what_belongs_to_its_connection_is_not_repeated(method: str, bound: str)
     assert not may_repeat(message(method, name="read", **{bound: {}}), ("read",))
 
 
+@pytest.mark.parametrize("method", ["tools/call", "resources/read", "prompts/get"])
+def test_what_belongs_to_a_task_is_not_repeated(method: str) -> None:
+    """A request that ``_meta`` ties to a task is not; what ``_meta`` says otherwise is nothing to it."""
+    related = {"io.modelcontextprotocol/related-task": {"taskId": "t"}}
+    assert not may_repeat(message(method, name="read", _meta=related), ("read",))
+    assert not may_repeat(message(method, name="read", _meta=None), ("read",))
+    assert may_repeat(message(method, name="read", _meta={"progressToken": 1}), ("read",))
+
+
+@pytest.mark.parametrize(
+    ("declared", "may"),
+    [
+        ({}, True),
+        ({"extensions": {}}, True),
+        ({"extensions": {"io.modelcontextprotocol/other": {}}}, True),
+        ({"extensions": {"io.modelcontextprotocol/tasks": {}}}, False),
+        ({"extensions": []}, False),
+        ([], False),
+    ],
+)
+def test_call_that_may_make_a_task_is_not_repeated(declared: Any, may: bool) -> None:
+    """Who declares the extension leaves it to the server whether a call makes one; a read makes none (SEP-2663)."""
+    meta = {"io.modelcontextprotocol/clientCapabilities": declared}
+    assert may_repeat(message("tools/call", name="read", _meta=meta), ("read",)) is may
+    assert may_repeat(message("resources/read", uri="note://1", _meta=meta), ())
+
+
 @given(
     st.recursive(
         st.none() | st.booleans() | st.integers() | st.text(max_size=5) | st.sampled_from(["tools/call", "ping"]),
@@ -123,11 +151,13 @@ class Stand:
         )
         self.gave: list[dict[str, Any]] = []
         self.late: list[Repeat] = []
+        self.lost: list[Repeat] = []
         self.refuses = False
         self.exchanges = Exchanges(Bounds())
         self.session: Any = SimpleNamespace(out=SimpleNamespace(exchanges=self.exchanges))
         guard: Any = self.guard
-        self.repeats = Repeats(guard, "x", give=self._give, late=self.late.append, chance=lambda: 0.5)
+        tells: dict[str, Any] = {"late": self.late.append, "lost": self.lost.append}
+        self.repeats = Repeats(guard, "x", give=self._give, **tells, chance=lambda: 0.5)
 
     def _give(self, frame: bytes) -> None:
         self.gave.append(orjson.loads(frame))
@@ -219,6 +249,50 @@ async def test_nothing_is_kept_without_the_table(stand: Stand) -> None:
     stand.send(message("tools/call", name="read"))
     stand.options.retry = Retry()
     assert stand.lose() == [False]
+
+
+@pytest.mark.parametrize("retry", [None, Retry(), Retry(tries=2, tools=("read",))], ids=["table", "tool", "tries"])
+async def test_configuration_holds_for_who_waits(stand: Stand, retry: Retry | None) -> None:
+    """A reload that takes the table away, or the tool, or lowers ``tries``, stops who waits; who is, is told so."""
+    stand.options.retry = Retry(tries=5, tools=("read",))
+    stand.send(message("tools/call", name="read"))
+    for _ in range(2):
+        assert stand.lose() == [True]
+        if stand.gave[1:]:
+            stand.options.retry = retry
+        await stand.repeats.ask(stand.session, lambda _: None)
+    assert len(stand.gave) == 2
+    assert [one.id for one in stand.lost] == [1]
+    assert not stand.repeats.waiting
+    assert stand.held == 0
+
+
+async def test_second_request_of_an_id_that_waits(stand: Stand) -> None:
+    """The id of what waits is taken, in any form of it, for any request; one that comes all the same loses nothing."""
+    stand.send(READ | {"id": 7})
+    assert not stand.repeats.second(orjson.dumps(READ | {"id": 7})), "in flight, the session says so"
+    stand.lose()
+    held = stand.held
+    for id in (7, "7", "+7"):
+        assert stand.repeats.second(orjson.dumps(message("tools/call", name="pay") | {"id": id}))
+    assert stand.repeats.second(b'{"jsonrpc":"2.0","id":7,"method":"ping","x":NaN}')
+    assert stand.repeats.second(Overlong(1 << 30, b'{"jsonrpc":"2.0","id":7,"method":"ping"', b"}"))
+    for other in (
+        {"id": 8, "method": "ping"},
+        {"id": 7, "result": {}},
+        {"method": "ping"},
+        {"id": True, "method": "x"},
+    ):
+        assert not stand.repeats.second(orjson.dumps({"jsonrpc": "2.0", **other}))
+    assert not stand.repeats.second(b"[]")
+    assert not stand.repeats.second(b"no json")
+    exchange = stand.send(READ | {"id": 7})
+    assert exchange is not None
+    assert stand.lose() == [False]
+    assert stand.held == held
+    await stand.repeats.ask(stand.session, lambda _: None)
+    assert stand.gave[-1] == READ | {"id": 7}
+    assert not stand.repeats.waiting
 
 
 async def test_cancelled_while_nobody_is_there(stand: Stand) -> None:

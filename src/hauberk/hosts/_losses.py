@@ -62,6 +62,21 @@ def not_restored(why: str) -> Refused:
     )
 
 
-def gone_at_once(connection: Connection, what: str) -> Refused:
-    """Return what ends it with a server that takes connections and says nothing."""
-    return Refused(LOST, f"{connection.target} {what}", jsonrpc=MEDIATION, hint="its log says why")
+def check_worth(connection: Connection, *, asked: bool, left: float | None) -> None:
+    """Dial no server again that never answers: not the first time that it was asked, nor for long.
+
+    Args:
+        connection: On which it said nothing.
+        asked: Whether it was asked something there.
+        left: For how long it is still dialled (seconds); None where this is the first time.
+
+    Raises:
+        Refused: It is such a one.
+    """
+    if left is None and asked:
+        what = "closed the connection before it answered anything"
+    elif left is not None and left < 0:
+        what = "takes connections and closes them again"
+    else:
+        return
+    raise Refused(LOST, f"{connection.target} {what}", jsonrpc=MEDIATION, hint="its log says why")

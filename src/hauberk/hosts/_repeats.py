@@ -6,14 +6,16 @@ The rules:
    (`READS`), and calls of tools that the operator has named. What a server says of its tools (``idempotentHint``,
    ``readOnlyHint``) is never believed. What goes on with an earlier answer, or makes a task, belongs to its connection.
 2. Only what was in flight on a connection that the peer, or the network, has ended. What a guard has refused, what was
-   answered (with an error too), cancelled or not answered in time is over. A connection that a plugin hung up is a
-   refusal, too.
+   answered (with an error too), cancelled or not answered in time is over; so is what was answered, where the answer
+   did not pass before its connection was lost. A connection that a plugin hung up is a refusal, too.
 3. A repetition is a new request, in an exchange of its own: it meets every hook, limit and check, is sealed, judged,
    asked about and recorded as any other, and may be refused. Only its frame is the client's old one.
 4. It is asked at most ``tries`` times, with a pause after each loss; and ``core.request_timeout`` holds for all of them
    together, from the first.
-5. While nobody is there to be asked, the client may cancel it. Frames that are kept have a bound; past it what is lost
-   is lost.
+5. While it waits, the client may cancel it, and its id is in flight: another request under it is refused. Frames that
+   are kept have a bound; past it what is lost is lost.
+6. The configuration decides when it is lost, and when it would be asked again. Who waited, and is not asked again after
+   all, is told what everybody is whose request was lost: it may have been done.
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import orjson
 
-from hauberk import overdue
+from hauberk import edge, overdue
 from hauberk.methods import correlation_key
 
 if TYPE_CHECKING:
@@ -44,6 +46,11 @@ READS: Final = frozenset(
 """Requests of a client that the protocol makes reads (the pages of ``server/`` that `hauberk.methods` names)."""
 _BOUND: Final = frozenset({"inputResponses", "requestState", "task"})
 """Parameters of what belongs to an earlier answer (SEP-2322), or leaves something behind (SEP-1686)."""
+_RELATED: Final = "io.modelcontextprotocol/related-task"
+"""In ``_meta`` of what belongs to a task (2025-11-25 basic/utilities/tasks)."""
+_CAPABILITIES: Final = "io.modelcontextprotocol/clientCapabilities"
+_TASKS: Final = "io.modelcontextprotocol/tasks"
+"""The extension under which the server decides whether a call makes a task (SEP-2663)."""
 
 
 class Backoff(NamedTuple):
@@ -83,10 +90,20 @@ def may_repeat(message: Any, tools: tuple[str, ...]) -> bool:
     params = message.get("params", {})
     if type(params) is not dict or not _BOUND.isdisjoint(params):
         return False
+    meta = params.get("_meta", {})
+    if type(meta) is not dict or _RELATED in meta:
+        return False
     method = message.get("method")
     if method == "tools/call":
-        return params.get("name") in tools
+        return params.get("name") in tools and not _may_make_task(meta)
     return type(method) is str and method in READS
+
+
+def _may_make_task(meta: dict[str, Any]) -> bool:
+    """Whether a server may answer a call with a task of its own accord; where that is not to be read, it may."""
+    capabilities = meta.get(_CAPABILITIES, {})
+    extensions = capabilities.get("extensions", {}) if type(capabilities) is dict else None
+    return type(extensions) is not dict or _TASKS in extensions
 
 
 class Repeat:
@@ -121,6 +138,7 @@ class Repeats:
         *,
         give: Callable[[bytes], object],
         late: Callable[[Repeat], object],
+        lost: Callable[[Repeat], object],
         chance: Callable[[], float],
     ) -> None:
         """Prepare.
@@ -130,12 +148,14 @@ class Repeats:
             server: Of which server.
             give: Takes a frame as if the client had just written it.
             late: Tells the client that its request was not answered in time.
+            lost: Tells it that its request was lost: the configuration asks it no more.
             chance: A random number from 0 to 1.
         """
         self._guard: Final = guard
         self._server: Final = server
         self._give: Final = give
         self._late: Final = late
+        self._lost: Final = lost
         self._chance: Final = chance
         self._loop: Final = asyncio.get_running_loop()
         self._asked: Final[dict[RequestId, Repeat]] = {}
@@ -192,10 +212,8 @@ class Repeats:
 
     def lost(self, exchange: Exchange) -> bool:
         """Take a request that was in flight on a lost connection; return whether it is asked again."""
-        terms, repeat = self._terms, self._asked.get(exchange.key)
-        if terms is None or repeat is None or repeat.tries >= terms.tries:
-            return False
-        if repeat.tool and repeat.tool not in terms.tools:  # as the configuration is now
+        repeat = self._asked.get(exchange.key)
+        if repeat is None or repeat.key in self.waiting or not self._may(repeat):
             return False
         now = self._loop.time()
         repeat.due = now + pause(repeat.tries, self._chance())
@@ -206,6 +224,30 @@ class Repeats:
         del self._asked[repeat.key]  # its bytes are held as before
         self.waiting[repeat.key] = repeat
         return True
+
+    def _may(self, repeat: Repeat) -> bool:
+        """Whether it may be asked once more, as the configuration is now."""
+        terms = self._terms
+        if terms is None or repeat.tries >= terms.tries:
+            return False
+        return not repeat.tool or repeat.tool in terms.tools
+
+    def second(self, frame: bytes | edge.Overlong) -> bool:
+        """Whether a frame of the client is a request with the id of one that waits, whose answer it would take."""
+        if not self.waiting:
+            return False
+        if isinstance(frame, edge.Overlong):
+            id: Any = edge.loose_id(frame.head, frame.tail)
+        else:
+            try:
+                message = orjson.loads(frame)
+            except orjson.JSONDecodeError:
+                kind, id = edge.salvage(frame)
+                message = {"id": id, "method": ""} if kind == "request" else None
+            if type(message) is not dict or "method" not in message:
+                return False
+            id = message.get("id")
+        return type(id) in (str, int) and correlation_key(id) in self.waiting
 
     def cancelled(self, frame: bytes) -> bool:
         """Whether a frame of the client cancels a request that waits; if so, it does, and goes no further."""
@@ -254,8 +296,12 @@ class Repeats:
         """
         for repeat in sorted(self.waiting.values(), key=lambda one: one.due):
             await asyncio.sleep(max(0.0, repeat.due - self._loop.time()))
-            if self.waiting.get(repeat.key) is repeat:
-                self._leave(repeat)
-                repeat.tries += 1
-                told(repeat)
-                self.send(repeat.frame, session, repeat)
+            if self.waiting.get(repeat.key) is not repeat:
+                continue
+            self._leave(repeat)
+            if not self._may(repeat):  # the configuration was another one when it was lost
+                self._lost(repeat)
+                continue
+            repeat.tries += 1
+            told(repeat)
+            self.send(repeat.frame, session, repeat)

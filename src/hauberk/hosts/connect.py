@@ -32,9 +32,10 @@ from msgspec.structs import replace
 from hauberk import edge
 from hauberk.carriers.child import GRACE
 from hauberk.event import Event
+from hauberk.exchange import in_flight
 from hauberk.hosts import _dial, _hangup
 from hauberk.hosts._front import Front, at_most, first
-from hauberk.hosts._losses import failed, gone_at_once, late, lost, passes
+from hauberk.hosts._losses import check_worth, failed, late, lost, passes
 from hauberk.hosts._repeats import NOTHING, Repeat, Repeats
 from hauberk.hosts._replay import Ear, Kept, restore
 from hauberk.refusals import Refused
@@ -85,7 +86,14 @@ class Connect(Front):
         self._jitter: Final = jitter
         self._loop: Final = asyncio.get_running_loop()
         self._kept: Final = Kept()
-        self._repeats: Final = Repeats(guard, server, give=super().from_client, late=self._late, chance=jitter)
+        self._repeats: Final = Repeats(
+            guard,
+            server,
+            give=super().from_client,
+            late=self._late,
+            lost=self._not_repeated,
+            chance=jitter,
+        )
         self._waiting: Final[deque[bytes | edge.Overlong]] = deque()
         """What the client said while there was no connection."""
         self._waiting_bytes = 0
@@ -199,7 +207,9 @@ class Connect(Front):
             self.client.pause()
 
     def _send(self, frame: bytes | edge.Overlong) -> None:
-        if not isinstance(frame, bytes):
+        if self._repeats.second(frame):
+            self.session.turn_away(self.session.out, None, in_flight())
+        elif not isinstance(frame, bytes):
             super().from_client(frame)
         elif not self._repeats.cancelled(frame):
             if (id := self._kept.said(frame)) is not None:
@@ -262,23 +272,10 @@ class Connect(Front):
         if self._heard or (settled and not asked):
             self._until = None
         else:
-            self._check_worth(asked=bool(asked))
+            left = None if self._until is None else self._until - now
+            check_worth(session.connection, asked=bool(asked), left=left)
         if settled:
             self._wait = _SOONEST
-
-    def _check_worth(self, *, asked: bool) -> None:
-        """Dial no server again that never answers: not the first time that it was asked, nor for long.
-
-        Raises:
-            Refused: It is such a one.
-        """
-        if self._until is None and asked:
-            what = "closed the connection before it answered anything"
-        elif self._until is not None and self._loop.time() > self._until:
-            what = "takes connections and closes them again"
-        else:
-            return
-        raise gone_at_once(self.session.connection, what)
 
     async def _again(self) -> None:
         """Dial until there is a connection on which the client can go on.
@@ -327,6 +324,11 @@ class Connect(Front):
         """Tell that a request that was lost is asked again."""
         self._note("core.repeated", "info", repeat.about, tries=repeat.tries)
 
+    def _not_repeated(self, repeat: Repeat) -> None:
+        """Answer a request that was lost, and is not asked again after all: it may have been done."""
+        self._note("core.not_repeated", "warning", repeat.about, tries=repeat.tries)
+        self._reply(repeat.id, lost(sent=True))
+
     def _late(self, repeat: Repeat) -> None:
         """Answer a request that was lost, and is too late to be asked again."""
         where = {"server": self._server, "exchange": self.session.connection.id}
@@ -352,14 +354,15 @@ class Connect(Front):
     def _deny(self, error: Refused) -> None:
         """Answer the requests that still wait for a connection."""
         for frame in self._waiting:
-            kind, id = edge.salvage(frame) if isinstance(frame, bytes) else (None, None)
-            if kind == "request" and id is not None:
-                self._reply(id, error)
+            if isinstance(frame, bytes) and not self._repeats.cancelled(frame):
+                kind, id = edge.salvage(frame)
+                if kind == "request" and id is not None:
+                    self._reply(None if self._repeats.second(frame) else id, error)
         self._waiting.clear()
         for repeat in self._repeats.drop():
-            self._reply(repeat.id, error)
+            self._not_repeated(repeat)
 
-    def _reply(self, id: RequestId, error: Refused) -> None:
+    def _reply(self, id: RequestId | None, error: Refused) -> None:
         reply = {"jsonrpc": "2.0", "id": id, "error": error.error_object(trusted=True)}
         self.near.deliver(orjson.dumps(reply), None)
 

@@ -21,6 +21,7 @@ from hauberk import Config
 from hauberk.guard import Guard
 from hauberk.hosts import connect
 from hauberk.hosts._repeats import BACKOFF, READS
+from hauberk.hosts._replay import Kept
 
 READ: dict[str, Any] = {"jsonrpc": "2.0", "id": 5, "method": "resources/read", "params": {"uri": "note://1"}}
 LOOK: dict[str, Any] = {"jsonrpc": "2.0", "id": 6, "method": "tools/call", "params": {"name": "look", "arguments": {}}}
@@ -385,6 +386,7 @@ class Silent:
 
     def __init__(self) -> None:
         self.met = 0
+        self.refuses = False
         self.got: list[Any] = []
         self.writers: list[asyncio.StreamWriter] = []
 
@@ -395,7 +397,9 @@ class Silent:
             message = json.loads(found)
             self.got.append(message["method"])
             if "id" in message:
-                writer.write(json.dumps({"jsonrpc": "2.0", "id": message["id"], "result": {}}).encode() + b"\n")
+                refused = self.refuses and message["method"] == "resources/subscribe"
+                said = {"error": {"code": -32602, "message": "no"}} if refused else {"result": {}}
+                writer.write(json.dumps({"jsonrpc": "2.0", "id": message["id"], **said}).encode() + b"\n")
         writer.close()
 
 
@@ -411,13 +415,20 @@ async def until(condition: Any) -> None:
             await asyncio.sleep(0.005)
 
 
-@pytest.mark.parametrize("why", ["nothing", "news", "plugin"])
+SUBSCRIBE = {"jsonrpc": "2.0", "id": 2, "method": "resources/subscribe", "params": {"uri": "note://1"}}
+UNSUBSCRIBE = SUBSCRIBE | {"id": 3, "method": "resources/unsubscribe"}
+LEVEL = {"jsonrpc": "2.0", "id": 4, "method": "logging/setLevel", "params": {"level": "debug"}}
+
+
+@pytest.mark.parametrize("why", ["nothing", "level", "refused", "taken back", "news", "plugin"])
 async def test_connection_that_ended_in_silence_is_dialled_when_it_is_needed(
     there: Listener, pipes: Pipes, monkeypatch: pytest.MonkeyPatch, why: str
 ) -> None:
     """Else it would be ended and made again, with a child each time, for as long as nobody wants anything (S4.21).
 
-    Who waits for news of a resource has need of one at once; and where a plugin hung up, the lists may be others.
+    Who waits for news of a resource has need of one at once; and where a plugin hung up, the lists may be others. A
+    level of logging is no need, nor is a subscription that there is not: they hold no connection at the other end
+    (`hauberk_bulkhead._idle`), so each would be dialled and ended for ever.
     """
     monkeypatch.setattr(connect, "_QUIET", 0.0)
     there.leave()
@@ -427,21 +438,62 @@ async def test_connection_that_ended_in_silence_is_dialled_when_it_is_needed(
         connecting = connect.Connect(guard, "files", there.url, pipes.stdin, pipes.stdout)
         running = asyncio.create_task(connecting.run())
         assert (await answered(pipes, PING))["result"] == {}
-        if why == "news":
-            subscribe = {"jsonrpc": "2.0", "id": 2, "method": "resources/subscribe", "params": {"uri": "note://1"}}
-            assert (await answered(pipes, subscribe))["id"] == 2
+        silent.refuses = why == "refused"
+        for asked in {"news": [SUBSCRIBE], "refused": [SUBSCRIBE], "taken back": [SUBSCRIBE, UNSUBSCRIBE]}.get(why, []):
+            assert (await answered(pipes, asked))["id"] == asked["id"]
+        if why == "level":
+            assert (await answered(pipes, LEVEL))["id"] == 4
         if why == "plugin":
             connecting.session.connection.hang_up("policy.changed")
         else:
             silent.writers[-1].close()
         await until(lambda: connecting._rests or silent.met == 2)
-        assert connecting._rests is (why == "nothing")
+        needed = why in ("news", "plugin")
+        assert connecting._rests is not needed
         for _ in range(50):
             await asyncio.sleep(0.01)
-        assert silent.met == (1 if why == "nothing" else 2)
+        assert silent.met == (2 if needed else 1)
         assert (await answered(pipes, PING | {"id": 9}))["id"] == 9
         assert silent.met == 2
         assert silent.got.count("ping") == 4, "each connection, and what the client asked, once"
+        running.cancel()
+        await asyncio.wait([running])
+
+
+def test_subscription_that_is_refused_later_is_no_need() -> None:
+    """It is said again on each connection, and counts on those whose server takes it: no other holds one for it."""
+    kept = Kept()
+    kept.said(json.dumps(SUBSCRIBE).encode())
+    assert not kept.expects_news
+    kept.answered(2, {"result": {}})
+    for answer, needed in (({"error": {"code": -32602}}, False), ({"result": {}}, True), (None, True)):
+        (again,) = kept.rest()
+        kept.said_again(again, answer)
+        assert kept.expects_news is needed
+    kept.said(json.dumps(UNSUBSCRIBE).encode())
+    kept.answered(3, {"result": {}})
+    assert (kept.rest(), kept.expects_news) == ([], False)
+
+
+async def test_connections_that_end_soon_are_not_made_for_nobody_for_ever(there: Listener, pipes: Pipes) -> None:
+    """However soon silence ends them: after two that the client did not use, the next waits for its word (S4.21)."""
+    there.leave()
+    silent = Silent()
+    guard = Guard(Config.from_toml(""))
+    async with await asyncio.start_unix_server(silent.serve, there.path), guard:
+        connecting = connect.Connect(guard, "files", there.url, pipes.stdin, pipes.stdout)
+        running = asyncio.create_task(connecting.run())
+        for number in (1, 2):  # and once more, after a word of the client
+            assert (await answered(pipes, PING | {"id": number}))["id"] == number
+            for _ in range(3):  # the one that it used, and two
+                met = silent.met
+                await until(lambda: not connecting._holding)
+                connecting._rests = False
+                silent.writers[-1].close()
+                await until(lambda met=met: silent.met > met or connecting._rests)
+            assert connecting._rests
+            assert connecting._kept.unused == 2
+        assert not running.done()
         running.cancel()
         await asyncio.wait([running])
 

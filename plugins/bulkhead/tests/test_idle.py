@@ -280,6 +280,17 @@ def test_subscriptions_that_are_known_are_bounded() -> None:
     assert (len(life.subscribed), life.waits) == (0, True)
 
 
+async def test_level_of_logging_holds_nothing(guarded: Opened) -> None:
+    """Most clients set one and wait for nothing; one that is dialled again by itself expects as little (S4.21)."""
+    async with guarded(IDLE) as rig:
+        session = await met(rig)
+        await say(session, session.inn, request("logging/setLevel", {"level": "debug"}, id=1))
+        await say(session, session.out, answer(1))
+        await pass_time(rig, 420)
+        assert ended(session)
+        await session.close()
+
+
 async def test_subscription_that_failed_holds_nothing(guarded: Opened) -> None:
     """One that the server answers with an error is none; nor does taking back what is not there count below none."""
     async with guarded(IDLE) as rig:

@@ -170,7 +170,7 @@ class Connect(Front):
         """Put a session between the client and a new connection."""
         self._made, self._stream = made, made.stream
         self._lost, self._heard, self._since = asyncio.Event(), False, self._loop.time()
-        self._ear = Ear(self.near)
+        self._ear = Ear(self.near, self._kept)
         self.anew()
         session = self.guard.session(made.connection, self._ear, made.stream)
         if before is not None:
@@ -212,8 +212,7 @@ class Connect(Front):
         elif not isinstance(frame, bytes):
             super().from_client(frame)
         elif not self._repeats.cancelled(frame):
-            if (id := self._kept.said(frame)) is not None:
-                self._ear.see(id, self._kept)
+            self._kept.said(frame)
             self._repeats.send(frame, self.session)
 
     def from_server(self, frame: bytes | edge.Overlong) -> None:
@@ -251,7 +250,7 @@ class Connect(Front):
         flight = session.out.exchanges.flight  # of the others the answer has come, and a hook still has it
         asked = [one for one in owed if hung_up or one.key not in flight or not self._repeats.lost(one)]
         busy = owed or session.inn.exchanges.flight or self._repeats.waiting or self._kept.expects_news
-        self._rests = not (busy or hung_up) and now - max(self._said, self._since) >= _QUIET
+        self._rests = not (busy or hung_up) and (self._kept.unused > 1 or now - max(self._said, self._since) >= _QUIET)
         for exchange in asked:
             error = session.reports.refusal(lost(sent=exchange.sent), exchange.id, None, trusted=True)
             self._ear.deliver(orjson.dumps(error), None)  # of what the guard said again the client knows nothing
@@ -285,6 +284,7 @@ class Connect(Front):
         """
         if self._rests:
             await self._spoken.wait()
+            self._until = None  # until now nobody had need of a connection
         began, attempts = self._loop.time(), 0
         if self._until is None:
             self._until = began + RECONNECT_SECONDS

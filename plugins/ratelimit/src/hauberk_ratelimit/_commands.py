@@ -108,18 +108,41 @@ def credit_command(
     *, config: Path | None, host: str, count: int, id: str | None, tenant: str | None, rule: str | None, as_json: bool
 ) -> None:
     """Add COUNT credits to a balance, beside those that are given for each month; they stay until they are spent."""
+    _meant("--id", id)
+    _meant("--tenant", tenant)
     desk = _desk(config, host)
     bucket = _balance(desk, rule)
     if bucket.shared != (id is None):
         hint = "without --id" if bucket.shared else "--id ID"
         raise ConfigError(f"{bucket.rule}: {'all share' if bucket.shared else 'each caller has'} this", hint=hint)
-    from hauberk_ratelimit._seen import bought
-
-    held = asyncio.run(bought(desk, bucket, "" if id is None else key_of(id, tenant), count))
+    held = asyncio.run(_bought(desk, bucket, count, id, tenant))
     if as_json:
         print_json({"limit": bucket.rule, "id": id, "tenant": tenant, "bought": held})
         return
     click.echo(f"{held} credits that were bought are left")
+
+
+async def _bought(desk: Desk, bucket: Bucket, count: int, id: str | None, tenant: str | None) -> int:
+    """Add to a balance, and record it; return how many it holds that were bought."""
+    from hauberk_ratelimit._recording import credited, recording
+    from hauberk_ratelimit._seen import bought
+
+    async with recording(desk.guard.config) as record:
+        held = await bought(desk, bucket, "" if id is None else key_of(id, tenant), count)
+        await record(credited(limit=bucket.rule, of=id or "all", tenant=tenant, count=count, bought=held))
+    return held
+
+
+def _meant(option: str, name: str | None) -> None:
+    """Check that a name can be meant.
+
+    Raises:
+        ConfigError: It is empty, stands for all, or has blanks around it: a slip would be paid for by somebody.
+    """
+    if name is not None and (name != name.strip() or name in ("", "*")):
+        what = "is empty" if not name else "means nobody" if name == "*" else "begins or ends with a blank"
+        hint = "name one caller, as events name him; what all share is credited without --id"
+        raise ConfigError(f"{option} {name!r} {what}", hint=hint)
 
 
 def _balance(desk: Desk, rule: str | None) -> Bucket:

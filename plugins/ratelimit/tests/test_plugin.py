@@ -24,7 +24,7 @@ from hauberk_ratelimit._buckets import REST
 from hauberk_ratelimit._ledger import Local
 from hauberk_ratelimit._options import Options
 from hauberk_ratelimit._patterns import ANY, pattern
-from hauberk_ratelimit._peers import identity_of, party
+from hauberk_ratelimit._peers import identity_of, keys_of, party
 from hauberk_ratelimit._rules import Book, Caller, Group, Rule
 
 
@@ -256,6 +256,29 @@ async def test_callers_have_their_own_buckets(limited: Any) -> None:
             rig.connection.peer = peer
             spent.append(await calls(rig, 9))
         assert spent == [2, 2, 5, 2, 2, 0, 2, 0, 2]
+
+
+async def test_an_id_with_a_stroke_is_nobody_of_a_tenant(limited: Any) -> None:
+    """An id that looks like a tenant's member has neither his rules nor his plan; one of a URI is as it is (A62)."""
+    toml = """
+        [ratelimit.plans]
+        pro = "5/hour"
+        free = "1/hour"
+        [ratelimit.members]
+        "acme/*" = "pro"
+        "/acme/carol" = "pro"
+        "spiffe://td/alice" = "pro"
+        "*" = "free"
+    """
+    async with limited(toml, role="server") as rig:
+        spent = []
+        for id, tenant in (("alice", "acme"), ("acme/alice", None), ("spiffe://td/alice", None), ("alice", None)):
+            rig.connection.principal = Principal(id=id, kind="user", tenant=tenant)
+            spent.append(await calls(rig, 9))
+        assert spent == [5, 1, 5, 1]
+        rig.connection.principal = Principal(id="acme/carol", kind="user")
+        assert await calls(rig, 9) == 5
+    assert keys_of("/acme/carol") == ("/acme/carol", f"id:{Principal(id='acme/carol', kind='user').key}")
 
 
 async def test_the_same_id_in_another_tenant_is_somebody_else(limited: Any) -> None:

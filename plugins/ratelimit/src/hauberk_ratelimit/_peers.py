@@ -51,10 +51,16 @@ def identity_of(principal: Principal, connection: Connection) -> str:
 
 
 def name_of(principal: Principal, connection: Connection) -> str:
-    """Return the name that rules know somebody by: his id, ``TENANT/ID`` within a tenant, else ``address:ADDRESS``."""
+    """Return the name that rules know somebody by: his id, ``TENANT/ID`` within a tenant, else ``address:ADDRESS``.
+
+    An id with a stroke, of who belongs to no tenant, has one before it, so that it is not the name of a tenant's; not
+    that of a URI, as SPIFFE's are, which no tenant's begins like.
+    """
     if principal.is_anonymous:
         return f"address:{address_of(connection)}"
-    return principal.id if principal.tenant is None else f"{principal.tenant}/{principal.id}"
+    if principal.tenant is not None:
+        return f"{principal.tenant}/{principal.id}"
+    return f"/{principal.id}" if "/" in principal.id and "://" not in principal.id else principal.id
 
 
 def key_of(id: str, tenant: str | None) -> str:
@@ -65,4 +71,6 @@ def key_of(id: str, tenant: str | None) -> str:
 def keys_of(name: str) -> tuple[str, ...]:
     """Return every key that somebody of this name, or what else is so called, may be charged under."""
     tenant, stroke, id = name.partition("/")
+    if stroke and not tenant:  # as `name_of` names who belongs to none
+        return name, key_of(id, None)
     return (name, key_of(name, None), *((key_of(id, tenant),) if stroke else ()))

@@ -245,8 +245,8 @@ async def test_whose_doing_an_end_was(dies: bool, hasty: None) -> None:
         if dies:
             with pytest.raises(MCPError):
                 await _do(c, "exit")
-        silent.cancel()
-        await asyncio.wait([silent])
+    silent.cancel()
+    await asyncio.wait([silent])
     assert [one.lost for one in made] == [dies] * len(made)
 
 

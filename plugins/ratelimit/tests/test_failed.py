@@ -6,6 +6,7 @@ import json
 import os
 import signal
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,9 +16,19 @@ from tests.serving import serving, until_true
 from tests.test_connect import CALL, connecting, meet
 
 from hauberk import plugins
+from hauberk.bounds import Bounds
+from hauberk.config import Options as Base
+from hauberk.connection import Connection
+from hauberk.embedded import Rounds
+from hauberk.exchange import Exchange
+from hauberk.hookspecs import hookimpl
+from hauberk.layers import Layer
+from hauberk.message import ToolCall
 from hauberk.overdue import abandon
+from hauberk.principal import Principal
 from hauberk.refusals import Refused
 from hauberk.testing import Rig, notification
+from hauberk.verdict import Deny
 from hauberk_ratelimit._usage import KEY
 
 QUOTA = '[ratelimit]\nglobal = "2/month"\n'
@@ -96,10 +107,13 @@ def test_a_server_that_dies_spends_nothing_and_a_client_that_goes_does(tmp_path:
                 os.kill(pid, signal.SIGKILL)
                 assert client.receive()["error"]["data"]["code"] == "core.server_gone"
             until_true(lambda: not serve.children())
-        for _ in range(2):
+        for ends in (False, True):
             with serve.client() as client:
                 client.send(call)
                 assert client.receive()["method"] == "notifications/message"
+                if ends:  # one way: he still reads, and is told that no answer comes
+                    client.end()
+                    assert "error" in client.receive()
             until_true(lambda: not serve.children())
         with serve.client() as client:
             assert client.ask(call)["error"]["data"]["code"] == "ratelimit.exceeded"
@@ -179,6 +193,43 @@ async def test_a_call_that_its_caller_does_not_end_is_spent(limited: Any, ends: 
             await ask(rig, 2, **REPLY)
             await rig.send(rig.from_client, notification("notifications/cancelled", {"requestId": 2}))
         assert await used(rig) == 4
+
+
+class Once:
+    """Denies each retry."""
+
+    name = "once"
+    layer = Layer.POLICY
+
+    class Options(Base, frozen=True):
+        """No options."""
+
+    @hookimpl
+    def on_tool_call(self, call: ToolCall, connection: Connection) -> Deny | None:
+        """Deny."""
+        return Deny("once.no", "no") if call.round else None
+
+
+async def test_a_retry_that_is_refused_gives_nothing_back(limited: Any) -> None:
+    """The first round was served; what its caller brings to the next one, and may not, is no failure of it."""
+    async with limited(EACH, Once(), role="server") as rig:
+        await asked(rig, 1)
+        before = len(rig.reached)
+        with pytest.raises(AssertionError):
+            await ask(rig, 2, **REPLY)
+        assert len(rig.reached) == before
+        assert await used(rig) == 4
+
+
+@pytest.mark.parametrize("outcome", ["answered", "refused"])
+def test_an_answer_that_did_not_leave_is_gone_on_with_by_nobody(outcome: Any) -> None:
+    """Who has his credits back, since an answer was refused, cannot guess its state and go on with it."""
+    rounds, who = Rounds(Bounds()), Principal(id="alice", kind="user")
+    first = Exchange(1, 1, "tools/call", who, 0.0, 1, digest="d")
+    rounds.mint("s", first)
+    first.end(outcome)
+    retry: Any = SimpleNamespace(digest="d", exchange=Exchange(2, 2, "tools/call", who, 0.0, 2))
+    assert rounds.claim("s", retry) == (outcome == "answered")
 
 
 async def test_a_state_gives_one_call_back(limited: Any) -> None:

@@ -20,5 +20,6 @@ UNPLAYED_EVENTS: Final = {
     "ratelimit.store_lost": ("system", "critical", "logged", "`store`, `on_store_failure`, `reason`"),
     "ratelimit.store_found": ("system", "info", "logged", "`store`, `on_store_failure`"),
     "ratelimit.reset": ("system", "warning", "logged", "`limit`, `of`"),
+    "ratelimit.credited": ("system", "info", "logged", "`limit`, `of`, `tenant`, `count`, `bought`, `by`"),
 }
 """Category, severity, action and details of those that need one, or an operator."""

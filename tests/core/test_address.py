@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,11 @@ from hauberk.carriers.address import PATH_BYTES, Address, authority, check_lengt
 from hauberk.refusals import ConfigError
 
 LABEL = st.from_regex(r"[a-z0-9](?:[a-z0-9-]{0,10}[a-z0-9])?", fullmatch=True)
-NAME = st.lists(LABEL, min_size=1, max_size=4).map(".".join).filter(lambda name: not name.split(".")[-1].isdigit())
+NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
+"""A last part that makes a host an IPv4 address, or nothing (WHATWG URL, 3.5)."""
+NAME = (
+    st.lists(LABEL, min_size=1, max_size=4).map(".".join).filter(lambda name: not NUMBER.fullmatch(name.split(".")[-1]))
+)
 PORT = st.integers(1, 65535)
 
 

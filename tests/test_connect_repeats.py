@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from tests.listening import Listener, listener
 from tests.prose import DOCS
-from tests.running import PATIENCE, PING, WITNESS, configure, readable
+from tests.running import PATIENCE, PING, WITNESS, Running, configure, readable
 from tests.serving import until_true
 from tests.test_connect import CALL, INITIALIZED, LIST, SERVED, Pipes, codes, connecting, event, lose, meet, shake
 
@@ -54,6 +54,15 @@ def options(folder: Path, text: str = RETRY, denied: int = 0) -> list[str]:
 def judged(folder: Path) -> list[str]:
     path = folder / "events.calls"
     return path.read_text().split() if path.exists() else []
+
+
+def lost(client: Running, there: Listener, asked: dict[str, Any]) -> None:
+    """Let a request be lost with its connection, and nobody be there to be asked again."""
+    server = meet(client, there)
+    there.leave()
+    client.send(asked)
+    server.receive()
+    lose(client, server)
 
 
 # --- asked again ---
@@ -233,11 +242,7 @@ def test_each_try_is_charged(tmp_path: Path, there: Listener) -> None:
 def test_cancelled_request_is_not_asked_again(tmp_path: Path, there: Listener) -> None:
     """What the client takes back while nobody is there is neither asked nor answered, and the word goes no further."""
     with connecting(tmp_path, there, options=options(tmp_path)) as client:
-        server = meet(client, there)
-        there.leave()
-        client.send(READ)
-        server.receive()
-        lose(client, server)
+        lost(client, there, READ)
         client.send({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": 5}})
         client.send(LIST)
         there.listen()
@@ -329,11 +334,7 @@ def test_who_cannot_be_dialled_again_is_told_so(tmp_path: Path, there: Listener)
 def test_reload_stops_what_waits(tmp_path: Path, there: Listener) -> None:
     """A tool that the operator takes back is not asked again, though its call was lost before; its client is told."""
     with connecting(tmp_path, there, options=options(tmp_path)) as client:
-        server = meet(client, there)
-        there.leave()
-        client.send(LOOK)
-        server.receive()
-        lose(client, server)
+        lost(client, there, LOOK)
         options(tmp_path, RETRY.replace("look", "other"))
         client.signal(signal.SIGHUP)
         until_true(lambda: "the policy is now" in client.stderr())
@@ -353,11 +354,7 @@ def test_reload_stops_what_waits(tmp_path: Path, there: Listener) -> None:
 def test_id_of_what_waits_is_in_flight(tmp_path: Path, there: Listener) -> None:
     """Another request under it is refused, under no id, and not sent; the first one has its answer."""
     with connecting(tmp_path, there, options=options(tmp_path)) as client:
-        server = meet(client, there)
-        there.leave()
-        client.send(READ)
-        server.receive()
-        lose(client, server)
+        lost(client, there, READ)
         client.send(LOOK | {"id": "+5"})
         there.listen()
         server = there.welcome()

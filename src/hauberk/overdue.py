@@ -24,12 +24,17 @@ def start_timer(session: Session, exchange: Exchange, way: Way, seconds: float) 
         exchange.timer = asyncio.get_running_loop().call_later(seconds, _timed_out, session, exchange, way)
 
 
+def late() -> Refused:
+    """Return what an asker is told whose answer did not come in time."""
+    return Refused("core.timed_out", "the answer did not come in time", jsonrpc=LIMITS, public=True)
+
+
 def _timed_out(session: Session, exchange: Exchange, way: Way) -> None:
     if exchange.outcome is not None:
         return
     sent = exchange.sent
     session.end(exchange, way, "timed_out", tombstone=sent)
-    refused = Refused("core.timed_out", "the answer did not come in time", jsonrpc=LIMITS, public=True)
+    refused = late()
     if not exchange.tool:
         session.reports.record(refusal_event(refused), exchange)
     reply = session.reports.refusal(refused, exchange.id, None, trusted=way.outward)

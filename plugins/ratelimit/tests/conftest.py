@@ -1,12 +1,13 @@
-"""A guard with limits, between a client and a server in memory."""
+"""A guard with limits, between a client and a server in memory; and a real store."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, Protocol
 
 import pytest
+from tests.redis_server import RedisServer
 
 from hauberk import plugins
 from hauberk.connection import Role
@@ -21,6 +22,20 @@ class Limited(Protocol):
     def __call__(
         self, toml: str, *more: Any, name: str = "files", role: Role = "client"
     ) -> AbstractAsyncContextManager[Rig]: ...
+
+
+@pytest.fixture(scope="module")
+def one_server() -> Iterator[RedisServer]:
+    """Return a server that no test of this module ends."""
+    with RedisServer() as server:
+        yield server
+
+
+@pytest.fixture
+def server(one_server: RedisServer) -> RedisServer:
+    """Return a server that holds nothing."""
+    one_server.ask("FLUSHALL")
+    return one_server
 
 
 @pytest.fixture

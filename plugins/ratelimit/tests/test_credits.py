@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -35,20 +34,6 @@ principals = {"*" = "10 credits/month each"}
 prices = {dear = 4, batch = "calls", free = 0}
 """
 ERROR = {"jsonrpc": "2.0", "error": {"code": -32000, "message": "no"}}
-
-
-@pytest.fixture(scope="module")
-def one_server() -> Iterator[RedisServer]:
-    """Return a server that no test of this module ends."""
-    with RedisServer() as server:
-        yield server
-
-
-@pytest.fixture
-def server(one_server: RedisServer) -> RedisServer:
-    """Return a server that holds nothing."""
-    one_server.ask("FLUSHALL")
-    return one_server
 
 
 @pytest.fixture(params=["memory", "exact", "lease"])

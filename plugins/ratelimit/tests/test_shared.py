@@ -7,7 +7,7 @@ import importlib.util
 import math
 import random
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
@@ -36,20 +36,6 @@ hosts: Any = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(hosts)
 
 FAR = "1/day burst 5"
-
-
-@pytest.fixture(scope="module")
-def one_server() -> Iterator[RedisServer]:
-    """Return a server that no test of this module ends."""
-    with RedisServer() as server:
-        yield server
-
-
-@pytest.fixture
-def server(one_server: RedisServer) -> RedisServer:
-    """Return a server that holds nothing."""
-    one_server.ask("FLUSHALL")
-    return one_server
 
 
 async def opened(uri: str, seen: Any = None, **options: Any) -> Desk:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from hauberk.hosts._dial import LOST, UNREACHABLE
-from hauberk.refusals import FAILED_HOOK, LIMITS, MEDIATION, Refused
+from hauberk.refusals import FAILED_HOOK, MEDIATION, Refused
 
 if TYPE_CHECKING:
     from hauberk.connection import Connection
@@ -38,11 +38,6 @@ def gone(hint: str) -> Refused:
     """Return what is told of a request that a server did not answer before it ended."""
     what = "the server has gone without an answer"
     return Refused("core.server_gone", what, jsonrpc=FAILED_HOOK, hint=hint, public=True)
-
-
-def late() -> Refused:
-    """Return what is told of a request that was lost, and whose time is over before it could be asked again."""
-    return Refused("core.timed_out", "the answer did not come in time", jsonrpc=LIMITS, public=True)
 
 
 def failed() -> Refused:

@@ -35,9 +35,10 @@ from hauberk.event import Event
 from hauberk.exchange import in_flight
 from hauberk.hosts import _dial, _hangup
 from hauberk.hosts._front import Front, at_most, first
-from hauberk.hosts._losses import check_worth, failed, late, lost, passes
+from hauberk.hosts._losses import check_worth, failed, lost, passes
 from hauberk.hosts._repeats import NOTHING, Repeat, Repeats
 from hauberk.hosts._replay import Ear, Kept, restore
+from hauberk.overdue import late
 from hauberk.refusals import Refused
 from hauberk.reports import refusal_event
 from hauberk.watchdog import Watchdog

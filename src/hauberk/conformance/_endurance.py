@@ -58,6 +58,9 @@ async def _crowd(opened: Opened, first: int, last: int) -> None:
         if number % 256 == 0:
             await asyncio.sleep(0)
             opened.recorder.events.clear()
+    settled = getattr(opened.plugin, "settled", None)
+    if settled is not None and (settling := settled()) is not None:
+        await settling  # what a thread of the plugin has not done yet is not what it keeps
 
 
 def _visit(opened: Opened, number: int) -> Iterator[Meeting]:

@@ -273,6 +273,7 @@ class Writer:
                 self._state.notify_all()
                 if closing and not self._bodies:
                     return
+            del bodies  # they are not held on to while nothing comes
 
     def _written(self, bodies: list[bytes]) -> PluginError | None:
         try:

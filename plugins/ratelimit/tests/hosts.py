@@ -16,10 +16,11 @@ from types import SimpleNamespace
 from typing import Any
 
 from hauberk import Config
+from hauberk_ratelimit._book import Book
 from hauberk_ratelimit._desk import Desk
 from hauberk_ratelimit._ledger import Short
 from hauberk_ratelimit._options import Options
-from hauberk_ratelimit._rules import Book, Ref
+from hauberk_ratelimit._rules import Ref
 
 
 def guard() -> Any:

@@ -20,12 +20,13 @@ from hauberk.principal import ANONYMOUS, Principal
 from hauberk.refusals import ConfigError, Refused
 from hauberk.testing import Clock, Rig, notification
 from hauberk.verdict import Ask, Deny
+from hauberk_ratelimit._book import Book
 from hauberk_ratelimit._buckets import REST
 from hauberk_ratelimit._ledger import Local
 from hauberk_ratelimit._options import Options
 from hauberk_ratelimit._patterns import ANY, pattern
 from hauberk_ratelimit._peers import identity_of, keys_of, party
-from hauberk_ratelimit._rules import Book, Caller, Group, Rule
+from hauberk_ratelimit._rules import Caller, Group, Rule
 
 
 async def calls(rig: Rig, count: int, tool: str = "ls", arguments: Any = None) -> int:

@@ -15,6 +15,7 @@ from hauberk.message import Frame, Message, ToolCall
 from hauberk.probe import SERVER
 from hauberk.refusals import ConfigError, Refused
 from hauberk.verdict import Deny
+from hauberk_ratelimit._book import Book
 from hauberk_ratelimit._buckets import Buckets, kept
 from hauberk_ratelimit._charge import Charge, used_by
 from hauberk_ratelimit._domains import UnclearHostError, host_of, hosts_in
@@ -24,7 +25,7 @@ from hauberk_ratelimit._options import Options, check_places, check_store, merge
 from hauberk_ratelimit._peers import address_of, identity_of, keys_of, name_of
 from hauberk_ratelimit._rates import Rate, stricter
 from hauberk_ratelimit._resets import NAME, Resets
-from hauberk_ratelimit._rules import Book, Bucket, Caller, Ref
+from hauberk_ratelimit._rules import Bucket, Caller, Ref
 from hauberk_ratelimit._usage import told, usage_of
 
 if TYPE_CHECKING:

@@ -80,9 +80,9 @@ class _Recorder(Recorder):
     muted = False
     """Whether nothing is recorded: the end of each session is none that anybody looks for."""
 
-    def note(self, events: Sequence[Event]) -> None:
+    def note(self, events: Sequence[Event], to: Sequence[Sink] | None = None) -> None:
         if not self.muted:
-            super().note([replace(event, probe=True) for event in events])
+            super().note([replace(event, probe=True) for event in events], to)
 
     def barrier(self, events: Sequence[Event], *, results: bool = False) -> Awaitable[None] | None:
         return super().barrier([replace(event, probe=True) for event in events], results=results)

@@ -40,6 +40,7 @@ _SUPPLEMENTARY: Final = (b"\xf0", b"\xf1", b"\xf2", b"\xf3", b"\xf4")
 
 _LONG: Final = 1024
 """A text of more bytes is not searched if few values make it: most of it is in strings."""
+_SEARCHED: Final = _LONG if _TRACEABLE else 0
 _FEW: Final = 64
 _NO_FLOATS: Final = frozenset({str, int, bool, type(None)})
 
@@ -68,14 +69,10 @@ def dumps(value: Any, *, finite: bool = False) -> bytes:
         raise _refused() from None
     if not finite and b"null" in out and orjson.loads(out) != value:
         _refuse_infinite(value)
-    if len(out) > _LONG and _is_plain(value):
-        return out
-    if not (out.isascii() or _one_order(out)):
-        out = orjson.dumps(_in_order(value), option=_OPTIONS)
     # What every trace holds is looked for first, here, for a digest is made of every call.
-    if _TRACEABLE and len(out) <= _LONG and not (b".0" in out or b"e+" in out or b"e-" in out):
+    if len(out) <= _SEARCHED and out.isascii() and not (b".0" in out or b"e+" in out or b"e-" in out):
         return out
-    return _with_numbers(out) if _has_doubles(out) else out
+    return _rewritten(value, out)
 
 
 def digest(label: str, value: Any, *, finite: bool = False) -> str:
@@ -102,6 +99,15 @@ def _labelled(label: str) -> hashlib._Hash:
     if "\n" in label:
         raise ValueError("a label holds no line feed")
     return hashlib.sha256(label.encode() + b"\n")
+
+
+def _rewritten(value: Any, out: bytes) -> bytes:
+    """Return the canonical form of a value, given what the serialiser makes of it, sorted."""
+    if len(out) > _LONG and _is_plain(value):
+        return out
+    if not (out.isascii() or _one_order(out)):
+        out = orjson.dumps(_in_order(value), option=_OPTIONS)
+    return _with_numbers(out) if _has_doubles(out) else out
 
 
 def _refused() -> Refused:
@@ -190,11 +196,11 @@ def _with_numbers(out: bytes) -> bytes:
     """
     parts = out.replace(b"\\\\", b"\0").replace(b'\\"', b"\1").split(b'"')
     structure = b'"'.join(parts[::2])
-    parts[::2] = _DOUBLE.sub(_rewritten, structure).split(b'"')
+    parts[::2] = _DOUBLE.sub(_ecmascript, structure).split(b'"')
     return b'"'.join(parts).replace(b"\0", b"\\\\").replace(b"\1", b'\\"')
 
 
-def _rewritten(double: re.Match[bytes]) -> bytes:
+def _ecmascript(double: re.Match[bytes]) -> bytes:
     return _number(float(double[0])).encode()
 
 

@@ -38,7 +38,7 @@ Answer = tuple[str, Verdict] | None
 class Judgement:
     """The judgement of one call."""
 
-    __slots__ = ("_answer", "_seen", "call", "clock", "connection", "crossing", "policy")
+    __slots__ = ("_seen", "answer", "call", "clock", "connection", "crossing", "policy")
 
     def __init__(self, crossing: Crossing, message: Message, exchange: Exchange) -> None:
         self.crossing = crossing
@@ -49,7 +49,8 @@ class Judgement:
         checked = crossing.encoded if message.first is None else None
         self.call = call = ToolCall(message, exchange, self.connection.server, checked=checked)
         exchange.tool = call.name[:SHOWN]
-        self._answer: Answer = None
+        self.answer: tuple[str, Any] | None = None
+        """What lets it pass: whose Allow or Ask, where somebody has an opinion."""
         self._seen = session.lists.news
 
     @property
@@ -109,32 +110,19 @@ class Judgement:
                     yield from self._round(charges)
             if answer is None and self.policy.production:
                 raise unjudged()
-            self._answer = answer
+            self.answer = answer
         except (Refused, HookError):
             call.exchange.digest = call.digest  # for the record of the refusal
             raise
 
-    def decision(self) -> Event:
-        """Return the event of a call that may be sent; made when it is wanted, which may be after it was sent."""
-        call, answer = self.call, self._answer
-        call.exchange.digest = call.digest
-        return self.crossing.session.reports.event(
-            call.exchange,
-            "core.allowed",
-            "decision",
-            {"request": call.message.size},
-            self._circumstances(),
-            rule="" if answer is None else getattr(answer[1], "rule", None) or "",
-            plugin="" if answer is None else answer[0],
-        )
-
-    def _circumstances(self) -> dict[str, Any]:
-        """Return what the verdict went by, beside who calls what: whoever judges the call anew needs it."""
+    @property
+    def circumstances(self) -> dict[str, Any]:
+        """What the verdict went by, beside who calls what: whoever judges the call anew needs it."""
         call, principal = self.call, self.call.exchange.principal
         details: dict[str, Any] = {"round": call.round} if call.round else {}
         if call.exchange.approved:
             details["approved"] = True
-        return details | principal.claims if principal.groups or principal.roles else details
+        return details | principal.claims
 
     def _repeated(self) -> bool:
         """Whether this is the retry of a call that was judged and charged before."""

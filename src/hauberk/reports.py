@@ -26,6 +26,9 @@ class Reports:
     def __init__(self, guard: Guard, connection: Connection) -> None:
         self._guard: Final = guard
         self._connection: Final = connection
+        self._next_id: Final = guard.next_id
+        self._now: Final = guard.now
+        self._host: Final = guard.host
 
     def record(self, event: Event, exchange: Exchange | None = None) -> None:
         """Record an event about the connection itself, or about a request in flight."""
@@ -44,20 +47,19 @@ class Reports:
         category: Category,
         sizes: dict[str, int],
         details: dict[str, Any],
-        *,
         rule: str = "",
         plugin: str = "",
     ) -> Event:
         """Return an event of the core's own about a tool call that passes, with who, where and when."""
-        guard, connection, principal = self._guard, self._connection, exchange.principal
+        connection, principal = self._connection, exchange.principal
         return Event(  # two for each call: by position, in the order of the fields, it takes half the time
             code,
-            guard.next_id(),
-            guard.now(),
+            self._next_id(),
+            self._now(),
             category,
             "info",
             "allowed",
-            guard.host,
+            self._host,
             connection.server,
             principal.id,
             principal.method or "",
@@ -68,7 +70,9 @@ class Reports:
             sizes,
             rule,
             plugin,
-            details=details,
+            1,
+            False,
+            details,
         )
 
     def about(self, event: Event, exchange: Exchange | None, principal: Principal, method: str = "") -> Event:
@@ -81,9 +85,9 @@ class Reports:
         return replace(
             event,
             details={**event.details, **claims} if claims else event.details,
-            id=event.id or self._guard.next_id(),
-            time=event.time or self._guard.now(),
-            host=self._guard.host,
+            id=event.id or self._next_id(),
+            time=event.time or self._now(),
+            host=self._host,
             server=connection.server,
             principal=principal.id,
             source=principal.method or "",

@@ -14,7 +14,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from hauberk import pipeline
 from hauberk.bounds import Bounds
@@ -29,11 +29,25 @@ Settled = Callable[[], Awaitable[object] | None]
 class Sink:
     """One plugin's ``on_audit``, and what waits for it."""
 
-    __slots__ = ("both", "failing", "is_async", "lost", "name", "queue", "quick", "required", "settled", "step", "task")
+    __slots__ = (
+        "both",
+        "call",
+        "failing",
+        "is_async",
+        "lost",
+        "name",
+        "queue",
+        "quick",
+        "required",
+        "settled",
+        "step",
+        "task",
+    )
 
     def __init__(self, step: Step, required: Any, *, quick: bool = False, settled: Settled | None = None) -> None:
         self.step: Final = step
         self.name: Final = step.plugin
+        self.call: Final = step.call
         self.is_async: Final = step.is_async
         self.required: Final = bool(required)
         self.both: Final = required == "both"
@@ -54,7 +68,7 @@ class Sink:
             Refused: It could not be recorded.
             HookError: The sink answered, which a sink does not.
         """
-        answer = self.step.call(event)
+        answer = self.call(event)
         if answer is not None:
             raise pipeline.nonsense(self.step, answer)
 
@@ -63,6 +77,30 @@ class Sink:
         answer = await pipeline.answered(self.step, event)
         if answer is not None:
             raise pipeline.nonsense(self.step, answer)
+
+
+class _Parts(NamedTuple):
+    """What becomes of an event that has to be recorded, by sink."""
+
+    plain: tuple[Sink, ...]
+    """Called at once."""
+    waiting: tuple[Sink, ...]
+    """Awaited."""
+    settling: tuple[Sink, ...]
+    """Those called at once that are awaited then."""
+    others: tuple[Sink, ...]
+    """They hold up nothing."""
+
+    @classmethod
+    def of(cls, sinks: Sequence[Sink], *, results: bool) -> _Parts:
+        needed = [sink for sink in sinks if sink.required and (sink.both or not results)]
+        plain = [sink for sink in needed if not sink.is_async]
+        return cls(
+            tuple(plain),
+            tuple(sink for sink in needed if sink.is_async),
+            tuple(sink for sink in plain if sink.settled is not None),
+            tuple(sink for sink in sinks if sink not in needed),
+        )
 
 
 class Recorder:
@@ -76,6 +114,8 @@ class Recorder:
         clock: Callable[[], float],
     ) -> None:
         self._sinks: Final = tuple(sinks)
+        self._decisions: Final = _Parts.of(self._sinks, results=False)
+        self._results: Final = _Parts.of(self._sinks, results=True)
         self._bounds: Final = bounds
         self._complete: Final = complete
         self._clock: Final = clock
@@ -91,13 +131,22 @@ class Recorder:
     def __bool__(self) -> bool:
         return bool(self._sinks)
 
-    def note(self, events: Sequence[Event]) -> None:
-        """Queue events for every sink; nothing waits and nothing is refused."""
-        for sink in self._sinks:
-            if sink.quick:
-                self._put_aside(sink, events)
-            else:
+    def note(self, events: Sequence[Event], to: Sequence[Sink] | None = None) -> None:
+        """Queue events for every sink, or for some; nothing waits and nothing is refused."""
+        for sink in self._sinks if to is None else to:
+            if not sink.quick:
                 self._queue(sink, events)
+                continue
+            for event in events:
+                try:
+                    answer = sink.call(event)
+                except BaseException as error:  # noqa: BLE001 - it is reported; no message waits for it
+                    self._failed_aside(sink, error)
+                    continue
+                if answer is not None:
+                    self._failed_aside(sink, pipeline.nonsense(sink.step, answer))
+                elif sink.failing:
+                    sink.failing = False
 
     def barrier(self, events: Sequence[Event], *, results: bool = False) -> Awaitable[None] | None:
         """Record events before a message goes on; return what is to be awaited, if anything is.
@@ -108,19 +157,13 @@ class Recorder:
         if not self.required:
             self.note(events)
             return None
-        plain: list[Sink] = []
-        waiting: list[Sink] = []
-        for sink in self._sinks:
-            if not sink.required or (results and not sink.both):
-                self._queue(sink, events)
-            else:
-                (waiting if sink.is_async else plain).append(sink)
+        plain, waiting, settling, others = self._results if results else self._decisions
+        if others:
+            Recorder.note(self, events, others)
         refused = self._record_plain(plain, events) if plain else None
         if refused is not None:
-            for sink in waiting:
-                self._queue(sink, events)
+            Recorder.note(self, events, waiting)
             raise refused
-        settling = [sink for sink in plain if sink.settled is not None]
         if waiting or len(settling) > 1:
             return self._record_all(waiting, settling, events)
         return self._settled(settling[0]) if settling else None
@@ -148,10 +191,13 @@ class Recorder:
         until = self._clock() + self._bounds.sink_deadline
         refused: Refused | None = None
         for sink in sinks:
-            self._drain(sink)
+            if sink.queue or sink.lost:
+                self._drain(sink)
             try:
                 for event in events:
-                    sink.record(event)
+                    answer = sink.call(event)
+                    if answer is not None:
+                        raise pipeline.nonsense(sink.step, answer)  # noqa: TRY301 - as `Sink.record`, in a frame less
             except BaseException as error:  # noqa: BLE001 - it refuses
                 refused = refused or self._unrecorded(sink, error)
             else:
@@ -192,9 +238,6 @@ class Recorder:
     # --- the queues ---
 
     def _queue(self, sink: Sink, events: Sequence[Event]) -> None:
-        if sink.quick:
-            self._put_aside(sink, events)
-            return
         room = self._bounds.events - len(sink.queue)
         sink.queue.extend(events[: max(room, 0)])
         if sink.is_async:
@@ -205,20 +248,6 @@ class Recorder:
             asyncio.get_running_loop().call_soon(self._drain_all)
         if room < len(events):
             self._lose(sink, len(events) - max(room, 0))
-
-    def _put_aside(self, sink: Sink, events: Sequence[Event]) -> None:
-        call = sink.step.call
-        for event in events:
-            try:
-                answer = call(event)
-            except KeyboardInterrupt:
-                raise
-            except BaseException as error:  # noqa: BLE001 - it is reported; no message waits for it
-                self._failed(sink, error)
-                continue
-            sink.failing = False
-            if answer is not None:
-                self._failed(sink, pipeline.nonsense(sink.step, answer))
 
     def _drain_all(self) -> None:
         self._draining = False
@@ -273,16 +302,18 @@ class Recorder:
             kind = type(error.__cause__ or error).__name__
             self._report(sink, "core.sink_failed", f"failed ({kind})", error=kind)
 
+    def _failed_aside(self, sink: Sink, error: BaseException) -> None:
+        if isinstance(error, KeyboardInterrupt):
+            raise error
+        self._failed(sink, error)
+
     def _report(self, sink: Sink, code: str, text: str, *, count: int = 1, **details: str) -> None:
         """Tell the other sinks and standard error about a sink."""
         logger.error("sink %r %s", sink.name, text)
         event = Event(
             code=code, category="system", severity="critical", plugin=sink.name, count=count, details=dict(details)
         )
-        complete = (self._complete(event),)
-        for other in self._sinks:
-            if other is not sink:
-                self._queue(other, complete)
+        Recorder.note(self, (self._complete(event),), [other for other in self._sinks if other is not sink])
 
     async def close(self) -> None:
         """Record what waits, for as long as a sink may take for one decision; what is left is reported as lost."""

@@ -19,6 +19,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from hauberk import canon
+from hauberk.exchange import Exchange
+from hauberk.message import Message, ToolCall
+from hauberk.principal import ANONYMOUS
 from hauberk.refusals import MEDIATION, Refused
 
 # Characters next to what the code looks for, and to where the two sort orders part.
@@ -45,6 +48,8 @@ def doubles(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
 
     Or look at the values first, as is done where few of them make a long text.
     """
+    if request.param != "searched":
+        monkeypatch.setattr(canon, "_SEARCHED", 0)
     if request.param == "walked":
         monkeypatch.setattr(canon, "_LONG", 0)
     if request.param == "rewritten":
@@ -216,6 +221,15 @@ def test_digest_of_a_call() -> None:
         canon.digest("hauberk/call/v1", value)
         == "sha256:a428e84e719c5fefcdb5dc67c7c11fbd28b70b808849392c934cc98c74eb3583"
     )
+
+
+@given(TEXT, st.dictionaries(TEXT, JSON, max_size=4))
+def test_digest_of_a_call_is_over_its_name_and_arguments(name: str, arguments: dict[str, Any]) -> None:
+    """A call's digest is the labelled digest of its name and its arguments, and is made without another one (X.8)."""
+    data = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": name, "arguments": arguments}}
+    message = Message(kind="request", toward="server", method="tools/call", id=1, data=data)
+    exchange = Exchange(1, 1, "tools/call", ANONYMOUS, 0.0, 1)
+    assert ToolCall(message, exchange, "files").digest == canon.digest("hauberk/call/v1", [name, arguments])
 
 
 def test_digests_of_different_kinds_differ() -> None:

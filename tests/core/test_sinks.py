@@ -468,6 +468,36 @@ async def test_quick_sink_is_called_at_once() -> None:
         assert len(r.recorder.of("core.sink_failed")) == 1
 
 
+async def test_quick_sink_that_answers_is_reported_once_until_it_works() -> None:
+    """An answer of a quick sink is a failure of it: said once, and once more after it has worked (X.16)."""
+    answers: list[Any] = [True, Allow(), None, "yes", 0, None, None]
+
+    async with rig(ring("fast", on_audit=lambda _: answers.pop(0) if armed else None, quick=True)) as r:
+        armed: list[bool] = [True]
+        for id in range(len(answers)):
+            r.post(r.from_client, request("tools/call", call_params("ls"), id=id + 1))
+        armed.clear()
+        await r.settle()
+        assert len(r.reached) == 7
+        assert len(r.recorder.of("core.sink_failed")) == 2
+
+
+async def test_interrupt_in_a_quick_sink_is_an_interrupt() -> None:
+    """A quick sink swallows no Ctrl-C."""
+
+    def on_audit(event: Event) -> None:
+        if event.code == "core.allowed":
+            raise KeyboardInterrupt
+
+    made = make_rig([ring("fast", on_audit=on_audit, quick=True)])
+    async with made.guard:
+        await made.start()
+        with pytest.raises(KeyboardInterrupt):
+            made.session.receive(
+                made.session.out, b'{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"a"}}'
+            )
+
+
 async def test_required_sink_is_never_quick() -> None:
     """A required sink that says it is quick is still recorded in before the message goes on."""
     full = False

@@ -12,9 +12,7 @@ The rules:
 
 from __future__ import annotations
 
-import functools
 import time
-from collections.abc import Callable
 from typing import Any, Final
 
 import msgspec
@@ -22,7 +20,7 @@ import orjson
 
 from hauberk.event import Event
 from hauberk_audit._bounds import BOUNDS
-from hauberk_audit.writing._chain import FORMAT
+from hauberk_audit.writing._chain import FORMAT, NAME
 
 _STRICT: Final = orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_PASSTHROUGH_SUBCLASS
 _YEAR_10000: Final = 253_402_300_800
@@ -35,8 +33,8 @@ _MAX_INT: Final = 2**64
 _JSON = msgspec.Raw | msgspec.UnsetType
 
 
-class Row(msgspec.Struct, omit_defaults=True, gc=False):
-    """The members of an entry between ``format`` and ``integrity``, in the order of `hauberk.event.Event`."""
+class Row(msgspec.Struct, omit_defaults=True, gc=False, tag_field="format", tag=NAME):
+    """The members of an entry up to ``integrity``: after ``format``, in the order of `hauberk.event.Event`."""
 
     time: str
     code: str
@@ -61,28 +59,45 @@ class Row(msgspec.Struct, omit_defaults=True, gc=False):
 
 
 _NAMES: Final = Row.__struct_fields__
+_HEAD: Final = len(FORMAT) - 1
+"""Bytes of an entry before the member that is the first of an event."""
+_LATEST: Final = [(0, "1970-01-01T00:00:00.")]
+"""The second that was written last, in microseconds and as text."""
+_dumps: Final = orjson.dumps
 _encode: Final = msgspec.json.Encoder().encode
 
 
 def render(event: Event) -> bytes:
     """Return an event as the beginning of an entry: JSON without its closing brace."""
-    try:
-        raw = _encode(_row(event, _strict))
+    sizes, details = event.sizes, event.details
+    try:  # orjson writes the tables: msgspec would write bytes, keys that are equal as strings, and objects
+        raw = _encode(
+            _row(
+                event,
+                msgspec.Raw(_dumps(sizes, None, _STRICT)) if sizes else msgspec.UNSET,
+                msgspec.Raw(_dumps(details, None, _STRICT)) if details else msgspec.UNSET,
+            )
+        )
     except (TypeError, UnicodeEncodeError):
         raw = b""
     # No string is longer than the whole, and a control character would have brought a backslash.
-    if not (0 < len(raw) <= BOUNDS.text and raw.isascii() and _BACKSLASH not in raw and _DELETE not in raw):
-        raw = _encode(_visible_row(_row(event, _bounded)))
-    return b"".join((FORMAT, raw[1:-1]))
+    if 0 < len(raw) <= BOUNDS.text + _HEAD and raw.isascii() and _BACKSLASH not in raw and _DELETE not in raw:
+        return raw[:-1]
+    return _encode(_visible_row(_row(event, _bounded(sizes), _bounded(details))))[:-1]
 
 
 def rfc3339(seconds: float) -> str:
     """Return seconds since 1970 as a date and time in UTC; what no date has is 1970 itself."""
-    whole, micros = divmod(int(seconds * 1_000_000 + 0.5) if 0 <= seconds < _YEAR_10000 else 0, 1_000_000)
-    return "%s.%06dZ" % (_second(whole), micros)  # noqa: UP031 - half the time of an f-string
+    micros = int(seconds * 1_000_000 + 0.5) if 0 <= seconds < _YEAR_10000 else 0
+    start, text = _LATEST[0]
+    if not start <= micros < start + 1_000_000:
+        start = micros - micros % 1_000_000
+        text = time.strftime("%Y-%m-%dT%H:%M:%S.", time.gmtime(start // 1_000_000))
+        _LATEST[0] = start, text  # at once: threads share it
+    return f"{text}{str(micros - start + 1_000_000)[1:]}Z"
 
 
-def _row(event: Event, encode: Callable[[Any], msgspec.Raw]) -> Row:
+def _row(event: Event, sizes: _JSON, details: _JSON) -> Row:
     return Row(  # one by one: a tuple of them takes longer, and CPython 3.11 keeps 2,000 tuples of twenty for ever
         rfc3339(event.time),
         event.code,
@@ -98,12 +113,12 @@ def _row(event: Event, encode: Callable[[Any], msgspec.Raw]) -> Row:
         event.tool,
         event.exchange,
         event.digest,
-        encode(event.sizes) if event.sizes else msgspec.UNSET,
+        sizes,
         event.rule,
         event.plugin,
         event.count,
         event.probe,
-        encode(event.details) if event.details else msgspec.UNSET,
+        details,
     )
 
 
@@ -122,18 +137,10 @@ def visible(text: str) -> str:
     return f"{text}…[+{over} characters]" if over > 0 else text
 
 
-@functools.lru_cache(maxsize=4)
-def _second(whole: int) -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(whole))
-
-
-def _strict(table: dict[str, Any]) -> msgspec.Raw:
-    """Return a table as JSON if it is JSON: msgspec would write bytes, keys that are equal as strings, and objects."""
-    return msgspec.Raw(orjson.dumps(table, option=_STRICT))
-
-
-def _bounded(table: dict[str, Any]) -> msgspec.Raw:
-    """Return a table as JSON of bounded size in which everything can be seen."""
+def _bounded(table: dict[str, Any]) -> _JSON:
+    """Return a table as JSON of bounded size in which everything can be seen; an empty one is left out."""
+    if not table:
+        return msgspec.UNSET
     raw = orjson.dumps(_Cleaner().value(table, BOUNDS.depth))
     return msgspec.Raw(raw if len(raw) <= BOUNDS.details else orjson.dumps({"cut": visible(raw.decode())}))
 

@@ -20,18 +20,23 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Iterable
 from hmac import compare_digest
 from typing import Final, NamedTuple, final
 
 from hauberk import keys
 
-FORMAT: Final = b'{"format":"hauberk-audit/1",'
+NAME: Final = "hauberk-audit/1"
+FORMAT: Final = b'{"format":"%b",' % NAME.encode()
 """How every line begins."""
 PURPOSE: Final = "audit-chain"
 STATE: Final = "audit-state"
 
 _HASH: Final = b',"entry_hash":"hmac-sha256:'
-_END: Final = b'"}}'
+_CLOSED: Final = b"}}"
+_OPEN: Final = -len(_CLOSED)
+_END: Final = b'"' + _CLOSED
+_LINE_END: Final = _END + b"\n"
 _CUT: Final = len(_HASH) + 64 + len(_END)
 _TAIL: Final = re.compile(
     rb',"integrity":\{"sequence":(?P<sequence>[1-9][0-9]{0,17}),"prev_hash":"(?P<label>(?:hmac-)?sha256:)'
@@ -68,7 +73,7 @@ def read(line: bytes) -> Entry | None:
 class Chain:
     """Makes and checks the entries of one key. It holds no position, and does no I/O."""
 
-    __slots__ = ("_inner", "_outer", "key_id", "state_key")
+    __slots__ = ("_inner", "_links", "_outer", "key_id", "state_key")
 
     def __init__(self, key: bytes, *, key_id: bytes = b"") -> None:
         """Take a key (32 bytes); what signs is derived from it.
@@ -82,6 +87,8 @@ class Chain:
         self._inner: Final = hashlib.sha256(bytes(byte ^ 0x36 for byte in derived))
         self._outer: Final = hashlib.sha256(bytes(byte ^ 0x5C for byte in derived))
         self.key_id: Final = key_id or keys.key_id(key).encode()
+        self._links: Final = b',"integrity":{"sequence":%%d,"prev_hash":"hmac-sha256:%%b","key_id":"%b"}}' % self.key_id
+        """What ties an entry to the one before it, and the braces that close it in what is signed."""
         self.state_key: Final = keys.derive(key, STATE)
         """What signs the state beside a log."""
 
@@ -93,14 +100,26 @@ class Chain:
             sequence: Its number.
             prev_hash: The hash of the entry before it, or `GENESIS`.
         """
-        head = body + self._link(sequence, prev_hash)
-        digest = self._mac(head)
-        return b'%b,"entry_hash":"hmac-sha256:%b"}}\n' % (head, digest), digest
+        (line,), digest = self.seal_all((body,), sequence, prev_hash)
+        return line, digest
+
+    def seal_all(self, bodies: Iterable[bytes], sequence: int, prev_hash: bytes) -> tuple[list[bytes], bytes]:
+        """Return the lines of some entries, and the hash of the last one; `sequence` is the number of the first."""
+        link, inner, outer, lines = self._links, self._inner.copy, self._outer.copy, []
+        for number, body in enumerate(bodies, sequence):
+            head = body + link % (number, prev_hash)
+            first = inner()  # `_mac`, without a call for each entry
+            first.update(head)
+            second = outer()
+            second.update(first.digest())
+            prev_hash = second.hexdigest().encode()
+            lines.append(b"".join((head[:_OPEN], _HASH, prev_hash, _LINE_END)))
+        return lines, prev_hash
 
     def follow(self, line: bytes, sequence: int, prev_hash: bytes) -> bytes | None:
         """Return the hash of a line (without its LF) that belongs in this place, or None of any other line."""
-        head = line[:-_CUT]
-        if not (head.endswith(self._link(sequence, prev_hash)) and head.startswith(FORMAT)):
+        head = line[:-_CUT] + _CLOSED
+        if not (head.endswith(self._links % (sequence, prev_hash)) and head.startswith(FORMAT)):
             return None
         digest = self._mac(head)
         # One comparison in constant time covers the hash and all that is not signed.
@@ -111,20 +130,12 @@ class Chain:
         found = _TAIL.search(line, max(0, len(line) - _TAIL_BYTES))
         if found is None or not line.startswith(FORMAT):
             return False
-        return compare_digest(self._mac(line[: found.start("cut")]), found["hash"])
-
-    def _link(self, sequence: int, prev_hash: bytes) -> bytes:
-        return b',"integrity":{"sequence":%d,"prev_hash":"hmac-sha256:%b","key_id":"%b"' % (
-            sequence,
-            prev_hash,
-            self.key_id,
-        )
+        return compare_digest(self._mac(line[: found.start("cut")] + _CLOSED), found["hash"])
 
     def _mac(self, head: bytes) -> bytes:
-        """Return the hash of the entry that begins with ``head`` and ends with two braces."""
+        """Return the hash of the entry that begins with ``head``, which ends with two braces."""
         inner = self._inner.copy()
         inner.update(head)
-        inner.update(b"}}")
         outer = self._outer.copy()
         outer.update(inner.digest())
         return outer.hexdigest().encode()

@@ -255,12 +255,8 @@ class Log:
     def _add(self, bodies: Sequence[bytes]) -> None:
         """Write entries; if that fails none of them stays."""
         sequence, digest = self._at.sequence, self._at.hash.encode() or GENESIS
-        lines = []
-        for body in self._sealed(bodies):
-            sequence += 1
-            line, digest = self._chain.seal(body, sequence, digest)
-            lines.append(line)
-        data = b"".join(lines)
+        lines, digest = self._chain.seal_all(self._sealed(bodies), sequence + 1, digest)
+        data, sequence = b"".join(lines), sequence + len(lines)
         try:
             _check_size(lines)
             self._write(data)

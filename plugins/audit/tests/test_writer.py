@@ -234,7 +234,7 @@ async def test_disk_that_hangs_fills_no_memory(writer: Writer, disk: Slow, monke
         writer.put(Event(code="a.b"), "group")
         with pytest.raises(PluginError, match="3 events wait for the disk"):
             writer.settled()
-    assert (len(writer._bodies), len(writer._fresh)) == (3, 0)
+    assert (len(writer._bodies), len(writer.fresh)) == (3, 0)
     disk.free.set()
     async with asyncio.timeout(PATIENCE):
         await waiting

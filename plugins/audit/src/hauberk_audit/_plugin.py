@@ -15,6 +15,7 @@ from hauberk.hookspecs import hookimpl
 from hauberk.layers import Layer
 from hauberk.refusals import PluginError
 from hauberk_audit import _options
+from hauberk_audit._bounds import BOUNDS
 from hauberk_audit._entry import render
 from hauberk_audit.checkpoints._care import Care
 from hauberk_audit.policies._keeper import LOADED, Keeper
@@ -88,6 +89,8 @@ class Audit:
         self._guard: Final = guard
         self._keeper: Final = Keeper(guard, self.path, required=bool(self.required))
         self._writer: Writer | None = None
+        self._direct: Writer | None = None
+        """The same one, while events are only put aside for it and nothing is the matter."""
         self._care: Final = Care(options, settings, guard, log=self.path, required=bool(self.required))
         self._failing = False
 
@@ -109,6 +112,7 @@ class Audit:
         if self._writer is not None:
             self._keeper.open()
             self._care.start(self._writer)
+            self._works()
             return
         production = self._guard.config.production
         key = _options.key_for(self.key_file, self.path, production=production, ratchet=self._ratchet)
@@ -126,6 +130,7 @@ class Audit:
         writer = Writer(log, compress=self._rotation.compress, clock=self._guard.clock)
         self._writer = writer.share(self.durability)
         self._care.start(writer)
+        self._works()
 
     async def close(self) -> None:
         """Bring the log to the disk, make the last checkpoint of it, and let go of it."""
@@ -139,7 +144,7 @@ class Audit:
             self._leave()
 
     def _leave(self) -> None:
-        writer, self._writer = self._writer, None
+        writer, self._writer, self._direct = self._writer, None, None
         if writer is None:
             return
         try:
@@ -150,14 +155,28 @@ class Audit:
     @hookimpl
     def on_audit(self, event: Event) -> None:
         """Take an event for the log."""
+        writer = self._direct
+        if writer is None or event.code in _SPECIAL:
+            self._take(event)
+            return
+        fresh = writer.fresh  # as `Writer.put`: while there is nothing to attend to, that is all
+        fresh.append(event)
+        if writer.timer is None or writer.error is not None or len(fresh) >= BOUNDS.batch:
+            try:
+                writer.attend(self.durability)
+            except PluginError as error:
+                self._say(error)
+                raise
+
+    def _take(self, event: Event) -> None:
+        """Take an event that is a special one, or where something is the matter."""
         if self._writer is None:
             raise PluginError("audit log is not open", hint="use the guard as an async context manager")
         more = None
-        if event.code in _SPECIAL:
-            if event.code == LOADED:
-                event, more = self._keeper.seen(event)
-            else:
-                event = replace(event, code=CLAIMED, severity="critical", details={"code": event.code})
+        if event.code == LOADED:
+            event, more = self._keeper.seen(event)
+        elif event.code in _OWN:
+            event = replace(event, code=CLAIMED, severity="critical", details={"code": event.code})
         try:
             self._writer.put(event, self.durability)
         except PluginError as error:
@@ -169,7 +188,7 @@ class Audit:
             self._say(self._keeper.fault)
             raise self._keeper.fault.with_traceback(None)
         if self.quick or self.durability == "event":
-            self._failing = False
+            self._works()
 
     def settled(self) -> Awaitable[None] | None:
         """Return None if all events that were given are recorded, else what is to be awaited."""
@@ -183,7 +202,7 @@ class Audit:
         except PluginError as error:
             self._say(error)
             raise
-        self._failing = False
+        self._works()
 
     def log_path(self) -> Path:
         """Return the log that is written: `path`, or the sibling that was free when it was opened."""
@@ -227,7 +246,13 @@ class Audit:
     def _say(self, error: PluginError) -> None:
         if not self._failing:
             logger.error("%s", error)
-        self._failing = True
+        self._failing, self._direct = True, None
+
+    def _works(self) -> None:
+        """Take events on the short way again, where that is all that is to be done with them."""
+        self._failing = False
+        if self.durability != "event" and self._keeper.fault is None:
+            self._direct = self._writer
 
     def _said(self, code: str, details: dict[str, Any], severity: Severity = "info") -> bytes:
         """Return an entry of the log's own."""

@@ -65,8 +65,9 @@ class Writer:
         self._state: Final = threading.Condition()
         self._disk: Final = threading.Lock()
         """Held while the log is written; never taken while ``_state`` is held by the thread."""
-        self._fresh: Final[deque[Event]] = deque()
-        """Events that are given and not counted yet: taking one is all that a call pays for."""
+        self.fresh: Final[deque[Event]] = deque()
+        """Events that are given and not counted yet: to put one here is all that a call pays for, if it sees that there
+        is nothing to `attend` to."""
         self._bodies: list[bytes] = []
         """Entries for the thread. They are made by who gives them: what two threads touch is slow for both."""
         self._not_taken: PluginError | None = None
@@ -77,12 +78,13 @@ class Writer:
         """How many events somebody has asked about."""
         self._losses: Final[deque[tuple[range, PluginError]]] = deque(maxlen=BOUNDS.losses)
         self._waiters: list[_Waiter] = []
-        self._error: PluginError | None = None
+        self.error: PluginError | None = None
         """Of events that nobody waited for, until somebody is told."""
+        self.timer: asyncio.TimerHandle | asyncio.Handle | None = None
+        """What wakes the thread for fresh events."""
         self._due = False
         self._closing = False
         self._dirty = False
-        self._timer: asyncio.TimerHandle | asyncio.Handle | None = None
         self._users: Final[list[Durability]] = []
         self._thread = threading.Thread(target=self._run, name="hauberk-audit", daemon=True)
         self._thread.start()
@@ -129,13 +131,20 @@ class Writer:
         if durability == "event":
             self._write_now(event)
             return
-        fresh = self._fresh
-        fresh.append(event)
-        if len(fresh) >= BOUNDS.batch:
+        self.fresh.append(event)
+        self.attend(durability)
+
+    def attend(self, durability: Durability) -> None:
+        """See to it that fresh events are written, at once if they are many; say what was lost.
+
+        Raises:
+            PluginError: With ``interval``: what was given before is not recorded.
+        """
+        if len(self.fresh) >= BOUNDS.batch:
             self._wake()
-        elif self._timer is None:
-            self._timer = self._later(BOUNDS.linger if durability == "interval" else None)
-        if self._error is not None and durability == "interval":
+        elif self.timer is None:
+            self.timer = self._later(BOUNDS.linger if durability == "interval" else None)
+        if self.error is not None and durability == "interval":
             self._raise()
 
     def settled(self) -> asyncio.Future[None] | None:
@@ -148,11 +157,11 @@ class Writer:
             self._count()
             after, self._claimed = self._claimed, self._given
             if (refused := self._not_taken) is not None:
-                self._not_taken = self._error = None
+                self._not_taken = self.error = None
                 raise refused
             if self._settled == self._given:
                 if (lost := self._lost(after, self._given)) is not None:
-                    self._error = None
+                    self.error = None
                     raise lost
                 return None
             loop = asyncio.get_running_loop()
@@ -176,23 +185,25 @@ class Writer:
     def _raise(self) -> None:
         """Say once what nobody waited for."""
         with self._state:
-            error, self._error = self._error, None
+            error, self.error = self.error, None
         if error is not None:
             raise error
 
     def _count(self) -> None:
         """Make entries of fresh events, for the thread; what is over the bound, or cannot be made one, is not taken."""
-        fresh, bodies = self._fresh, self._bodies
-        while fresh:
-            event, lost = fresh.popleft(), self._too_slow() if len(bodies) >= BOUNDS.waiting else None
-            try:
-                bodies.extend(() if lost else (render(event),))
-            except Exception as error:  # noqa: BLE001 - whoever waits must be told
-                lost = self._failed(error)
-            if lost is None:
-                self._given += 1
-            else:
-                self._not_taken = self._error = lost
+        fresh, bodies, before = self.fresh, self._bodies, len(self._bodies)
+        try:
+            while fresh:
+                event = fresh.popleft()
+                if len(bodies) >= BOUNDS.waiting:
+                    self._not_taken = self.error = self._too_slow()
+                    continue
+                try:
+                    bodies.append(render(event))
+                except Exception as error:  # noqa: BLE001 - whoever waits must be told
+                    self._not_taken = self.error = self._failed(error)
+        finally:
+            self._given += len(bodies) - before
 
     def _too_slow(self) -> PluginError:
         return PluginError(
@@ -210,9 +221,9 @@ class Writer:
 
     def _wake(self) -> None:
         with self._state:
-            if self._timer is not None:
-                self._timer.cancel()
-                self._timer = None
+            if self.timer is not None:
+                self.timer.cancel()
+                self.timer = None
             self._count()
             self._due = True
             self._state.notify_all()
@@ -301,7 +312,7 @@ class Writer:
                 self.log.flush()
         except OSError as error:
             reason = (error.strerror or type(error).__name__).lower()
-            self._error = PluginError(f"cannot bring audit log {str(self.log.path)!r} to the disk: {reason}")
+            self.error = PluginError(f"cannot bring audit log {str(self.log.path)!r} to the disk: {reason}")
 
     def _tell(self, first: int, error: PluginError | None) -> None:
         """Tell those who wait for what is settled now; an error that nobody waited for is kept."""
@@ -319,7 +330,7 @@ class Writer:
             _call(loop, outcomes)
         self._waiters = waiting
         if error is not None and not told and not any(waiter.after <= first for waiter in waiting):
-            self._error = error
+            self.error = error
 
     def _lost(self, after: int, upto: int) -> PluginError | None:
         """Return why one of the events after one number, up to another, was lost."""

@@ -40,7 +40,7 @@ class _Guard:
 
 
 def run() -> list[Row]:
-    """Measure the verdict on a call whose arguments are allowed, its list and its schema known."""
+    """Measure the verdict on a call whose arguments are allowed, after another one of its tool was."""
     connection = Connection(id="bench", host="bench", server="bench", role="client")
     seen = Seen()
     tools = [{"name": f"tool_{place}", "inputSchema": {**SMALL, "description": str(place)}} for place in range(20)]
@@ -53,20 +53,23 @@ def run() -> list[Row]:
     data = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "tool_7", "arguments": ARGUMENTS}}
     call = _call(data)
     assert mesh.judge(call, connection) is None
+    judge = mesh.again(call, connection)
+    assert judge is not None
+    assert judge(call, connection) is None
     assert fast.is_valid(ARGUMENTS)
     assert slow.is_valid(ARGUMENTS)
     times = rounds(
         {
-            "judge": lambda: mesh.judge(call, connection),
+            "judge": lambda: judge(call, connection),
             "fast": lambda: fast.is_valid(ARGUMENTS),
             "made": lambda: _call(data),
-            "made and judged": lambda: mesh.judge(_call(data), connection),
+            "made and judged": lambda: judge(_call(data), connection),
         },
         repeat=31,
         count=4000,
     )
     reference = rounds(
-        {"judge": lambda: mesh.judge(call, connection), "slow": lambda: slow.is_valid(ARGUMENTS)}, repeat=31, count=200
+        {"judge": lambda: judge(call, connection), "slow": lambda: slow.is_valid(ARGUMENTS)}, repeat=31, count=200
     )
     what = f"small schema ({micros(times, 'judge'):.2f} µs)"
     extra = ratio(times, "made and judged", "fast") - ratio(times, "made", "fast")

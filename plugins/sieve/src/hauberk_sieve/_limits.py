@@ -68,8 +68,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """Schemas that are kept compiled, those that were not used for longest go first (schemas)."""
     schemas_bytes: int = 16 * 1024 * 1024
     """All schemas that are kept compiled together; compiled they take some times as much (bytes, as compact JSON)."""
-    plain: int = 1024
-    """Tools of the connection that spoke last whose schemas are known at once (tools)."""
+    settled: int = 4096
+    """Calls of which is known what need not be asked again, of all connections (pairs of connection and tool)."""
     schema_bytes: int = 256 * 1024
     """A larger schema is unusable (bytes, as compact JSON)."""
     schema_places: int = 4096

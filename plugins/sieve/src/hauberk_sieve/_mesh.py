@@ -18,6 +18,7 @@ from hauberk.connection import Connection
 from hauberk.message import Message, ToolCall
 from hauberk.verdict import Verdict
 from hauberk_sieve._limits import LIMITS
+from hauberk_sieve._settled import Judge
 
 if TYPE_CHECKING:
     from hauberk.probe import Probe
@@ -57,6 +58,8 @@ class Mesh:
     """The methods of those that travel to the server, where they are fewer."""
     judges: bool = True
     """Whether `judge` may have anything to say under these options."""
+    allows: bool = False
+    """Whether `judge` may allow, and not only refuse."""
     passes_text: bool = False
     """Whether `look` leaves alone the result of a call that is text and nothing else (`hauberk_sieve._routes`)."""
     everything: bool = False
@@ -99,6 +102,15 @@ class Mesh:
 
     def judge(self, call: ToolCall, connection: Connection) -> Verdict | None:
         """Return a verdict on a tool call, or None."""
+
+    def again(self, call: ToolCall, connection: Connection) -> Judge | None:  # noqa: ARG002 - for those that need them
+        """Return what later calls of the tool have to be asked, after `judge` had nothing against this one.
+
+        Return None where it would have nothing against any call of the tool by the same principal, whatever its
+        arguments, until a list passes on the connection (`hauberk_sieve._settled`). What is returned is not asked about
+        a message that a plugin made another one of.
+        """
+        return self.judge
 
     def probes(self) -> list[Probe]:
         """Return what shows that this mesh is live."""

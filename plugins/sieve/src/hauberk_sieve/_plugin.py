@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING, Any, Final
 from hauberk.connection import Connection
 from hauberk.hookspecs import hookimpl
 from hauberk.layers import Layer
+from hauberk.listings import LISTS
 from hauberk.message import Message, ToolCall
 from hauberk.refusals import Refused
-from hauberk.verdict import Allow, Ask, Deny, Verdict
+from hauberk.verdict import Deny, Verdict
 from hauberk_sieve import _options
 from hauberk_sieve._mesh import Mesh, Setting
 from hauberk_sieve._routes import Routes
 from hauberk_sieve._seen import Seen
+from hauberk_sieve._settled import Judges
 from hauberk_sieve.access import Access
 from hauberk_sieve.addresses import Addresses
 from hauberk_sieve.asks import Asks
@@ -73,7 +75,7 @@ class Sieve:
         self.toward: Final = self._routes.toward
         self._suspicion: Final = setting.meshes[Suspicion.word]
         judging = (mesh for mesh in self.meshes.values() if type(mesh).judge is not Mesh.judge)
-        self._judges: Final = tuple(mesh.judge for mesh in judging if mesh.judges)
+        self._judges: Final = Judges((mesh for mesh in judging if mesh.judges), self._seen)
 
     def sources(self) -> list[Path]:
         """Return the files that the meshes read."""
@@ -113,25 +115,17 @@ class Sieve:
     @hookimpl
     def on_tool_call(self, call: ToolCall, connection: Connection) -> Verdict | None:
         """Refuse what a mesh refuses, listed or not."""
-        strictest: Verdict | None = None
-        for judge in self._judges:
-            verdict = judge(call, connection)
-            if verdict is None:
-                continue
-            if type(verdict) is Deny:
-                if not call.dry:
-                    self._suspicion.refused(call.message, connection)
-                return verdict
-            if type(verdict) is Ask or (strictest is None and type(verdict) is Allow):
-                strictest = verdict
-        return strictest
+        verdict = self._judges.verdict(call, connection)
+        if type(verdict) is Deny and not call.dry:
+            self._suspicion.refused(call.message, connection)
+        return verdict
 
     def probes(self) -> list[Probe]:
         """Return what shows that the meshes are live."""
         return [probe for mesh in self.meshes.values() for probe in mesh.probes()]
 
     def _sifted(self, message: Message, connection: Connection) -> Message | None:
-        if message.method == "tools/list":
+        if message.method in LISTS:
             self._seen.take(message, connection)
         passed = message
         try:

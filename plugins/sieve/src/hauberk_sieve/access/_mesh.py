@@ -15,6 +15,7 @@ from hauberk.refusals import Refused
 from hauberk.verdict import Allow, Deny
 from hauberk_sieve._limits import LIMITS
 from hauberk_sieve._mesh import Mesh, PerServer, Setting
+from hauberk_sieve._settled import Judge
 from hauberk_sieve._spelling import shown
 from hauberk_sieve.access import _uses
 from hauberk_sieve.access._facts import Facts
@@ -39,6 +40,7 @@ class Access(Mesh):
     word = "access"
     methods = tuple(dict.fromkeys((*LISTS, *_uses.REQUESTS, *_uses.RESULTS, *_uses.NEWS, _uses.SAMPLING)))
     toward_server = _uses.REQUESTS
+    allows = True
     passes_text = True
 
     def __init__(self, setting: Setting) -> None:
@@ -125,6 +127,10 @@ class Access(Mesh):
         if decision.by == "unlisted":
             call.lacks("the definition of the tool, which a rule goes by")
         return denied(connection.server, call.name, decision)
+
+    def again(self, call: ToolCall, connection: Connection) -> Judge | None:  # noqa: ARG002 - the same of each call
+        """Decide each time where there are people: what the register says of them changes."""
+        return self.judge if self._who is not None and self._who.everything else None
 
     def probes(self) -> list[Probe]:
         """Return what shows that hiding and refusing are live."""

@@ -24,6 +24,7 @@ from hauberk.refusals import Refused
 from hauberk.verdict import Deny
 from hauberk_sieve._limits import LIMITS
 from hauberk_sieve._mesh import Mesh, PerServer, Setting
+from hauberk_sieve._settled import Judge
 from hauberk_sieve._spelling import shown, unfit
 from hauberk_sieve.inner import _order
 from hauberk_sieve.inner._entries import Entries, Entry
@@ -64,6 +65,10 @@ class InnerCalls(Mesh):
             if denied is not None:
                 return denied
         return None
+
+    def again(self, call: ToolCall, connection: Connection) -> Judge | None:
+        """Look into each call of a meta-tool."""
+        return self.judge if self._of[connection.server].of(connection.server, call.name) else None
 
     def look(self, message: Message, connection: Connection) -> Message | None:
         """Hide from a result the tools that may not be called."""

@@ -13,6 +13,7 @@ from hauberk.principal import DOCTOR
 from hauberk.refusals import ConfigError, Refused
 from hauberk.verdict import Deny
 from hauberk_sieve._mesh import Mesh, PerServer, Setting
+from hauberk_sieve._settled import Judge
 from hauberk_sieve.names._findings import CODE, LISTS, USES, denied, name_of, named, refused, told, used, without
 from hauberk_sieve.names._identity import METHODS, impersonates
 from hauberk_sieve.names._options import Names as Options
@@ -64,16 +65,24 @@ class Names(Mesh):
 
     def judge(self, call: ToolCall, connection: Connection) -> Deny | None:
         """Refuse a name that is hidden, listed or not."""
-        if connection not in self._refusing and self._options[connection.server].shadows == "alert":
+        if self._refuses_none(connection):
             return None
         finding = self._refused("tools", call.name, connection)
         return None if finding is None else denied(finding, connection.server, call.name)
+
+    def again(self, call: ToolCall, connection: Connection) -> Judge | None:  # noqa: ARG002 - the same of each call
+        """Compare each time where something is refused: what other servers show changes."""
+        return None if self._refuses_none(connection) else self.judge
 
     def probes(self) -> list[Probe]:
         """Return what shows that names are compared."""
         from hauberk_sieve.names._probes import twins
 
         return twins(self.setting)
+
+    def _refuses_none(self, connection: Connection) -> bool:
+        """Whether no call is refused: no list held anything that may be, and what others show refuses nothing."""
+        return connection not in self._refusing and self._options[connection.server].shadows == "alert"
 
     def _asked(self, message: Message, connection: Connection) -> None:
         if (kind := LISTS.get(message.method)) is not None:

@@ -9,6 +9,7 @@ from hauberk.message import Message, ToolCall
 from hauberk.verdict import Deny
 from hauberk_sieve._limits import LIMITS
 from hauberk_sieve._mesh import Mesh, PerServer, Setting
+from hauberk_sieve._settled import Judge
 from hauberk_sieve.names._findings import LISTS, USES, denied, name_of, named, refused, told, used, without
 
 if TYPE_CHECKING:
@@ -65,6 +66,11 @@ class Spelled(Mesh):
         for event in told({call.name: finding}, checks.options, blocking=False):
             call.note(event)
         return None
+
+    def again(self, call: ToolCall, connection: Connection) -> Judge | None:
+        """Tell each time of a name that is told of."""
+        server = connection.server
+        return None if self._of(server).finding("tools", server, call.name) is None else self.judge
 
     def probes(self) -> list[Probe]:
         """Return what shows that names are read."""

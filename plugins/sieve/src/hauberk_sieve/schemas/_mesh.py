@@ -14,17 +14,17 @@ The rules:
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
-from weakref import WeakKeyDictionary, ref
+from weakref import WeakKeyDictionary
 
 from hauberk.connection import Connection
 from hauberk.event import Event
 from hauberk.message import Message, ToolCall
 from hauberk.refusals import Refused
-from hauberk.verdict import Deny
+from hauberk.verdict import Deny, Verdict
 from hauberk_sieve._limits import LIMITS
 from hauberk_sieve._mesh import Mesh, PerServer, Setting
+from hauberk_sieve._settled import Judge
 from hauberk_sieve._spelling import shown
 
 if TYPE_CHECKING:
@@ -39,21 +39,22 @@ _OF_TASKS: Final = ("tasks/get", "tasks/result", "notifications/tasks")
 _INLINED: Final = ("tasks/get", "notifications/tasks")
 
 
-class _Last:
-    """Tools that were called on the connection that spoke last, until any list changes."""
+class _Plain:
+    """What judges the calls of one tool where there is nothing to them but their arguments."""
 
-    __slots__ = ("changes", "connection", "plain", "silent")
+    __slots__ = ("_is_valid", "_most", "_otherwise")
 
-    def __init__(self, connection: Connection | None, changes: int) -> None:
-        self.connection: Callable[[], Connection | None] = _nobody if connection is None else ref(connection)
-        self.changes = changes
-        self.plain: dict[str, Checker] = {}
-        self.silent: set[str] = set()
-        """Those that promise nothing of their results."""
+    def __init__(self, checker: Checker, otherwise: Judge) -> None:
+        self._is_valid: Final = checker.is_valid
+        self._most: Final = checker.most
+        self._otherwise: Final = otherwise
 
-
-def _nobody() -> None:
-    return None
+    def judge(self, call: ToolCall, connection: Connection) -> Verdict | None:
+        """Have nothing against arguments that are valid; of all others the mesh judges."""
+        # They are shorter than their message, of which nobody has made another one (`Mesh.again`).
+        if 0 < call.message.size <= self._most and not call.holds_secrets and self._is_valid(call.arguments):
+            return None
+        return self._otherwise(call, connection)
 
 
 class Schemas(Mesh):
@@ -67,7 +68,6 @@ class Schemas(Mesh):
         super().__init__(setting)
         self.tables: Final[PerServer[Table]] = PerServer(setting, lambda options: options.schemas)
         self._seen: Final = setting.seen
-        self._last = _Last(None, -1)
         self._known: Known | None = None
         self._lists: Lists | None = None
         self._tasks: Final[WeakKeyDictionary[Connection, dict[str, str]]] = WeakKeyDictionary()
@@ -80,18 +80,6 @@ class Schemas(Mesh):
 
     def judge(self, call: ToolCall, connection: Connection) -> Deny | None:
         """Refuse arguments that the tool's schema does not allow."""
-        last = self._last
-        if last.changes == self._seen.changes and last.connection() is connection:
-            checker = last.plain.get(call.name)
-            if checker is not None and not call.holds_secrets:
-                message = call.message
-                # Its arguments are shorter than it is, and nobody has made another message of it.
-                short = message.first is None and 0 < message.size <= checker.most
-                if short and checker.is_valid(call.arguments):
-                    return None
-        return self._judged(call, connection)
-
-    def _judged(self, call: ToolCall, connection: Connection) -> Deny | None:
         table = self.tables[connection.server]
         if table.arguments == "off":
             return None
@@ -100,16 +88,21 @@ class Schemas(Mesh):
             return self._unknown(call, table)
         from hauberk_sieve.schemas._calls import of_call  # the start does not wait for it
 
-        ready = self._ready().tool(tool)
-        finding = of_call(ready, call, results=table.results != "off")
+        finding = of_call(self._ready().tool(tool), call, results=table.results != "off")
         if finding is None:
-            if ready.plain is not None:
-                self._remember(call.name, connection, ready.plain, promises="outputSchema" in tool)
             return None
         if table.arguments == "alert":
             call.note(_event(finding, call.name))
             return None
         return Deny(finding.code, f"tool '{shown(call.name)}': {finding.text}", rule=finding.rule, hint=finding.hint)
+
+    def again(self, call: ToolCall, connection: Connection) -> Judge | None:
+        """Check the arguments of each call by the schema that is known now, where there is one."""
+        table, tool = self.tables[connection.server], self._seen.tool(call.name, connection)
+        if table.arguments == "off" or tool is None or "inputSchema" not in tool:
+            return None
+        plain = self._ready().tool(tool).plain
+        return self.judge if plain is None else _Plain(plain, self.judge).judge
 
     def look(self, message: Message, connection: Connection) -> Message | None:
         """Hide what is invalid from a list; refuse a result that the tool's schema does not allow."""
@@ -136,15 +129,6 @@ class Schemas(Mesh):
 
             self._known = Known()
         return self._known
-
-    def _remember(self, name: str, connection: Connection, checker: Checker, *, promises: bool) -> None:
-        """Know the tool at once the next time."""
-        last = self._last
-        if last.connection() is not connection or last.changes != self._seen.changes or len(last.plain) >= LIMITS.plain:
-            last = self._last = _Last(connection, self._seen.changes)
-        last.plain[name] = checker
-        if not promises:
-            last.silent.add(name)
 
     def _unknown(self, call: ToolCall, table: Table) -> Deny | None:
         if not table.require:
@@ -175,12 +159,11 @@ class Schemas(Mesh):
 
     def _is_silent(self, message: Message, connection: Connection) -> bool:
         """Whether a message is the result of a call of which nothing was promised, and no task."""
-        last, exchange = self._last, message.exchange
-        if message.method != "tools/call" or exchange is None or exchange.tool not in last.silent:
+        exchange, result = message.exchange, message.data.get("result") or ()
+        if message.method != "tools/call" or exchange is None or "task" in result or "taskId" in result:
             return False
-        result = message.data.get("result") or ()
-        known = last.changes == self._seen.changes and last.connection() is connection
-        return known and "task" not in result and "taskId" not in result
+        tool = self._seen.tool(exchange.tool, connection)
+        return tool is None or "outputSchema" not in tool
 
     def _result(self, message: Message, connection: Connection, table: Table) -> None:
         name, result = self._of(message, connection)

@@ -13,6 +13,7 @@ from hauberk.connection import Connection
 from hauberk.message import Message, ToolCall
 from hauberk.verdict import Deny
 from hauberk_sieve._mesh import Mesh, Setting
+from hauberk_sieve._settled import Judge
 from hauberk_sieve._spelling import shown
 from hauberk_sieve.text._hidden import Hidden
 from hauberk_sieve.text._options import is_path
@@ -89,6 +90,9 @@ class Text(Mesh):
         if rule is None:
             return None
         return Deny("sieve.text", f"tool '{shown(call.name)}' was hidden because of its text", rule=rule)
+
+    def again(self, call: ToolCall, connection: Connection) -> Judge | None:
+        """Leave alone a tool that is not hidden; only a list hides one."""
 
     def probes(self) -> list[Probe]:
         """Return what shows that scanning is live."""

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 from msgspec.structs import replace
 
 from hauberk import embedded
-from hauberk.event import Event
 from hauberk.exchange import Exchange, Outcome
 from hauberk.message import Message
 from hauberk.methods import CACHEABLE_METHODS
@@ -101,9 +100,11 @@ def _record(crossing: Crossing, exchange: Exchange, message: Message, outcome: O
         if crossing.notes:
             crossing.flush()
         return None
-    events = [_event(crossing, exchange, message, outcome)]
-    if crossing.notes:
-        events = [*crossing.completed(), *events]
+    details: dict[str, Any] = {"seconds": round(crossing.session.guard.clock() - exchange.started, 6)}
+    if (message.data.get("result") or {}).get("isError") is True:
+        details["isError"] = True
+    event = crossing.session.reports.ended(exchange, outcome, message.size, details)
+    events = [*crossing.completed(), event] if crossing.notes else (event,)
     if recorder.both:
         return recorder.barrier(events, results=True)
     recorder.note(events)
@@ -116,15 +117,6 @@ def _settle(crossing: Crossing, exchange: Exchange, message: Message, result: di
         crossing.session.tasks.remember(exchange, result, crossing.way.opposite.exchanges)
     elif message.method == "initialize":
         crossing.session.learn(result)
-
-
-def _event(crossing: Crossing, exchange: Exchange, message: Message, outcome: Outcome) -> Event:
-    """Return the event of how a tool call ended."""
-    details = {"seconds": round(crossing.session.guard.clock() - exchange.started, 6)}
-    if (message.data.get("result") or {}).get("isError") is True:
-        details["isError"] = True
-    sizes = {"request": exchange.size, "result": message.size}
-    return crossing.session.reports.event(exchange, f"core.{outcome}", "outcome", sizes, details)
 
 
 def _uncached(crossing: Crossing, message: Message, result: dict[str, Any]) -> Message:

@@ -115,15 +115,6 @@ class Judgement:
             call.exchange.digest = call.digest  # for the record of the refusal
             raise
 
-    @property
-    def circumstances(self) -> dict[str, Any]:
-        """What the verdict went by, beside who calls what: whoever judges the call anew needs it."""
-        call, principal = self.call, self.call.exchange.principal
-        details: dict[str, Any] = {"round": call.round} if call.round else {}
-        if call.exchange.approved:
-            details["approved"] = True
-        return details | principal.claims
-
     def _repeated(self) -> bool:
         """Whether this is the retry of a call that was judged and charged before."""
         call = self.call

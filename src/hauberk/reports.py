@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 from msgspec.structs import replace
 
-from hauberk.event import Category, Event
-from hauberk.exchange import Exchange, RequestId
-from hauberk.message import encode
+from hauberk.event import Event
+from hauberk.exchange import Exchange, Outcome, RequestId
+from hauberk.message import ToolCall, encode
 from hauberk.refusals import FAILED_HOOK, INVALID_REQUEST, PARSE_ERROR, Refused
+from hauberk.verdict import Allow
 
 if TYPE_CHECKING:
     from hauberk.connection import Connection
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from hauberk.guard import Guard
     from hauberk.principal import Principal
 
+_NOBODY: Final = ("", Allow())
+"""The answer where no judge has an opinion."""
 _GRAVE: Final = frozenset({"core.internal", "core.call_changed"})
 
 
@@ -40,23 +43,48 @@ class Reports:
         speaker = crossing.session.speaker(crossing.way)
         return self.about(event, crossing.exchange, speaker, crossing.method)
 
-    def event(
-        self,
-        exchange: Exchange,
-        code: str,
-        category: Category,
-        sizes: dict[str, int],
-        details: dict[str, Any],
-        rule: str = "",
-        plugin: str = "",
-    ) -> Event:
-        """Return an event of the core's own about a tool call that passes, with who, where and when."""
-        connection, principal = self._connection, exchange.principal
+    def allowed(self, call: ToolCall, answer: tuple[str, Any] | None) -> Event:
+        """Return the event of a call that may be sent; made when it is wanted, which may be after it was sent.
+
+        Args:
+            call: The call; its exchange gets its digest.
+            answer: Whose Allow or Ask lets it pass, where somebody has an opinion.
+        """
+        connection, exchange = self._connection, call.exchange
+        principal, (plugin, verdict) = exchange.principal, answer or _NOBODY
+        exchange.digest = digest = call.digest
+        told = call.round or exchange.approved or principal.groups or principal.roles
         return Event(  # two for each call: by position, in the order of the fields, it takes half the time
-            code,
+            "core.allowed",
             self._next_id(),
             self._now(),
-            category,
+            "decision",
+            "info",
+            "allowed",
+            self._host,
+            connection.server,
+            principal.id,
+            principal.method or "",
+            exchange.method,
+            exchange.tool,
+            f"{connection.id}.{exchange.number}",
+            digest,
+            {"request": call.message.size},
+            verdict.rule or "",
+            plugin,
+            1,
+            False,
+            _circumstances(call) if told else {},
+        )
+
+    def ended(self, exchange: Exchange, outcome: Outcome, size: int, details: dict[str, Any]) -> Event:
+        """Return the event of how a tool call ended, given the bytes of its answer."""
+        connection, principal = self._connection, exchange.principal
+        return Event(  # by position, as above
+            f"core.{outcome}",
+            self._next_id(),
+            self._now(),
+            "outcome",
             "info",
             "allowed",
             self._host,
@@ -67,9 +95,9 @@ class Reports:
             exchange.tool,
             f"{connection.id}.{exchange.number}",
             exchange.digest,
-            sizes,
-            rule,
-            plugin,
+            {"request": exchange.size, "result": size},
+            "",
+            "",
             1,
             False,
             details,
@@ -122,6 +150,14 @@ class Reports:
         if crossing.exchange.revision is not None:
             result["resultType"] = "complete"
         return {**head, "result": result}
+
+
+def _circumstances(call: ToolCall) -> dict[str, Any]:
+    """Return what the verdict went by, beside who calls what: whoever judges the call anew needs it."""
+    details: dict[str, Any] = {"round": call.round} if call.round else {}
+    if call.exchange.approved:
+        details["approved"] = True
+    return details | call.exchange.principal.claims
 
 
 def _plain(error: dict[str, Any]) -> dict[str, Any]:

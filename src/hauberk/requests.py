@@ -8,14 +8,11 @@ from typing import TYPE_CHECKING, Any, Final
 from hauberk import embedded
 from hauberk.judgement import Judgement
 from hauberk.message import Message, ToolCall, filled, references
-from hauberk.verdict import Allow
 from hauberk.ways import awaiting
 
 if TYPE_CHECKING:
     from hauberk.crossing import Crossing, Walk
 
-_NOBODY: Final = ("", Allow())
-"""The answer where no judge has an opinion."""
 _RETRY: Final = "inputResponses"
 """What a request brings that answers what an earlier answer asked for."""
 
@@ -80,14 +77,7 @@ def _record(crossing: Crossing, judgement: Judgement | None) -> Awaitable[None] 
         if crossing.notes:
             crossing.flush()
         return None
-    call, exchange = judgement.call, judgement.call.exchange
-    plugin, verdict = judgement.answer or _NOBODY
-    who, exchange.digest = exchange.principal, call.digest
-    told = call.round or exchange.approved or who.groups or who.roles
-    sizes, details = {"request": call.message.size}, judgement.circumstances if told else {}
-    event = crossing.session.reports.event(
-        exchange, "core.allowed", "decision", sizes, details, verdict.rule or "", plugin
-    )
+    event = crossing.session.reports.allowed(judgement.call, judgement.answer)
     # First what was noted: it is about the call that the decision names.
     events = [*crossing.completed(), event] if crossing.notes else (event,)
     if recorder.required:

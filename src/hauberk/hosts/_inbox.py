@@ -24,8 +24,8 @@ class Inbox:
     def __init__(self) -> None:
         self.items: deque[tuple[SessionMessage, Context | None]] = deque()
         self._waiter: asyncio.Future[None] | None = None
-        self._room: Final = asyncio.Event()
-        self._room.set()
+        self._full: asyncio.Event | None = None
+        """So many messages wait that their source waits too, for this."""
         self.idle: asyncio.Event | None = None
         """Somebody waits until the SDK has come back for more."""
         self.reading: asyncio.Task[Any] | None = None
@@ -42,8 +42,8 @@ class Inbox:
             self.items.append((to_sdk(data, None), None))
         else:
             self.items.append((to_sdk(data, ticket[0]), ticket[1]))
-        if len(self.items) >= AHEAD:
-            self._room.clear()
+        if self._full is None and len(self.items) >= AHEAD:
+            self._full = asyncio.Event()
         if self._waiter is not None:
             self._wake()
         elif self.reading is not None:
@@ -66,8 +66,9 @@ class Inbox:
     def take(self) -> tuple[SessionMessage, Context | None]:
         """Take the next message."""
         item = self.items.popleft()
-        if len(self.items) < AHEAD // 2:
-            self._room.set()
+        if self._full is not None and len(self.items) < AHEAD // 2:
+            self._full.set()
+            self._full = None
         return item
 
     async def wait(self) -> None:
@@ -116,4 +117,5 @@ class Inbox:
 
     async def room(self) -> None:
         """Wait until the SDK has read most of what is here."""
-        await self._room.wait()
+        if self._full is not None:
+            await self._full.wait()

@@ -31,8 +31,8 @@ class GuardedRead:
         self._inner: Final = inner
         self._headers: Final = headers
         self._pump: asyncio.Task[None] | None = None
-        self._stays = False
-        """Whether the pump is there for good."""
+        self._stays = inner is None
+        """Whether what comes is read for good by somebody else: the carrier, or the pump."""
         self._closed = False
         self.last_context: Context | None = None
         """The context in which the last message was sent; the SDK runs its handler in it."""
@@ -51,61 +51,62 @@ class GuardedRead:
 
     async def __anext__(self) -> SessionMessage | Exception:
         inbox, session = self._inbox, self._session
-        while True:
-            if self._closed or (inbox.ended and not inbox.items):
-                raise anyio.ClosedResourceError if self._closed else StopAsyncIteration
+        while not self._closed:
             if inbox.items:
                 item, self.last_context = inbox.take()
                 return item
-            if self._inner is None or self._stays:
-                await inbox.wait()
-            elif session.may_wait:
+            if inbox.ended:
+                raise StopAsyncIteration
+            if self._stays or self._pump is not None or session.may_wait:
+                await self._wait()
+                continue
+            # One message from the transport, unless the guard itself has something to say meanwhile.
+            inbox.reading = asyncio.current_task()
+            if inbox.idle is not None:
+                inbox.came_back()
+            try:
+                got = await self._inner.receive()
+            except anyio.EndOfStream:
+                raise StopAsyncIteration from None
+            except asyncio.CancelledError:
+                if not inbox.was_interrupted():
+                    raise
+                self._stays = True  # what the guard has to say is read at once from now on
                 self.start_pump()
-                await inbox.wait()
-            elif self._pump is not None:
-                await self.stop_pump()
-            else:
-                await self._read()
+                continue
+            finally:
+                inbox.reading = None
+            self._cross(got)
+        raise anyio.ClosedResourceError
 
-    async def _read(self) -> None:
-        """Take one message from the transport, unless the guard itself has something to say meanwhile."""
-        inbox = self._inbox
-        inbox.reading = asyncio.current_task()
-        if inbox.idle is not None:
-            inbox.came_back()
-        try:
-            got = await self._inner.receive()
-        except anyio.EndOfStream:
-            raise StopAsyncIteration from None
-        except asyncio.CancelledError:
-            if not inbox.was_interrupted():
-                raise
-            self._stays = True  # what the guard has to say is read at once from now on
+    async def _wait(self) -> None:
+        """Let the carrier or a pump read, for as long as something may have to wait."""
+        if self._stays or self._session.may_wait:
             self.start_pump()
-            return
-        finally:
-            inbox.reading = None
-        self._cross(got)
+            await self._inbox.wait()
+        else:
+            await self.stop_pump()
 
     def _cross(self, item: SessionMessage | Exception) -> None:
         """Hand one message from the transport to the guard."""
-        session = self._session
+        session, headers = self._session, NO_HEADERS
         if isinstance(item, Exception):
             session.noise()  # it holds the peer's raw text, and goes no further
             return
         if type(item.metadata) is ServerMessageMetadata:
             item = _once(item)
+        elif item.metadata is not None:
+            headers = headers_of(item)
         context = getattr(self._inner, "last_context", None)
         if self._headers is not None and self._headers.used:
             self._headers.learn(item)
-        headers = NO_HEADERS if item.metadata is None else headers_of(item)
         _ = session.receive_object(
             session.inn, from_sdk(item.message), ticket=(item, context), headers=headers, context=context
         )
 
     def start_pump(self) -> None:
         """Read the transport in a task of its own, until `stop_pump`."""
-        if self._pump is not None:
+        if self._pump is not None or self._inner is None:
             return
         self._pump = asyncio.get_running_loop().create_task(self._pumping(), name="hauberk-pump")
 

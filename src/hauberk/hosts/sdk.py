@@ -17,12 +17,13 @@ from typing import TYPE_CHECKING, Any, Final, Self
 import anyio
 from mcp.client.stdio import StdioServerParameters
 from mcp.shared.exceptions import MCPError
-from mcp.shared.message import ClientMessageMetadata, ServerMessageMetadata, SessionMessage
+from mcp.shared.message import ServerMessageMetadata, SessionMessage
 from mcp_types import JSONRPCRequest
 
 from hauberk import admission
 from hauberk.hosts._ending import to_the_end
 from hauberk.hosts._inbox import Inbox
+from hauberk.hosts._prompt import prompt
 from hauberk.hosts._reading import GuardedRead
 from hauberk.hosts._targets import Remote, Web, opened, settled, shown
 from hauberk.hosts._translate import Headers, from_sdk, headers_of, to_sdk
@@ -43,14 +44,13 @@ class Outbox:
     bytes_only = False
 
     def __init__(self, inner: Any, headers: Headers) -> None:
-        self._inner: Final = inner
+        self._inner: Final = prompt(inner)
         self._headers: Final = headers
 
     def deliver(self, data: dict[str, Any], ticket: Any) -> Awaitable[None] | None:
         """Return the write of one message; its headers are made again from what is written."""
         item = to_sdk(data, None if ticket is None else ticket[0])
-        metadata = item.metadata
-        if isinstance(metadata, ClientMessageMetadata) and metadata.headers:
+        if item.metadata is not None:
             item = self._headers.renewed(item)
         sending: Awaitable[None] = self._inner.send(item)
         return sending

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from plugins.audit.tests.logs import KEY, NOW, event
 
 from hauberk.event import Event
+from hauberk_audit import _entry
 from hauberk_audit._bounds import BOUNDS
 from hauberk_audit._entry import Row, render, rfc3339, visible
 from hauberk_audit.writing._chain import GENESIS, Chain
@@ -34,6 +35,7 @@ UNSAFE = [
     "\udfff",
 ]
 TEXTS = st.text(st.characters(exclude_categories=()), max_size=30) | st.sampled_from(UNSAFE)
+PLAIN = st.text(st.characters(min_codepoint=0x20, max_codepoint=0x7E), max_size=12)
 ANYTHING = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | TEXTS | st.binary(max_size=9) | st.builds(object),
     lambda inner: (
@@ -115,6 +117,22 @@ def test_members_are_those_of_the_event() -> None:
     }
 
 
+@given(
+    st.builds(
+        Event,
+        **dict.fromkeys(("code", "id", "host", "server", "principal", "tool", "exchange", "digest", "rule"), PLAIN),
+        time=st.floats(0, 2**33),
+        count=st.integers(0, 2**63),
+        probe=st.booleans(),
+        sizes=st.dictionaries(PLAIN, st.integers(0, 2**40), max_size=2),
+        details=st.dictionaries(PLAIN, st.integers(-9, 9) | st.booleans() | st.none() | PLAIN, max_size=3),
+    )
+)
+def test_both_ways_write_the_same(made: Event) -> None:
+    """What needs nothing made visible or cut is written in one go, in the very bytes of the way that looks at all."""
+    assert render(made) == _entry._visible(made)
+
+
 def test_no_member_of_an_event_is_forgotten() -> None:
     """An entry has a place for each member that an event has."""
     assert set(Row.__struct_fields__) == set(Event.__struct_fields__)
@@ -130,6 +148,17 @@ def test_time_is_rfc_3339_in_utc(seconds: int, micros: int) -> None:
     epoch = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
     exact = epoch + dt.timedelta(seconds=seconds, microseconds=micros)
     assert abs(parsed - exact) <= dt.timedelta(microseconds=4)  # a double tells no more at 2**34 seconds
+
+
+@given(st.integers(0, 2**32), st.lists(st.integers(-2_000_000, 2_000_000), min_size=2, max_size=20))
+def test_time_does_not_depend_on_the_one_before(base: int, offsets: list[int]) -> None:
+    """Times that come forwards and backwards over the ends of seconds are each written as what they are."""
+    epoch = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+    for offset in offsets:
+        micros = max(base * 1_000_000 + offset, 0)
+        seconds = micros / 1e6
+        exact = epoch + dt.timedelta(microseconds=int(seconds * 1e6 + 0.5))
+        assert rfc3339(seconds) == exact.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
 @pytest.mark.parametrize("seconds", [-1.0, float("nan"), float("inf"), -float("inf"), 1e18])

@@ -17,20 +17,22 @@ from typing import Any, Final
 
 import msgspec
 import orjson
+from msgspec import UNSET, UnsetType
 
 from hauberk.event import Event
 from hauberk_audit._bounds import BOUNDS
 from hauberk_audit.writing._chain import FORMAT, NAME
 
 _STRICT: Final = orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_PASSTHROUGH_SUBCLASS
-_YEAR_10000: Final = 253_402_300_800
+_YEAR_10000: Final = 253_402_300_800.0
 """Seconds since 1970 that RFC 3339 has no date for."""
+_SECOND: Final = 1_000_000
 _BACKSLASH: Final = 0x5C
 _DELETE: Final = 0x7F
 _MIN_INT: Final = -(2**63)
 _MAX_INT: Final = 2**64
 
-_JSON = msgspec.Raw | msgspec.UnsetType
+_JSON = msgspec.Raw | UnsetType
 
 
 class Row(msgspec.Struct, omit_defaults=True, gc=False, tag_field="format", tag=NAME):
@@ -50,19 +52,20 @@ class Row(msgspec.Struct, omit_defaults=True, gc=False, tag_field="format", tag=
     tool: str = ""
     exchange: str = ""
     digest: str = ""
-    sizes: _JSON = msgspec.UNSET
+    sizes: _JSON = UNSET
     rule: str = ""
     plugin: str = ""
     count: int = 0
     probe: bool = False
-    details: _JSON = msgspec.UNSET
+    details: _JSON = UNSET
 
 
-_NAMES: Final = Row.__struct_fields__
 _HEAD: Final = len(FORMAT) - 1
 """Bytes of an entry before the member that is the first of an event."""
 _LATEST: Final = [(0, "1970-01-01T00:00:00.")]
 """The second that was written last, in microseconds and as text."""
+_DIGITS: Final = tuple(f"{number:03}" for number in range(1000))
+_Raw: Final = msgspec.Raw
 _dumps: Final = orjson.dumps
 _encode: Final = msgspec.json.Encoder().encode
 
@@ -72,59 +75,55 @@ def render(event: Event) -> bytes:
     sizes, details = event.sizes, event.details
     try:  # orjson writes the tables: msgspec would write bytes, keys that are equal as strings, and objects
         raw = _encode(
-            _row(
-                event,
-                msgspec.Raw(_dumps(sizes, None, _STRICT)) if sizes else msgspec.UNSET,
-                msgspec.Raw(_dumps(details, None, _STRICT)) if details else msgspec.UNSET,
+            Row(  # one by one: a tuple of them takes longer, and CPython 3.11 keeps 2,000 tuples of twenty for ever
+                rfc3339(event.time),
+                event.code,
+                event.id,
+                event.category,
+                event.severity,
+                event.action,
+                event.host,
+                event.server,
+                event.principal,
+                event.source,
+                event.method,
+                event.tool,
+                event.exchange,
+                event.digest,
+                _Raw(_dumps(sizes, None, _STRICT)) if sizes else UNSET,
+                event.rule,
+                event.plugin,
+                event.count,
+                event.probe,
+                _Raw(_dumps(details, None, _STRICT)) if details else UNSET,
             )
         )
     except (TypeError, UnicodeEncodeError):
-        raw = b""
+        return _visible(event)
     # No string is longer than the whole, and a control character would have brought a backslash.
-    if 0 < len(raw) <= BOUNDS.text + _HEAD and raw.isascii() and _BACKSLASH not in raw and _DELETE not in raw:
+    if len(raw) <= BOUNDS.text + _HEAD and raw.isascii() and _BACKSLASH not in raw and _DELETE not in raw:
         return raw[:-1]
-    return _encode(_visible_row(_row(event, _bounded(sizes), _bounded(details))))[:-1]
+    return _visible(event)
+
+
+def _visible(event: Event) -> bytes:
+    """Return any event as the beginning of an entry: bounded, and all of it can be seen."""
+    row: dict[str, Any] = {name: getattr(event, name) for name in Row.__struct_fields__}
+    row = {name: visible(value) if isinstance(value, str) else value for name, value in row.items()}
+    row |= {name: _bounded(row[name]) if row[name] else UNSET for name in ("sizes", "details")}
+    return _encode(Row(**(row | {"time": rfc3339(event.time)})))[:-1]
 
 
 def rfc3339(seconds: float) -> str:
     """Return seconds since 1970 as a date and time in UTC; what no date has is 1970 itself."""
-    micros = int(seconds * 1_000_000 + 0.5) if 0 <= seconds < _YEAR_10000 else 0
+    micros = int(seconds * 1e6 + 0.5) if 0.0 <= seconds < _YEAR_10000 else 0
     start, text = _LATEST[0]
-    if not start <= micros < start + 1_000_000:
-        start = micros - micros % 1_000_000
-        text = time.strftime("%Y-%m-%dT%H:%M:%S.", time.gmtime(start // 1_000_000))
-        _LATEST[0] = start, text  # at once: threads share it
-    return f"{text}{str(micros - start + 1_000_000)[1:]}Z"
-
-
-def _row(event: Event, sizes: _JSON, details: _JSON) -> Row:
-    return Row(  # one by one: a tuple of them takes longer, and CPython 3.11 keeps 2,000 tuples of twenty for ever
-        rfc3339(event.time),
-        event.code,
-        event.id,
-        event.category,
-        event.severity,
-        event.action,
-        event.host,
-        event.server,
-        event.principal,
-        event.source,
-        event.method,
-        event.tool,
-        event.exchange,
-        event.digest,
-        sizes,
-        event.rule,
-        event.plugin,
-        event.count,
-        event.probe,
-        details,
-    )
-
-
-def _visible_row(row: Row) -> Row:
-    texts = {name: visible(value) for name in _NAMES if isinstance(value := getattr(row, name), str)}
-    return msgspec.structs.replace(row, **texts)
+    part = micros - start
+    if not 0 <= part < _SECOND:
+        part = micros % _SECOND
+        text = time.strftime("%Y-%m-%dT%H:%M:%S.", time.gmtime(micros // _SECOND))
+        _LATEST[0] = micros - part, text  # at once: threads share it
+    return f"{text}{_DIGITS[part // 1000]}{_DIGITS[part % 1000]}Z"
 
 
 def visible(text: str) -> str:
@@ -137,10 +136,8 @@ def visible(text: str) -> str:
     return f"{text}…[+{over} characters]" if over > 0 else text
 
 
-def _bounded(table: dict[str, Any]) -> _JSON:
-    """Return a table as JSON of bounded size in which everything can be seen; an empty one is left out."""
-    if not table:
-        return msgspec.UNSET
+def _bounded(table: dict[str, Any]) -> msgspec.Raw:
+    """Return a table as JSON of bounded size in which everything can be seen."""
     raw = orjson.dumps(_Cleaner().value(table, BOUNDS.depth))
     return msgspec.Raw(raw if len(raw) <= BOUNDS.details else orjson.dumps({"cut": visible(raw.decode())}))
 

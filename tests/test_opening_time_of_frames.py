@@ -9,6 +9,7 @@ import pytest
 from tests.bench import opening_time
 
 from hauberk.bounds import Bounds
+from hauberk.message import Frame
 from hauberk.refusals import Refused
 
 RECORD = Path(opening_time.__file__).with_name("published") / "opening-time-frames.json"
@@ -31,7 +32,7 @@ def test_frames_of_the_record_are_what_they_are_called() -> None:
         for _ in range(20):
             frame = scene.made(kind)
             with pytest.raises(Refused) as caught:
-                scene._end.open(frame, opening_time.NOW, Bounds())
+                scene._end.open(Frame(frame, "server"), opening_time.NOW, Bounds())
             said.add((caught.value.code, caught.value.message))
     assert said == {("envelope.forged", "a message of a was not sealed by who it names, or was changed since")}
 

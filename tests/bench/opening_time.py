@@ -32,6 +32,7 @@ import pybase64
 from msgspec.structs import replace
 
 from hauberk.bounds import Bounds
+from hauberk.message import Frame
 from hauberk.refusals import Refused
 from hauberk_envelope import _even
 from hauberk_envelope._identity import Identity
@@ -97,7 +98,7 @@ class Frames:
         own, other, terms = self.alice.public, self.bob.public, Terms(signed=True)
         one = Session(self._keys, initiator=True, me=self.alice, peer=other, terms=terms)
         self._end = Session(self._keys, initiator=False, me=self.bob, peer=own, terms=terms)
-        frame = one.seal("request", "ping", 7, None, self._call, NOW)
+        frame = one.seal(Frame(self._call, "server", "", "request", "ping", 7), NOW).data
         start = frame.index(EXTENSION.encode()) + len(EXTENSION) + 3
         seal = pybase64.b64decode(frame[start : -len(END)])
         head, sealed, signature = seal[: HEAD.size], seal[HEAD.size : -64], seal[-64:]
@@ -109,9 +110,10 @@ class Frames:
 
     def refused(self, data: bytes) -> int:
         """Return how long the refusal of a frame takes (nanoseconds)."""
+        frame = Frame(data, "server")
         start = time.perf_counter_ns()
         try:
-            self._end.open(data, NOW, BOUNDS)
+            self._end.open(frame, NOW, BOUNDS)
         except Refused:
             return time.perf_counter_ns() - start
         raise AssertionError("it opened")

@@ -23,6 +23,7 @@ from tests.fuzz import driver
 from tests.fuzz.wounds import wounded
 
 from hauberk.bounds import Bounds
+from hauberk.message import Frame
 from hauberk.outside import VISIBLE
 from hauberk.refusals import Refused
 from hauberk_envelope._identity import Identity
@@ -66,7 +67,8 @@ def sealed(rnd: random.Random, end: Session) -> tuple[bytes, tuple[Any, ...]]:
     if kind == "request" and rnd.randrange(2):
         meta = {name: rnd.choice(("2026-07-28", {}, {"a": [1.5]}, "é")) for name in VISIBLE[: rnd.randint(1, 2)]}
     data = rnd.randbytes(rnd.choice((0, 1, 2, 3, 50, 6000)))
-    return end.seal(kind, method, id, meta, data, NOW), (data, kind, method, id, meta)
+    frame = Frame(data, "server", "", kind, method, id, None, [], meta)
+    return end.seal(frame, NOW).data, (data, kind, method, id, meta)
 
 
 def mutated(rnd: random.Random, frame: bytes) -> bytes:
@@ -101,7 +103,7 @@ def check(rnd: random.Random, *, wound: bool) -> str:
     frame, expected = sealed(rnd, one)
     came = mutated(rnd, frame) if wound else frame
     try:
-        found = other.open(came, NOW, BOUNDS)
+        found = other.open(Frame(came, "server"), NOW, BOUNDS)
     except Refused as refused:
         code = refused.code
     else:

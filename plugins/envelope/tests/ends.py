@@ -5,13 +5,15 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
+import msgspec
 import orjson
 
 from hauberk.bounds import Bounds
+from hauberk.message import Frame
 from hauberk_envelope import _x25519
 from hauberk_envelope._identity import Identity
 from hauberk_envelope.session._noise import Initiator, Keys, Pair, Responder
-from hauberk_envelope.session._session import Opened, Session, Terms
+from hauberk_envelope.session._session import Session, Terms
 
 NOW = 1_795_000_000.0
 BOUNDS = Bounds()
@@ -75,9 +77,29 @@ def seal(end: Session, data: dict[str, Any], now: float = NOW) -> bytes:
         kind = "request"
         found = data.get("params", {}).get("_meta", {})
         meta = {name: found[name] for name in (REVISION, CAPABILITIES) if name in found} or None
-    return end.seal(kind, data.get("method", ""), data.get("id"), meta, orjson.dumps(data), now)
+    return sealed(end, kind, data.get("method", ""), data.get("id"), meta, orjson.dumps(data), now)
+
+
+def sealed(end: Session, kind: Any, method: str, id: Any, meta: Any, data: Any, now: float = NOW) -> bytes:
+    """Seal bytes as a message of a kind, method and id."""
+    return end.seal(Frame(data, "server", "", kind, method, id, None, [], meta), now).data
+
+
+class Opened(msgspec.Struct, frozen=True):
+    """What came out of a frame."""
+
+    data: bytes
+    kind: Any
+    method: str
+    id: Any
+    meta: Any
+    count: int
+    time: float
 
 
 def opened(end: Session, frame: bytes, now: float = NOW) -> Opened:
     """Open a frame."""
-    return end.open(frame, now, BOUNDS)
+    found = end.open(Frame(frame, "server"), now, BOUNDS)
+    proof: Any = found.proof
+    assert (proof.key_id, proof.sender) == (end.receives, end.peer.key_id)
+    return Opened(found.data, found.kind, found.method, found.id, found.meta, proof.nonce, proof.issued)

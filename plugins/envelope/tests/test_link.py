@@ -14,6 +14,8 @@ from hauberk_envelope._trust import Rules, Trust
 from hauberk_envelope.session._agreement import Offer, Party, answer
 from hauberk_envelope.session._layout import EXTENSION
 from hauberk_envelope.session._link import Link
+from hauberk_envelope.session._refusals import REFUSED
+from hauberk_envelope.session._session import Terms
 
 RULES = Rules(can_communicate_with={"alice": frozenset({"bob"})})
 TRUST = Trust({one.key_id: one.public for one in (ALICE, BOB)}, rules=RULES)
@@ -112,6 +114,19 @@ def test_a_server_says_the_one_answer_in_plain(kind: str, method: str, id: Any) 
 def test_a_client_says_its_one_request_in_plain(kind: str, method: str) -> None:
     """A host that sends what looks like a request for a session sends nothing: the offer is the guard's own."""
     assert leaves(Link("client", "bob"), kind, method, 1) == "envelope.no_session"
+
+
+def test_an_error_that_does_not_fit() -> None:
+    """An error that cannot be sealed leaves in plain once the session is over, and not while it goes on (A04)."""
+    link = Link("server", "a client")
+    _, link.session = ends(Terms(longest=300))
+    frame = Frame(bytes(1000), "client", "", "error", "ping", 1)
+    with pytest.raises(Refused, match="too large"):
+        link.send(frame, NOW)
+    link.session.end("done")
+    sent = link.send(frame, NOW)
+    assert sent is not None
+    assert orjson.loads(sent.data)["error"]["data"] == {"code": REFUSED}
 
 
 def test_whoever_agrees_anew_ends_what_there_was() -> None:

@@ -129,7 +129,10 @@ class Walk(RuleBasedStateMachine):
     @rule(by=side)
     def rekey(self, by: int) -> None:
         """One end goes on to another key, in the middle of whatever."""
-        if not self.ends[by].over and self.ends[by]._sending._left < self.parties[0].rekey:
+        if (
+            not self.ends[by].over
+            and self.ends[by]._sending._last < self.ends[by]._sending.count + self.parties[0].rekey
+        ):
             self.ends[by].rekey()
 
     @rule(by=side, seconds=st.sampled_from((-1e6, -3600.0, -61.0, -5.0, 5.0, 299.0, 3600.0)))

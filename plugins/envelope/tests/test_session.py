@@ -25,12 +25,13 @@ from plugins.envelope.tests.ends import (
     ends,
     opened,
     seal,
+    sealed,
 )
 
 from hauberk.edge import MAX_DEPTH
 from hauberk.refusals import Refused
 from hauberk_envelope.session import _direction, _layout
-from hauberk_envelope.session._direction import HARD_STOP, HEAD, REKEY, Unopened
+from hauberk_envelope.session._direction import HARD_STOP, HEAD, REKEY, Exhausted, Unopened
 from hauberk_envelope.session._layout import EXTENSION
 from hauberk_envelope.session._session import Session, Terms, session_id
 
@@ -100,7 +101,7 @@ def test_the_same_message_twice() -> None:
 def test_any_bytes_and_any_id(terms: Terms, data: bytes, id: int | str) -> None:
     """Any bytes come out as they went in: the length of base64 makes no difference (S0.21)."""
     alice, bob = ends(terms)
-    found = opened(bob, alice.seal("request", 'm/é"\\', id, None, data, NOW))
+    found = opened(bob, sealed(alice, "request", 'm/é"\\', id, None, data))
     assert (found.data, found.id, found.method) == (data, id, 'm/é"\\')
 
 
@@ -279,6 +280,16 @@ def test_what_only_looks_sealed(frame: bytes) -> None:
     assert code(ends()[1], frame) in ("envelope.malformed", "envelope.plain")
 
 
+@by_sign
+def test_a_seal_has_one_text(terms: Terms) -> None:
+    """Base64 with anything in it that stands for nothing is refused: there is one text for the same bytes (A06)."""
+    frame = seal(ends(terms)[0], call())
+    start = frame.index(EXTENSION.encode()) + len(EXTENSION) + 3
+    for at in (start, start + 5, start + 28, len(frame) - len(_layout.END)):
+        for put in (b"-", b"_", b"*", b" ", b".", b"=", b"\\n", b"\\u0041"):
+            assert code(ends(terms)[1], frame[:at] + put + frame[at:]) == "envelope.malformed"
+
+
 @given(st.binary(max_size=300), st.booleans())
 def test_any_bytes_in_place_of_a_frame(data: bytes, marked: bool) -> None:
     """Any bytes at all are a refusal, and nothing else is ever raised."""
@@ -304,16 +315,16 @@ def test_an_id_has_one_text(id: bytes) -> None:
         _layout.read(frame.replace(b'"id":7', b'"id":' + id), BOUNDS)
 
 
-@pytest.mark.parametrize("memo", ["_rights", "_known"])
-def test_what_is_remembered_of_headers_is_bounded(memo: str) -> None:
+@pytest.mark.parametrize("kind", ["request", "notification", "result", "error"])
+def test_what_is_remembered_of_headers_is_bounded(kind: Any) -> None:
     """However many methods are sent or come in, few headers are kept, and no long one (design §9.8)."""
-    kept = getattr(_layout, memo)
     methods = [f"x/{number}" for number in range(2 * _layout._MEMO)] + ["x/" + "y" * 8000]
     for method in methods:
-        head = _layout.header("request", method, 7, None)
-        assert _layout.read(head + b"AAAA" + _layout.END, BOUNDS)[1] == method
-        assert 0 < len(kept) <= _layout._MEMO
-    assert max(map(len, kept)) < 200
+        head = _layout.header(kind, method, 7, None)
+        assert _layout.read(head + b"AAAA" + _layout.END, BOUNDS)[1] == (method if head.count(b"x/") else "")
+        for kept in (_layout.RIGHTS[kind], _layout._known):
+            assert len(kept) <= _layout._MEMO
+            assert max(map(len, kept), default=0) < 200
 
 
 # --- order ---
@@ -411,12 +422,12 @@ def test_a_key_is_for_so_many_messages() -> None:
     alice, bob = ends(Terms(rekey=1 << 40))
     assert alice._sending._every == HARD_STOP
     assert REKEY == 1 << 20
-    alice._sending._left = 1
+    alice._sending._last = alice._sending.count + 1
     opened(bob, seal(alice, call()))
     assert alice._sending.epoch == 0
     opened(bob, seal(alice, call()))
     assert alice._sending.epoch == 1
-    bob._receiving._left = 0
+    bob._receiving._last = bob._receiving.count
     assert code(bob, seal(alice, call())) == "envelope.session_over"
 
 
@@ -428,8 +439,10 @@ def test_no_counter_twice_under_a_key() -> None:
         if count % 4 == 3:
             with pytest.raises(Refused):
                 seal(alice, call("x" * 5000))
+            before = alice._sending.count
             with pytest.raises(TypeError):
-                alice.seal("request", "m", 1, None, None, NOW)  # type: ignore[arg-type]
+                sealed(alice, "request", "m", 1, None, "the cipher takes bytes")
+            assert alice._sending.count == before + 1
             continue
         frame = seal(alice, call())
         start = frame.index(EXTENSION.encode()) + len(EXTENSION) + 3
@@ -449,6 +462,24 @@ def test_forgotten_keys() -> None:
         alice.rekey()
     assert code(alice, seal(bob, call())) == "envelope.session_over"
     assert alice._sending._key == alice._receiving._key == b""
+    for cipher in (alice._sending._encrypt, alice._receiving._decrypt):
+        with pytest.raises(Exhausted):
+            cipher(bytes(12), bytes(16), b"")
+
+
+def test_a_key_after_the_last() -> None:
+    """A session that is over goes on to no other key, whatever comes."""
+    alice, bob = ends()
+    alice.rekey()
+    frame = seal(alice, call())
+    bob.end("done")
+    assert code(bob, frame) == "envelope.session_over"
+
+
+def test_a_clock_before_1970() -> None:
+    """A message of a clock that stands before 1970 says that it was sealed then (A13)."""
+    alice, bob = ends()
+    assert opened(bob, seal(alice, call(), -5.0)).time == 0
 
 
 def test_an_expired_key_ends_a_session() -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from plugins.envelope.tests.ends import BOUNDS, NOW
+from plugins.envelope.tests.ends import opened
 from plugins.envelope.tests.vectors import generate_sessions, verify_sessions
 
 from hauberk.refusals import Refused
@@ -38,7 +38,7 @@ def test_what_opens(session: dict[str, Any]) -> None:
     assert alice.id == bob.id == session["id"]
     for one in session["frames"]:
         end = bob if one["by"] == "initiator" else alice
-        assert end.open(one["frame"].encode(), NOW, BOUNDS).data == one["message"].encode()
+        assert opened(end, one["frame"].encode()).data == one["message"].encode()
 
 
 @pytest.mark.parametrize("vector", TOLD["refused"], ids=lambda vector: vector["why"])
@@ -46,7 +46,7 @@ def test_what_does_not_open(vector: dict[str, Any]) -> None:
     """The package refuses each frame that has something wrong, and its session is over."""
     _, _, bob = generate_sessions.agreed("session")
     with pytest.raises(Refused) as caught:
-        bob.open(vector["frame"].encode(), NOW, BOUNDS)
+        opened(bob, vector["frame"].encode())
     assert bob.over == caught.value.code
     expected = {
         "not the next one": "envelope.out_of_order",

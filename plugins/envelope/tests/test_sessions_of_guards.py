@@ -7,6 +7,7 @@ from typing import Any
 
 import orjson
 import pytest
+from plugins.envelope.tests.ends import sealed
 from plugins.envelope.tests.guards import DAY, START, Pair, Yard, refusal_of, two_guards
 
 from hauberk.config import Config
@@ -393,7 +394,7 @@ async def test_an_agreement_within_a_session(yard: Yard) -> None:
         assert await asked(pair, tool_call())
         (link,) = pair.client.guard.loaded["envelope"].plugin.desk.links.of.values()
         data = request(EXTENSION, orjson.loads(pair.out.seen[0])["params"], id="again")
-        frame = link.session.seal("request", EXTENSION, "again", None, orjson.dumps(data), START)
+        frame = sealed(link.session, "request", EXTENSION, "again", None, orjson.dumps(data), START)
         await pair.server.send(pair.server.session.inn, frame)
         assert pair.codes(pair.server) == ["envelope.no_agreement"]
         assert await asked(pair, tool_call(id=2)) == tool_call(id=2)
@@ -553,7 +554,7 @@ async def test_a_message_that_was_shown_as_another(yard: Yard) -> None:
     """A guard that shows a ping and seals a call in it is refused: who stands between has seen a ping."""
     async with two_guards(yard) as pair:
         (link,) = pair.client.guard.loaded["envelope"].plugin.desk.links.of.values()
-        frame = link.session.seal("request", "ping", 1, None, orjson.dumps(tool_call()), START)
+        frame = sealed(link.session, "request", "ping", 1, None, orjson.dumps(tool_call()), START)
         await pair.server.send(pair.server.session.inn, frame)
         assert pair.server.near.raw == []
         assert pair.codes(pair.server) == ["core.mislabelled"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -29,16 +30,13 @@ class Envelope:
 
     def __init__(self, options: _options.Options, guard: Any) -> None:  # noqa: ARG002 - each server has its own
         self.guard: Final = guard
-        self._desk: Desk | None = None
 
-    @property
+    @cached_property
     def desk(self) -> Desk:
         """The keys and sessions, made when they are first needed."""
-        if self._desk is None:
-            from hauberk_envelope.session._desk import Desk  # a host that seals nothing loads no cryptography
+        from hauberk_envelope.session._desk import Desk  # a host that seals nothing loads no cryptography
 
-            self._desk = Desk(type(self), self.guard)
-        return self._desk
+        return Desk(type(self), self.guard)
 
     def sources(self) -> list[Path]:
         """Return the directories of keys that are read."""

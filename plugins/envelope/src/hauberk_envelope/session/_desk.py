@@ -33,6 +33,8 @@ class Desk:
         self._plugin: Final = plugin
         self._guard: Final = guard
         self._known: Final[dict[str, Known]] = {}
+        self._now: Final = guard.now
+        self._bounds: Final = guard.config.core.bounds
         self.links = Links()
         self._reloads = 0
         """How many policies there were before this one, back to the first that kept its connections."""
@@ -164,10 +166,22 @@ class Desk:
     def send(self, frame: Frame, connection: Connection) -> Frame | None:
         """Seal what leaves."""
         link = self.links.of.get(id(connection))
-        if (link is None or link.judged < self._reloads or not link.sealed) and (link := self.link(connection)) is None:
+        if link is None or link.judged < self._reloads or link.asked is not None or (session := link.session) is None:
+            return self._send(frame, connection)
+        try:
+            return session.seal(frame, self._now())  # as `Link.send` would: there is a session, and none is agreed on
+        except Refused as error:
+            if link.over:
+                connection.hang_up(link.over)
+            return link.unsealed(frame, error)
+
+    def _send(self, frame: Frame, connection: Connection) -> Frame | None:
+        """Send what leaves before there is a session, or first meets this policy."""
+        link = self.link(connection)
+        if link is None:
             return None
         try:
-            return link.send(frame, self._guard.now())
+            return link.send(frame, self._now())
         finally:
             if link.over:
                 connection.hang_up(link.over)
@@ -175,15 +189,27 @@ class Desk:
     def receive(self, frame: Frame, connection: Connection) -> Frame | None:
         """Open what comes in."""
         link = self.links.of.get(id(connection))
-        if (link is None or link.judged < self._reloads or not link.sealed) and (link := self.link(connection)) is None:
+        if link is None or link.judged < self._reloads or (session := link.proved) is None:
+            return self._receive(frame, connection)
+        try:
+            return session.open(frame, self._now(), self._bounds)  # as `Link.receive` would
+        except Refused:
+            if link.over:
+                connection.hang_up(link.over)
+            raise
+
+    def _receive(self, frame: Frame, connection: Connection) -> Frame | None:
+        """Take what comes in before the other end has shown its keys, or first meets this policy."""
+        link = self.link(connection)
+        if link is None:
             return None
         try:
-            opened = link.receive(frame, self._guard.now(), self._guard.config.core.bounds)
+            opened = link.receive(frame, self._now(), self._bounds)
         finally:
             if link.over:
                 connection.hang_up(link.over)
-        if not link.proved and opened is not None and link.session is not None:
-            link.proved = True
+        if link.proved is None and opened is not None and link.session is not None:
+            link.proved = link.session
             self._agreed(connection, link.session)
             connection.agreed()
         return opened

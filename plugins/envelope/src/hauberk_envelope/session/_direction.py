@@ -18,6 +18,7 @@ The rules:
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 from typing import Final
 
 from cryptography.exceptions import InvalidTag
@@ -29,11 +30,19 @@ from hauberk_envelope.session._noise import NONCE, rekey
 VERSION: Final = 1
 HEAD: Final = struct.Struct(">BIQQ")
 """Before each ciphertext: version, epoch, counter, time (milliseconds since 1970)."""
+_ERA: Final = struct.Struct(">BI")
+"""Its first half, made once for each key: version, epoch."""
+_HEAD: Final = struct.Struct(">5sQQ")
+"""The head, with these two as one."""
 REKEY: Final = 1 << 20
 """Messages under one key, at most, before the sender goes on to the next."""
 HARD_STOP: Final = (1 << 32) - 1
 """Messages that may ever be sealed or opened under one key."""
 LABEL: Final = _canonical.DOMAIN + "frame/v1"
+Cipher = Callable[[bytes, bytes | memoryview, bytes], bytes]
+_pack: Final = _HEAD.pack
+_unpack: Final = _HEAD.unpack
+_nonce: Final = NONCE.pack
 
 
 class Unopened(Exception):
@@ -70,71 +79,77 @@ def bound(hashed: bytes, sender: str) -> bytes:
 class Sending:
     """What we seal."""
 
-    __slots__ = ("_aead", "_every", "_key", "_left", "bound", "count", "epoch")
+    __slots__ = ("_encrypt", "_era", "_every", "_key", "_last", "bound", "count", "epoch")
 
     def __init__(self, key: bytes, bound: bytes, every: int = REKEY) -> None:
         """Take a key (32 bytes), what each message binds, and how many messages a key is for."""
-        self._key = key
-        self._aead: AESGCM | None = AESGCM(key)
         self._every: Final = min(every, HARD_STOP)
-        self._left = self._every
         self.bound: Final = bound
         self.count = 0
         """The counter of the next message."""
-        self.epoch = 0
+        self._begin(key, 0)
 
-    def seal(self, header: bytes, data: bytes, time: int) -> tuple[bytes, bytes, bytes]:
+    def _begin(self, key: bytes, epoch: int) -> None:
+        """Begin an epoch."""
+        self._era = _ERA.pack(VERSION, epoch)
+        self._key = key
+        self._encrypt: Cipher = AESGCM(key).encrypt
+        self._last = self.count + self._every
+        """The counter with which the next key begins."""
+        self.epoch = epoch
+
+    def seal(self, header: bytes, data: bytes, now: float) -> tuple[bytes, bytes, bytes]:
         """Return the head, the ciphertext, and what is associated with it.
 
         Args:
             header: What is visible outside.
             data: The message.
-            time: Milliseconds since 1970.
+            now: Seconds since 1970.
 
         Raises:
             Exhausted: There is no key any more.
         """
-        if not self._left:
-            self.rekey()
-        self._left -= 1
         count = self.count
+        if count >= self._last:
+            self.rekey()
+        try:
+            head = _pack(self._era, count, int(now * 1000))
+        except struct.error:  # before 1970
+            head = _pack(self._era, count, milliseconds(now))
         self.count = count + 1  # before the cipher runs: whatever happens in it, no counter is used again
-        head = HEAD.pack(VERSION, self.epoch, count, time)
-        associated = b"%b%b%b" % (self.bound, head, header)
-        return head, self._cipher().encrypt(NONCE.pack(0, count), data, associated), associated
+        associated = self.bound + head + header
+        return head, self._encrypt(_nonce(0, count), data, associated), associated
 
     def rekey(self) -> None:
         """Go on to the next key with the next message."""
-        self._cipher()
-        self._key = rekey(self._key)
-        self._aead = AESGCM(self._key)
-        self._left = self._every
-        self.epoch += 1
+        if not self._key:
+            raise Exhausted
+        self._begin(rekey(self._key), self.epoch + 1)
 
     def forget(self) -> None:
         """Let go of the key."""
-        self._aead, self._key, self._left = None, b"", 0
-
-    def _cipher(self) -> AESGCM:
-        if self._aead is None:
-            raise Exhausted
-        return self._aead
+        self._key, self._encrypt, self._last = b"", _gone, 0
 
 
 class Receiving:
     """What we open."""
 
-    __slots__ = ("_aead", "_key", "_left", "bound", "count", "epoch")
+    __slots__ = ("_decrypt", "_era", "_key", "_last", "bound", "count", "epoch")
 
     def __init__(self, key: bytes, bound: bytes) -> None:
         """Take a key (32 bytes), and what each message binds."""
-        self._key = key
-        self._aead: AESGCM | None = AESGCM(key)
-        self._left = HARD_STOP
         self.bound: Final = bound
         self.count = 0
         """The counter that the next message has."""
-        self.epoch = 0
+        self._begin(key, AESGCM(key).decrypt, 0)
+
+    def _begin(self, key: bytes, decrypt: Cipher, epoch: int) -> None:
+        """Begin an epoch with the message that is the next."""
+        self._era = _ERA.pack(VERSION, epoch)
+        self._key, self._decrypt = key, decrypt
+        self._last = self.count + HARD_STOP
+        """The counter from which on there is no key."""
+        self.epoch = epoch
 
     def open(self, header: bytes, head: bytes, ciphertext: bytes | memoryview) -> tuple[bytes, int, int]:
         """Return the message, its counter, and when it was sealed (milliseconds since 1970).
@@ -144,39 +159,43 @@ class Receiving:
             Unopened: It was changed, or not sealed by the other end.
             Exhausted: There is no key any more.
         """
-        version, epoch, count, time = HEAD.unpack(head)
-        if version != VERSION:
-            raise Unopened
-        if count != self.count or epoch != self.epoch:
-            if count != self.count or epoch != self.epoch + 1:
-                raise OutOfOrder
+        era, count, time = _unpack(head)
+        if era != self._era or count != self.count:
             return self._open_next(header, head, ciphertext), count, time
-        if not self._left or self._aead is None:
+        if count >= self._last:
             raise Exhausted
-        associated = b"%b%b%b" % (self.bound, head, header)
+        associated = self.bound + head + header
         try:
-            data = self._aead.decrypt(NONCE.pack(0, count), ciphertext, associated)
+            data = self._decrypt(_nonce(0, count), ciphertext, associated)
         except InvalidTag:
             raise Unopened from None
-        self._left -= 1
         self.count = count + 1
         return data, count, time
 
     def _open_next(self, header: bytes, head: bytes, ciphertext: bytes | memoryview) -> bytes:
         """Open the first message under the next key, and only then go on to it."""
-        if self._aead is None:
+        version, epoch, count, _ = HEAD.unpack(head)
+        if version != VERSION:
+            raise Unopened
+        if count != self.count or epoch != self.epoch + 1:
+            raise OutOfOrder(f"counter {count} in epoch {epoch}, expected {self.count} in {self.epoch}")
+        if not self._key:
             raise Exhausted
         key = rekey(self._key)
-        aead = AESGCM(key)
+        decrypt = AESGCM(key).decrypt
         try:
-            data = aead.decrypt(NONCE.pack(0, self.count), ciphertext, b"%b%b%b" % (self.bound, head, header))
+            data = decrypt(_nonce(0, count), ciphertext, self.bound + head + header)
         except InvalidTag:
             raise Unopened from None
-        self._key, self._aead, self._left = key, aead, HARD_STOP - 1
-        self.epoch += 1
+        self._begin(key, decrypt, epoch)
         self.count += 1
         return data
 
     def forget(self) -> None:
         """Let go of the key."""
-        self._aead, self._key, self._left = None, b"", 0
+        self._key, self._decrypt, self._last = b"", _gone, 0
+
+
+def _gone(*_: object) -> bytes:
+    """Stand where a cipher was."""
+    raise Exhausted

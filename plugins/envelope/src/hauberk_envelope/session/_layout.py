@@ -21,6 +21,7 @@ The rules:
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -42,24 +43,26 @@ Meta = Mapping[str, Any] | None
 Seen = tuple[Kind, str, Any, Meta, bytes, bytes | memoryview]
 """A sealed frame, taken apart: kind; method, empty of a result or an error; id; visible ``_meta``; header; seal."""
 
+LEFT: Final = b'{"jsonrpc":"2.0","id":'
+"""What comes before the id."""
+RIGHTS: Final[dict[Kind, dict[str, bytes]]] = {"request": {}, "notification": {}, "result": {}, "error": {}}
+"""What comes after the id, up to the seal, by kind and method, where no ``_meta`` is shown; filled by `header`. Nothing
+stands here of notifications, which have no id."""
+
 _KEY: Final = f'"{EXTENSION}":"'.encode()
 _PLAIN_LEFT: Final = b'{"jsonrpc":"2.0"'
-_LEFT: Final = _PLAIN_LEFT + b',"id":'
 _RESULT: Final = b',"result":{"_meta":{' + _KEY
 _ERROR: Final = b',"error":{"code":-32004,"message":"sealed","data":{' + _KEY
 _END_BYTES: Final = len(END)
-_LEFT_BYTES: Final = len(_LEFT)
 _KEY_BYTES: Final = len(_KEY)
-_ZERO: Final = ord("0")
-_MOST_DIGITS: Final = 19
-"""An id of so many digits may be too large for the edge."""
+_LEFT_BYTES: Final = len(LEFT)
 _MEMO: Final = 256
-"""Headers that are remembered, each without its id."""
+"""Headers that are remembered of a kind, each without its id."""
 _MEMO_BYTES: Final = 4096
 """One of them, at most (bytes)."""
+_left: Final = re.compile(re.escape(LEFT) + rb"(0|[1-9][0-9]{0,17})").match
+"""Finds an id that has one text, and is not too large for the edge."""
 
-_rights: Final[dict[str, bytes]] = {}
-"""What follows the id, by the method of a request that shows no ``_meta``."""
 _known: Final[dict[bytes, tuple[Kind, str, Meta]]] = {}
 """What was read of headers before, by what follows their id."""
 
@@ -85,19 +88,21 @@ def header(kind: Kind, method: str, id: Any, meta: Meta) -> bytes:
     Raises:
         NotSealed: There is another seal in what would be visible.
     """
-    if kind == "request":
-        right = _rights.get(method) if meta is None else _right(method, meta)
-        if right is None:
-            right = _remembered(_rights, method, _right(method, meta))
-    elif kind == "notification":
-        return _PLAIN_LEFT + _right(method, None)
+    if kind == "notification":
+        return _PLAIN_LEFT + _right(kind, method, None)
+    if kind == "request" and meta is not None:
+        right = _right(kind, method, meta)
     else:
-        right = _RESULT if kind == "result" else _ERROR
-    return b"%b%d%b" % (_LEFT, id, right) if type(id) is int else b"%b%b%b" % (_LEFT, orjson.dumps(id), right)
+        right = RIGHTS[kind].get(method) or _remembered(RIGHTS[kind], method, _right(kind, method, None))
+    return b"%b%d%b" % (LEFT, id, right) if type(id) is int else b"%b%b%b" % (LEFT, orjson.dumps(id), right)
 
 
-def _right(method: str, meta: Meta) -> bytes:
-    """Return what follows the id of a request; the visible members are in the order of `VISIBLE`."""
+def _right(kind: Kind, method: str, meta: Meta) -> bytes:
+    """Return what follows the id; the visible members are in the order of `VISIBLE`."""
+    if kind == "result":
+        return _RESULT
+    if kind == "error":
+        return _ERROR
     visible = b""
     if meta is not None:
         visible = orjson.dumps({name: meta[name] for name in VISIBLE if name in meta})
@@ -127,14 +132,22 @@ def read(frame: bytes, bounds: Bounds) -> Seen:
         NotSealed: It is laid out otherwise.
     """
     at = frame.find(_KEY) + _KEY_BYTES
+    left = _left(frame)
+    if left is None:
+        return _read_new(frame, at, bounds)
+    known = _known.get(frame[left.end() : at])
+    if known is None or not frame.endswith(END):
+        return _read_new(frame, at, bounds)
+    # The id is one that has one text, and what follows it was read before: nothing of the header is left to look at.
+    kind, method, meta = known
+    seal = frame[at:-_END_BYTES] if len(frame) < LARGE else memoryview(frame)[at:-_END_BYTES]
+    return kind, method, int(left[1]), meta, frame[:at], seal
+
+
+def _read_new(frame: bytes, at: int, bounds: Bounds) -> Seen:
+    """Read a frame whose header is not remembered; `at` is where its seal begins, if it is laid out as it must be."""
     if at >= _KEY_BYTES and frame.endswith(END):
         seal = frame[at:-_END_BYTES] if len(frame) < LARGE else memoryview(frame)[at:-_END_BYTES]
-        cut = frame.find(b",", _LEFT_BYTES)
-        known = _known.get(frame[cut:at])
-        if known is not None and frame.startswith(_LEFT):
-            text = frame[_LEFT_BYTES:cut]
-            if text.isdigit() and (len(text) == 1 or (text[0] != _ZERO and len(text) < _MOST_DIGITS)):
-                return *known[:2], int(text), known[2], frame[:at], seal
         head = frame[:at]
         try:
             seen = _seen(orjson.loads(head + END), seal)
@@ -142,7 +155,7 @@ def read(frame: bytes, bounds: Bounds) -> Seen:
             seen = None
         if seen is not None and seen[4] == head:
             if type(seen[2]) is int:
-                _remembered(_known, frame[cut:at], (seen[0], seen[1], seen[3]))
+                _remembered(_known, head[head.find(b",", _LEFT_BYTES) :], (seen[0], seen[1], seen[3]))
             return seen
     return _read_anew(frame, bounds)
 

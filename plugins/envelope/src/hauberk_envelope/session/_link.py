@@ -25,7 +25,7 @@ import orjson
 from hauberk import edge
 from hauberk.bounds import Bounds
 from hauberk.connection import Connection, Role
-from hauberk.message import Frame, Proof
+from hauberk.message import Frame
 from hauberk.principal import ANONYMOUS, Principal
 from hauberk.refusals import IDENTITY, Refused
 from hauberk_envelope.session._agreement import Offer
@@ -41,9 +41,9 @@ class Link:
     """What is known of one connection."""
 
     __slots__ = (
-        "_asked",
         "_attempts",
         "_lost",
+        "asked",
         "channel",
         "fault",
         "judged",
@@ -77,12 +77,12 @@ class Link:
         self.offer: Offer | None = None
         self.fault: Refused | None = None
         """Why the answer to our offer was none."""
-        self._asked: Any = None
+        self.asked: Any = None
         """The id of the request for a session that waits for its answer."""
         self._attempts = 0
         self._lost = ""
-        self.proved = False
-        """Whether the other end has shown that it has the keys of the session."""
+        self.proved: Session | None = None
+        """The session, once the other end has shown that it has its keys."""
 
     @property
     def over(self) -> str:
@@ -96,7 +96,8 @@ class Link:
         self.server, self.judged = server, judged
         if self.session is not None:
             self.session.end("another one was agreed on")
-        self.session, self.offer, self.fault, self._asked = None, offer, None, None
+        self.session = self.proved = self.fault = self.asked = None
+        self.offer = offer
 
     def settle(self) -> Session:
         """Return the session that was asked for.
@@ -107,7 +108,7 @@ class Link:
         self.offer = None
         if self.session is None:
             raise self.fault or refused("envelope.no_agreement", self.who, "it did not answer")
-        self.proved = True
+        self.proved = self.session
         return self.session
 
     def answered(self, session: Session, channel: Principal, judged: int) -> None:
@@ -122,22 +123,19 @@ class Link:
         Raises:
             Refused: It may not leave.
         """
-        if self._asked is not None and self._is_answer(frame):
-            self._asked = None
+        if self.asked is not None and self._is_answer(frame):
+            self.asked = None
             return None
         session = self.session
         if session is None:
             if self._is_offer(frame):
-                self._asked = frame.id
+                self.asked = frame.id
                 return None
-            return self._unsealed(frame, refused("envelope.no_session", self.who, "nothing leaves before that"))
+            return self.unsealed(frame, refused("envelope.no_session", self.who, "nothing leaves before that"))
         try:
-            data = session.seal(frame.kind, frame.method, frame.id, frame.meta, frame.data, now)  # type: ignore[arg-type]
+            return session.seal(frame, now)
         except Refused as error:
-            if session.over:
-                return self._unsealed(frame, error)
-            raise
-        return Frame(data, frame.toward, frame.peer, frame.kind, frame.method, frame.id, None, frame.notes)
+            return self.unsealed(frame, error)
 
     def receive(self, frame: Frame, now: float, bounds: Bounds) -> Frame | None:
         """Return the message that came in; None is as it is.
@@ -153,18 +151,7 @@ class Link:
                 self._lost = error.code
                 raise
             return None
-        opened = session.open(frame.data, now, bounds)
-        return Frame(
-            opened.data,
-            frame.toward,
-            frame.peer,
-            opened.kind,
-            opened.method,
-            opened.id,
-            Proof(key_id=session.receives, nonce=opened.count, issued=opened.time, sender=session.peer.key_id),
-            frame.notes,
-            opened.meta,
-        )
+        return session.open(frame, now, bounds)
 
     def _is_offer(self, frame: Frame) -> bool:
         return (
@@ -173,14 +160,19 @@ class Link:
 
     def _is_answer(self, frame: Frame) -> bool:
         mine = self.role == "server" and frame.method == EXTENSION and frame.kind == "result"
-        return mine and frame.id == self._asked
+        return mine and frame.id == self.asked
 
-    def _unsealed(self, frame: Frame, error: Refused) -> Frame:
-        """Return what tells whoever waits that there is nothing, or refuse."""
-        if frame.kind != "error" or self.role == "client":
+    def unsealed(self, frame: Frame, error: Refused) -> Frame:
+        """Return what tells whoever waits that there is nothing (rule 3), or refuse.
+
+        Raises:
+            Refused: Nobody waits, or there is a session that goes on without this message.
+        """
+        goes_on = self.session is not None and not self.session.over
+        if goes_on or frame.kind != "error" or self.role == "client":
             raise error
-        if frame.id == self._asked:
-            self._asked = None
+        if frame.id == self.asked:
+            self.asked = None
         return frame.with_data(refusal(frame.id))
 
     def _receive_plain(self, data: bytes, now: float, bounds: Bounds) -> None:
@@ -194,17 +186,17 @@ class Link:
         except Refused:
             raise refused("envelope.malformed", f"a message of {self.who}") from None
         if self.role == "client":
-            if self._asked is None or "method" in message or message.get("id") != self._asked:
+            if self.asked is None or "method" in message or message.get("id") != self.asked:
                 raise refused("envelope.plain", f"a message of {self.who}")
-            self._asked = None
+            self.asked = None
             self._take_answer(message, now)
         else:
-            if message.get("method") != EXTENSION or "id" not in message or self._asked is not None:
+            if message.get("method") != EXTENSION or "id" not in message or self.asked is not None:
                 raise refused("envelope.plain", f"a message of {self.who}")
             self._attempts += 1
             if self._attempts > ATTEMPTS:
                 raise refused("envelope.no_agreement", self.who, f"{ATTEMPTS} times")
-            self._asked = message["id"]
+            self.asked = message["id"]
 
     def _take_answer(self, message: dict[str, Any], now: float) -> None:
         """Finish our handshake as soon as the answer is here: what comes next is sealed already."""

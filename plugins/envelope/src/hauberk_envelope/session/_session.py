@@ -17,14 +17,13 @@ from __future__ import annotations
 import hashlib
 import os
 from base64 import b32encode
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 from weakref import WeakSet
 
-import msgspec
 import pybase64
 
 from hauberk.bounds import Bounds
-from hauberk.message import Kind
+from hauberk.message import Frame, Proof
 from hauberk.refusals import Refused
 from hauberk_envelope import _canonical, _even
 from hauberk_envelope._identity import Identity, PublicIdentity
@@ -38,9 +37,8 @@ from hauberk_envelope.session._direction import (
     Sending,
     Unopened,
     bound,
-    milliseconds,
 )
-from hauberk_envelope.session._layout import END, Meta, NotSealed
+from hauberk_envelope.session._layout import END, LARGE, LEFT, RIGHTS, NotSealed
 from hauberk_envelope.session._noise import TAG_BYTES, Keys
 from hauberk_envelope.session._refusals import refused
 
@@ -52,6 +50,8 @@ _ID_LABEL: Final = _canonical.DOMAIN + "session-id/v1"
 _HEAD_BYTES: Final = HEAD.size
 _HEAD_CHARS: Final = 4 * ((HEAD.size + 2) // 3)
 _SIGNATURE_BYTES: Final = 64
+_AROUND: Final = _HEAD_CHARS + len(END) - (-4 * (TAG_BYTES + _SIGNATURE_BYTES + 2) // 3)
+"""What a frame is longer by, at most, than four thirds of its header and its message (bytes)."""
 _LAST: Final = (frozenset[int](), frozenset(b"AQgw"), frozenset(b"AEIMQUYcgkosw048"))
 """By how many bytes the last four characters stand for, what may stand before the padding: the rest of it is zero."""
 _encode: Final = pybase64.b64encode
@@ -75,24 +75,25 @@ class Terms(NamedTuple):
     """When the first of the two static keys expires (seconds since 1970)."""
 
 
-class Opened(msgspec.Struct, frozen=True):
-    """A message that was sealed by the other end."""
-
-    data: bytes
-    kind: Kind
-    method: str
-    id: Any
-    meta: Meta
-    count: int
-    """Its counter."""
-    time: float
-    """When it was sealed (seconds since 1970)."""
-
-
 class Session:
     """One session, at one of its ends."""
 
-    __slots__ = ("__weakref__", "_me", "_receiving", "_sending", "_terms", "id", "over", "peer", "receives")
+    __slots__ = (
+        "__weakref__",
+        "_least",
+        "_me",
+        "_receiving",
+        "_sender",
+        "_sending",
+        "_short",
+        "_terms",
+        "_until",
+        "id",
+        "over",
+        "peer",
+        "receives",
+        "signed",
+    )
 
     def __init__(self, keys: Keys, *, initiator: bool, me: Identity, peer: PublicIdentity, terms: Terms) -> None:
         ours, theirs = ("initiator", "responder") if initiator else ("responder", "initiator")
@@ -100,10 +101,18 @@ class Session:
         self._receiving: Final = Receiving(getattr(keys, theirs), bound(keys.hash, theirs))
         self._me: Final = me
         self._terms: Final = terms
+        self._until: Final = terms.until
+        self._short: Final = (terms.longest - _AROUND) * 3 // 4
+        """A header and a message that are no longer than this make a frame that the other end takes (bytes)."""
+        self._least: Final = _HEAD_BYTES + TAG_BYTES + terms.signed * _SIGNATURE_BYTES
+        """The shortest seal (bytes)."""
         self.peer: Final = peer
+        self._sender: Final = peer.key_id
         self.id: Final = session_id(keys.hash)
         self.receives: Final = f"{self.id}_{theirs}"
         """A name for what is received, under which each counter comes once."""
+        self.signed: Final = terms.signed
+        """Whether each message is signed."""
         self.over = ""
         """Why the session is over; empty while it is not."""
         _live.add(self)
@@ -113,83 +122,93 @@ class Session:
         """Return who we are in it."""
         return self._me.public
 
-    @property
-    def signed(self) -> bool:
-        """Whether each message is signed."""
-        return self._terms.signed
-
-    def seal(self, kind: Kind, method: str, id: Any, meta: Meta, data: bytes, now: float) -> bytes:
-        """Return the frame that carries a message (``data``) from here to the other end.
+    def seal(self, frame: Frame, now: float) -> Frame:
+        """Return the frame that carries a message, one that leaves here, to the other end.
 
         Raises:
             Refused: ``envelope.session_over``, ``envelope.key_expired``, ``envelope.too_large``, or
                 ``envelope.malformed``.
         """
-        if now > self._terms.until:
+        if now > self._until:
             raise self._expired()
+        kind, method, id, data = frame.kind, frame.method, frame.id, frame.data
+        right = RIGHTS[kind].get(method)  # type: ignore[index]
+        if right is not None and frame.meta is None and type(id) is int:
+            header = b"%b%d%b" % (LEFT, id, right)
+        else:
+            header = self._header(frame)
+        if len(header) + len(data) > self._short:
+            self._check_size(header, data)  # before a counter is used: what is never sent would be missed
         try:
-            header = _layout.header(kind, method, id, meta)
-        except NotSealed:
-            raise refused("envelope.malformed", "a message of our own", "its _meta holds a seal") from None
-        signed = self._terms.signed
-        content = len(data) + TAG_BYTES + signed * _SIGNATURE_BYTES
-        size = len(header) + _HEAD_CHARS + 4 * ((content + 2) // 3) + len(END)
-        if size > self._terms.longest:  # before a counter is used: what is never sent would be missed
-            raise refused("envelope.too_large", "a message", f"{size} bytes, {self._terms.longest} are taken")
-        try:
-            head, sealed, associated = self._sending.seal(header, data, milliseconds(now))
+            head, sealed, associated = self._sending.seal(header, data, now)
         except Exhausted:
             raise self._ended() from None
-        if signed:
+        if self.signed:
             sealed += self._me.sign(_to_sign(associated, sealed))
         # The head is 28 characters, without padding. Joined, since formatting what is long moves it several times.
-        return b"".join((header, _encode(head), _encode(sealed), END))
+        text = b"".join((header, _encode(head), _encode(sealed), END))
+        return Frame(text, frame.toward, frame.peer, kind, method, id, None, frame.notes)
 
-    def open(self, frame: bytes, now: float, bounds: Bounds) -> Opened:
-        """Return the message in a frame of the other end.
+    def _header(self, frame: Frame) -> bytes:
+        """Return what is visible of a message."""
+        try:
+            return _layout.header(frame.kind, frame.method, frame.id, frame.meta)  # type: ignore[arg-type]
+        except NotSealed:
+            raise refused("envelope.malformed", "a message of our own", "its _meta holds a seal") from None
+
+    def _check_size(self, header: bytes, data: bytes) -> None:
+        content = len(data) + TAG_BYTES + self.signed * _SIGNATURE_BYTES
+        size, longest = len(header) + _HEAD_CHARS + 4 * ((content + 2) // 3) + len(END), self._terms.longest
+        if size > longest:
+            raise refused("envelope.too_large", "a message", f"{size} bytes, {longest} are taken")
+
+    def open(self, frame: Frame, now: float, bounds: Bounds) -> Frame:
+        """Return the message in a frame of the other end, with what its seal proves.
 
         Raises:
             Refused: It is none, or not the next one; the session is over then.
         """
-        if now > self._terms.until:
+        if now > self._until:
             raise self._expired()
         try:
-            return self._open(frame, bounds)
-        except Refused as error:
-            self.end(error.code)
-            raise
+            kind, method, id, meta, header, text = _layout.read(frame.data, bounds)
+            seal = decoded(text, self._least)
+            head = seal[:_HEAD_BYTES]
+            sealed = seal[_HEAD_BYTES:] if len(seal) < LARGE else memoryview(seal)[_HEAD_BYTES:]
+            if self.signed:
+                data, count, time = self._open_signed(header, head, sealed)
+            else:
+                data, count, time = self._receiving.open(header, head, sealed)
+        except (NotSealed, ValueError, Unopened, OutOfOrder, Exhausted) as found:
+            raise self._failed(found) from None
+        proof = Proof(key_id=self.receives, nonce=count, issued=time / 1000, sender=self._sender)
+        return Frame(data, frame.toward, frame.peer, kind, method, id, proof, frame.notes, meta)
 
-    def _open(self, frame: bytes, bounds: Bounds) -> Opened:
-        try:
-            kind, method, id, meta, header, text = _layout.read(frame, bounds)
-            seal = decoded(text)
-        except (NotSealed, ValueError) as found:
-            plain = isinstance(found, NotSealed) and found.plain
-            code = "envelope.plain" if plain else "envelope.malformed"
-            raise refused(code, f"a message of {self.peer.agent}") from None
-        head, held = seal[:_HEAD_BYTES], True
-        sealed = seal[_HEAD_BYTES:] if len(seal) < _layout.LARGE else memoryview(seal)[_HEAD_BYTES:]
-        if self._terms.signed:
-            sealed, signature = sealed[:-_SIGNATURE_BYTES], seal[-_SIGNATURE_BYTES:]
-            held = self._verified(header, head, signature, sealed)
-        if len(sealed) < TAG_BYTES:
-            raise refused("envelope.malformed", f"a message of {self.peer.agent}")
-        try:
-            taken = _taken(self._receiving, header, head, sealed)
-        except OutOfOrder:
-            raise self._out_of_order(head) from None
-        except Exhausted:
-            raise self._ended() from None
+    def _open_signed(self, header: bytes, head: bytes, sealed: bytes | memoryview) -> tuple[bytes, int, int]:
+        """Open what a signature follows, as `Receiving.open`, and look at both before either is acted on (rule 3)."""
+        sealed, signature = sealed[:-_SIGNATURE_BYTES], bytes(sealed[-_SIGNATURE_BYTES:])
+        associated = self._receiving.bound + head + header
+        held = _even.holds(self.peer.signing, signature, _to_sign(associated, sealed))
+        taken = _taken(self._receiving, header, head, sealed)
         if taken is not None and held:
-            data, count, time = taken
-            return Opened(data, kind, method, id, meta, count, time / 1000)
-        if self._terms.signed:
-            _settle(header, len(sealed), held=held, fitted=taken is not None)
-        raise refused("envelope.forged", f"a message of {self.peer.agent}", session=self.id)
+            return taken
+        _settle(header, len(sealed), held=held, fitted=taken is not None)
+        raise Unopened
 
-    def _verified(self, header: bytes, head: bytes, signature: bytes, sealed: bytes | memoryview) -> bool:
-        associated = b"%b%b%b" % (self._receiving.bound, head, header)
-        return _even.holds(self.peer.signing, signature, _to_sign(associated, sealed))
+    def _failed(self, found: Exception) -> Refused:
+        """End the session by what did not open, and return what that is called."""
+        agent = self.peer.agent
+        if isinstance(found, Unopened):
+            error = refused("envelope.forged", f"a message of {agent}", session=self.id)
+        elif isinstance(found, OutOfOrder) and not self.over:
+            error = refused("envelope.out_of_order", agent, str(found), session=self.id)
+        elif isinstance(found, OutOfOrder | Exhausted):
+            error = self._ended()
+        else:
+            plain = isinstance(found, NotSealed) and found.plain
+            error = refused("envelope.plain" if plain else "envelope.malformed", f"a message of {agent}")
+        self.end(error.code)
+        return error
 
     def rekey(self) -> None:
         """Go on to another key with the next message that is sealed.
@@ -215,14 +234,6 @@ class Session:
         self.end("envelope.key_expired")
         return refused("envelope.key_expired", f"a key of the session with {self.peer.agent}", session=self.id)
 
-    def _out_of_order(self, head: bytes) -> Refused:
-        _, epoch, count, _ = HEAD.unpack(head)
-        receiving = self._receiving
-        if self.over:
-            return self._ended()
-        detail = f"counter {count} in epoch {epoch}, expected {receiving.count} in {receiving.epoch}"
-        return refused("envelope.out_of_order", self.peer.agent, detail, session=self.id)
-
     def __repr__(self) -> str:
         return f"<Session {self.id} with {self.peer.agent}>"
 
@@ -239,15 +250,20 @@ def _to_sign(associated: bytes, sealed: bytes | memoryview) -> bytes:
     return _SIGNED_HEAD + digest.digest()
 
 
-def decoded(text: bytes | memoryview) -> bytes:
+def decoded(text: bytes | memoryview, least: int = 0) -> bytes:
     """Decode base64 of which there is one text for each value: the bits that padding leaves over are zero.
 
+    Args:
+        text: The text.
+        least: How much it must stand for (bytes).
+
     Raises:
-        ValueError: It is written otherwise.
+        ValueError: It is written otherwise, or stands for less.
     """
-    data = _decode(text, validate=True)
-    if (rest := len(data) % 3) and text[rest - 4] not in _LAST[rest]:
-        raise ValueError("there is another text for the same bytes")
+    data = _decode(text, None, True)  # the last is `validate`: by place, since by name it takes twice as long
+    size = len(data)
+    if size < least or ((rest := size % 3) and text[rest - 4] not in _LAST[rest]):
+        raise ValueError("it is cut short, or there is another text for the same bytes")
     return data
 
 

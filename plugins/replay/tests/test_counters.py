@@ -40,6 +40,52 @@ def test_each_counter_is_taken_once(sent: list[int]) -> None:
             taken.add(counter)
 
 
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 3 * WIDTH), st.sampled_from([1, 2, 3, 40, WIDTH - 1, WIDTH, WIDTH + 1])), max_size=8
+    )
+)
+def test_each_counter_of_runs_is_taken_once(runs: list[tuple[int, int]]) -> None:
+    """S0.33: so is each of those that come one after the other, as most do, whatever came between two runs."""
+    counters, taken, highest = Counters(), set[int](), -1
+    for first, length in runs:
+        for counter in range(first, first + length):
+            new = counter > highest - WIDTH and counter not in taken
+            assert said(counters, counter) == ("taken" if new else "detected")
+            if new:
+                taken.add(counter)
+                highest = max(highest, counter)
+
+
+@given(st.lists(st.tuples(st.integers(0, 6), st.integers(-2, 12), st.sampled_from("ab")), max_size=25))
+def test_whoever_comes_in_order_is_not_older_than_memory(sent: list[tuple[int, int, str]]) -> None:
+    """A13: the next counter of a session is refused where its message was made before memory of it begins."""
+    counters = Counters()
+    said(counters, 0, key="gone")
+    said(counters, 0, key="new", issued=NOW + 4000, now=NOW + 4000)
+    said(counters, 0, key="newer", issued=NOW + 4400, now=NOW + 4400)  # and both are forgotten
+    taken = set[tuple[str, int]]()
+    for counter, ago, key in sent:
+        answer = said(counters, counter, key=key, issued=NOW + 4000 + ago, now=NOW + 4400)
+        if ago <= 0:
+            assert answer == "not_remembered"
+        else:
+            assert answer == ("detected" if (key, counter) in taken else "taken")
+            taken.add((key, counter))
+
+
+def test_a_run_of_any_length() -> None:
+    """S0.33: a session that went on for years costs no more than one of today, once something comes late in it."""
+    counters = Counters()
+    said(counters, 0)
+    counters._sessions["s"].highest = 2**60
+    assert [said(counters, counter) for counter in (2**60 + 1, 2**60 - WIDTH, 2**60 - 5)] == [
+        "taken",
+        "detected",
+        "detected",
+    ]
+
+
 def test_sessions_have_windows_of_their_own() -> None:
     """One session's counters say nothing of another's."""
     counters = Counters()

@@ -65,6 +65,37 @@ def test_whatever_is_accepted_is_in_the_window(
         assert holds
 
 
+@given(
+    issued=st.floats() | st.floats(min_value=NOW - 400, max_value=NOW + 400),
+    expires=st.none() | st.floats(),
+    max_age=st.floats(min_value=0.001, max_value=86400),
+    skew=st.floats(min_value=0, max_value=300),
+)
+def test_a_checker_says_what_its_window_says(issued: float, expires: float | None, max_age: float, skew: float) -> None:
+    """S0.30-S0.32: a message is accepted, or refused for its times, exactly as the three rules say."""
+    window = Window(max_age, skew)
+    checker = Checker(window, LocalNonces(window, 100, since=0))
+    try:
+        checker.check(Proof(key_id="k", nonce=0, issued=issued, expires=expires), NOW)
+    except Refused as error:
+        answer = error.code.removeprefix("replay.")
+    else:
+        answer = "accepted"
+    assert answer == said(window, issued, expires)
+
+
+@pytest.mark.parametrize("late", [300, 300.001, -60, -60.001, math.nan, math.inf, -math.inf])
+def test_a_checker_is_exact(late: float) -> None:
+    """S0.31, S0.32: at the bounds of the window, too."""
+    checker = Checker(Window(), LocalNonces(Window(), 100, since=0))
+    if said(Window(), NOW - late) == "accepted":
+        checker.check(Proof(key_id="k", nonce=0, issued=NOW - late), NOW)
+        return
+    with pytest.raises(Refused) as caught:
+        checker.check(Proof(key_id="k", nonce=0, issued=NOW - late), NOW)
+    assert caught.value.code == f"replay.{said(Window(), NOW - late)}"
+
+
 @given(late=st.floats(min_value=0, max_value=299), ttl=st.floats(min_value=0.001, max_value=1000))
 def test_a_ttl_ends_sooner_and_never_later(late: float, ttl: float) -> None:
     """S0.30: a message is refused after its time and its ttl, even inside 300 s."""

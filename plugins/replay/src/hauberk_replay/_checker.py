@@ -40,8 +40,10 @@ class Checker:
                 ``replay.not_remembered``, ``replay.full`` or ``replay.store_down``.
         """
         window = self.window if window is None else window
-        window.check(proof.issued, proof.expires, now)
-        if isinstance(proof.nonce, int):
-            self.counters.see(proof.key_id, proof.nonce, proof.issued, now, window, proof.sender)
+        issued, nonce = proof.issued, proof.nonce
+        if proof.expires is not None or not -window.skew <= now - issued <= window.max_age:
+            window.check(issued, proof.expires, now)
+        if isinstance(nonce, int):
+            self.counters.see(proof.key_id, nonce, issued, now, window, proof.sender)
             return None
-        return self.nonces.remember(proof.key_id, proof.nonce, proof.issued, now)
+        return self.nonces.remember(proof.key_id, nonce, issued, now)

@@ -33,12 +33,13 @@ _MASK: Final = (1 << WIDTH) - 1
 class _Session:
     """One window."""
 
-    __slots__ = ("bits", "highest", "latest", "sender", "since")
+    __slots__ = ("bits", "highest", "latest", "lowest", "sender", "since")
 
     def __init__(self, counter: int, issued: float, since: float, sender: str) -> None:
-        self.highest = counter
+        self.highest = self.lowest = counter
+        """From the lowest on all came, one after the other, up to the highest."""
         self.bits = 1
-        """Bit n is for the highest less n."""
+        """Bit n is for the lowest less n; those of the run are not among them yet."""
         self.latest = issued
         """When the latest message was made."""
         self.since = since
@@ -76,10 +77,14 @@ class Counters:
         Raises:
             Refused: ``replay.detected``, ``replay.not_remembered`` or ``replay.full``.
         """
-        if counter < 0:
-            raise ValueError("a counter is not negative")
         with self._lock:
             session = self._sessions.get(key_id)
+            # Most come one after the other. The latest was made after memory begins, so what is no older was, too.
+            if session is not None and counter == session.highest + 1 and issued >= session.latest:
+                session.highest, session.latest = counter, issued
+                return
+            if counter < 0:
+                raise ValueError("a counter is not negative")
             if session is not None:
                 self._check_since(issued, session.since, key_id)
                 _slide(session, counter, key_id)
@@ -111,9 +116,12 @@ class Counters:
 
 
 def _slide(session: _Session, counter: int, key_id: str) -> None:
+    run = session.highest - session.lowest
+    session.lowest = session.highest
+    session.bits = _MASK if run >= WIDTH else (session.bits << run | (1 << run) - 1) & _MASK
     ahead = counter - session.highest
     if ahead > 0:
-        session.highest = counter
+        session.highest = session.lowest = counter
         session.bits = 1 if ahead >= WIDTH else (session.bits << ahead) & _MASK | 1
         return
     if -ahead >= WIDTH or session.bits >> -ahead & 1:

@@ -12,8 +12,8 @@ class Patient(Replay):
     """Waits for the memory."""
 
     @hookimpl
-    async def on_receive(self, message: Message, connection: Connection) -> None:  # type: ignore[override]
+    async def on_receive(self, message: Message, connection: Connection) -> None:
         """Refuse a message that is too old, or came before."""
-        waiting = self._judged(message, connection)
+        waiting = super().on_receive(message, connection)
         if waiting is not None:
             await waiting

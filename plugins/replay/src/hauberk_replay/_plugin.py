@@ -13,7 +13,6 @@ from hauberk_replay import _options
 from hauberk_replay._checker import Checker
 from hauberk_replay._counters import Counters
 from hauberk_replay._memory import Memory, memory
-from hauberk_replay._window import Window
 
 if TYPE_CHECKING:
     from hauberk.probe import Probe
@@ -45,10 +44,10 @@ class Replay:
         for server in settings.servers:
             _options.same_for(server, guard.options_for(self, server), options, settings)
         self._guard: Final = guard
+        self._now: Final = guard.now
         self._window: Final = options.window
-        self._windows: Final[dict[str, Window]] = {
-            server: guard.options_for(self, server).window for server in settings.servers
-        }
+        windows = {server: guard.options_for(self, server).window for server in settings.servers}
+        self._windows: Final = {server: window for server, window in windows.items() if window != self._window}
         self._memory: Memory = memory(options, guard)
         self._counters = Counters()
         self._checker = Checker(options.window, self._memory, self._counters)
@@ -76,16 +75,18 @@ class Replay:
         await self._memory.close()
 
     @hookimpl
-    def on_receive(self, message: Message, connection: Connection) -> None:
-        """Refuse a message that is too old, or came before; one without a seal is not for this plugin to judge."""
-        self._judged(message, connection)
+    def on_receive(self, message: Message, connection: Connection) -> Awaitable[None] | None:
+        """Refuse a message that is too old, or came before; one without a seal is not for this plugin to judge.
 
-    def _judged(self, message: Message, connection: Connection) -> Awaitable[None] | None:
+        Returns:
+            None; where the memory is not in this process, what `Patient` waits for.
+        """
+        proof = message.proof
         # What stands inside of a message has its proof, and comes with it: the message itself is judged, once.
-        if message.proof is None or message.embedded is not None:
+        if proof is None or message.embedded is not None:
             return None
-        window = self._windows.get(connection.server, self._window)
-        return self._checker.check(message.proof, self._guard.now(), window)
+        window = self._windows.get(connection.server, self._window) if self._windows else self._window
+        return self._checker.check(proof, self._now(), window)
 
     def probes(self) -> list[Probe]:
         """Return what shows that each check is live."""

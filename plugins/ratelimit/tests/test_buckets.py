@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hauberk_ratelimit._buckets import NEVER, Buckets, kept
+from hauberk_ratelimit._charge import Paid
 from hauberk_ratelimit._ledger import Local
 from hauberk_ratelimit._quotas import Quotas, month_of, start_of
 from hauberk_ratelimit._rates import Quota, Rate
@@ -45,8 +46,8 @@ def test_it_agrees_with_the_moving_window_of_limits(gaps: list[int], count: int,
         for gap in gaps:
             clock[0] += gap / GRID
             if window.hit(narrow, "x"):
-                assert full.hit("x", clock[0]) == 0
-            if own.hit("x", clock[0]) == 0:
+                assert full.hit("x", clock[0]) is not None
+            if own.hit("x", clock[0]) is not None:
                 assert wider.hit(wide, "x")
 
 
@@ -64,7 +65,7 @@ def test_no_more_than_burst_and_rate(gaps: list[int], count: int, burst: int, co
         ticks += gap
         now = ticks / GRID
         if cost == 1 and gap % 2:
-            taken += [ticks] * (buckets.hit("x", now) == 0)
+            taken += [ticks] * (buckets.hit("x", now) is not None)
         elif buckets.wait("x", now, cost) == 0:
             buckets.take("x", now, cost)
             taken.append(ticks)
@@ -80,7 +81,7 @@ def test_no_more_than_burst_and_rate(gaps: list[int], count: int, burst: int, co
     burst=st.integers(1, 5),
 )
 def test_a_permit_is_not_taken_a_moment_too_early(steps: list[int | str], count: int, burst: int) -> None:
-    """The quick way to take one permit decides as the other way does: a microsecond too early is too early."""
+    """The quick way to take one permit is as good as the other way: a microsecond too early is too early."""
     quick, other, now, wait = Buckets(Rate(count, 1, burst), 1), Buckets(Rate(count, 1, burst), 1), 0.0, 0.0
     for step in steps:
         if isinstance(step, int):
@@ -88,9 +89,8 @@ def test_a_permit_is_not_taken_a_moment_too_early(steps: list[int | str], count:
         else:
             now += max(0.0, wait - 1e-6) if step == "just before" else wait
         wait = other.wait("x", now)
-        assert quick.hit("x", now) == wait
-        if wait == 0:
-            other.take("x", now)
+        assert quick.hit("x", now) == (None if wait else other.take("x", now))
+        assert quick.left("x", now) == other.left("x", now)
 
 
 def test_a_batch_of_ten_costs_ten() -> None:
@@ -110,7 +110,7 @@ def test_a_rate_is_kept_for_years(start: float) -> None:
     now = start
     for _ in range(10_000):
         now += buckets.wait("x", now)
-        assert buckets.hit("x", now) == 0
+        assert buckets.hit("x", now) is not None
     assert now - start == pytest.approx(9_999 * rate.interval, abs=1e-6)
 
 
@@ -121,10 +121,20 @@ def test_a_clock_that_goes_back_locks_nobody_out() -> None:
     """After a clock went back by a day, an empty bucket is full when its burst has filled it, and no sooner (A63)."""
     buckets = Buckets(Rate(1, 1, 5), 1)
     for _ in range(5):
-        assert buckets.hit("x", 100_000.0) == 0
-    assert buckets.hit("x", 10.0) == 1.0
-    assert [buckets.hit("x", 11.0), buckets.hit("x", 11.0)] == [0.0, 1.0]
-    assert [buckets.hit("x", 100.0) for _ in range(6)] == [0.0] * 5 + [1.0]
+        assert buckets.hit("x", 100_000.0) is not None
+    assert (buckets.hit("x", 10.0), buckets.wait("x", 10.0)) == (None, 1.0)
+    assert [buckets.hit("x", 11.0) is None for _ in range(2)] == [False, True]
+    assert [buckets.hit("x", 100.0) is None for _ in range(6)] == [False] * 5 + [True]
+
+
+def test_a_limit_of_nothing_lets_nothing_pass_after_another_one() -> None:
+    """Of a limit that a reload has made 0, nobody who used the one before is ever let pass (S3.44, X.6)."""
+    before, after = Buckets(Rate(10, 60, 10), 10), Buckets(Rate(0, 60, 0), 10)
+    assert before.hit("x", 100.0) is not None
+    after.inherit(before, 100.0)
+    for now in (100.0, 161.0, 1e6):
+        assert after.hit("x", now) is None
+        assert after.wait("x", now) == NEVER
 
 
 # --- quotas of months ---
@@ -180,8 +190,8 @@ def test_those_who_find_no_room_are_charged_once_for_one_call() -> None:
     table = Buckets(Rate(5, 86_400, 5), 1)
     bucket = Bucket("r", "r#0", table.rate, table, shared=False)
     local = Local(lambda: 1.0, lambda: 1.0)
-    assert local.charge([(bucket, "first")]) is None
-    assert sum(local.charge([(bucket, f"h{at}") for at in range(16)]) is None for _ in range(9)) == 5
+    assert isinstance(local.charge([(bucket, "first")]), Paid)
+    assert sum(isinstance(local.charge([(bucket, f"h{at}") for at in range(16)]), Paid) for _ in range(9)) == 5
 
 
 # --- many identities (X.6) ---
@@ -191,7 +201,7 @@ def test_a_million_identities_stay_under_the_cap() -> None:
     """10^6 identities keep no more buckets than the cap, and get no more than those and the one that all share."""
     cap, burst = 4096, 3
     buckets = Buckets(Rate(1, 3600, burst), cap)
-    let = sum(buckets.hit(f"client-{number}", 1.0) == 0 for number in range(1_000_000))
+    let = sum(buckets.hit(f"client-{number}", 1.0) is not None for number in range(1_000_000))
     assert len(buckets) <= cap + 1
     assert let <= cap + burst
     assert buckets.crowded >= 1_000_000 - cap
@@ -201,10 +211,10 @@ def test_nobody_is_made_forgotten() -> None:
     """Who has used up his bucket has none again after others have come, however many, until it has filled (X.6)."""
     buckets = Buckets(Rate(60, 60, 5), 64)
     for _ in range(5):
-        assert buckets.hit("victim", 0.0) == 0
+        assert buckets.hit("victim", 0.0) is not None
     for number in range(10_000):
         buckets.hit(f"other-{number}", 0.5)
-    assert buckets.hit("victim", 0.5) == 0.5
+    assert (buckets.hit("victim", 0.5), buckets.wait("victim", 0.5)) == (None, 0.5)
     for number in range(10_000):
         buckets.hit(f"more-{number}", 3.0)
     assert buckets.left("victim", 3.0)[1] <= 3
@@ -221,11 +231,11 @@ def test_nobody_gets_more_than_his_own_and_the_rest(events: list[tuple[int, int]
         ticks += gap
         now, key = ticks / GRID, f"id-{who}"
         crowded = bounded.crowded
-        passed = bounded.hit(key, now) == 0
+        passed = bounded.hit(key, now) is not None
         if bounded.crowded > crowded:
-            assert passed == (rest.hit("rest", now) == 0)
+            assert passed == (rest.hit("rest", now) is not None)
         elif passed:
-            assert unbounded.hit(key, now) == 0
+            assert unbounded.hit(key, now) is not None
         assert len(bounded) <= cap + 1
 
 
@@ -234,10 +244,11 @@ def test_who_was_idle_makes_room() -> None:
     buckets = Buckets(Rate(1, 1, 1), 2)
     buckets.hit("a", 0.0)
     buckets.hit("b", 0.5)
-    assert buckets.hit("c", 0.6) == 0.0
-    assert buckets.hit("d", 0.6) > 0.0
-    assert buckets.hit("d", 1.2) == 0.0
-    assert buckets.hit("d", 1.3) == pytest.approx(0.9, abs=1e-6)
+    assert buckets.hit("c", 0.6) is not None
+    assert buckets.hit("d", 0.6) is None
+    assert buckets.hit("d", 1.2) is not None
+    assert buckets.hit("d", 1.3) is None
+    assert buckets.wait("d", 1.3) == pytest.approx(0.9, abs=1e-6)
     assert len(buckets) == 3
 
 
@@ -265,22 +276,38 @@ def test_a_refund_gives_no_second_burst() -> None:
     """What has come back by itself is not given back again, in whatever order charges are given back (X.6)."""
     for order in ((0, 1), (1, 0)):
         table = Buckets(Rate(1, 1, 10), 1)
-        marks = []
-        for _ in order:
-            table.take("x", 0.0, 5)
-            marks.append(table.mark("x"))
+        marks = [table.take("x", 0.0, 5) for _ in order]
         table.give("x", 0.0, 5, marks[order[0]])
         assert table.left("x", 5.0)[1] == 10
         table.take("x", 5.0, 10)
         table.give("x", 5.0, 5, marks[order[1]])
         assert table.wait("x", 5.0) > 0
     table = Buckets(Rate(1, 1, 10), 1)
-    for _ in range(10):
-        table.take("x", 0.0)
-        marks.append(table.mark("x"))
-    for mark in reversed(marks[2:]):
+    for mark in reversed([table.take("x", 0.0) for _ in range(10)]):
         table.give("x", 0.0, 1, mark)
     assert table.left("x", 0.0)[1] == 10  # and none of what was not sent is lost
+
+
+def test_each_charge_is_given_back_after_others_were() -> None:
+    """What was given back before takes nothing of what is given back of a later charge, whichever way it was taken."""
+    for take in (Buckets.take, Buckets.hit):
+        table = Buckets(Rate(1, 1, 10), 1)
+        for _ in range(3):
+            mark = take(table, "x", 0.0)
+            assert mark is not None
+            table.give("x", 0.0, 1, mark)
+        assert table.left("x", 0.0)[1] == 10
+
+
+def test_nothing_is_given_back_of_what_others_have_paid() -> None:
+    """Who was charged to the bucket of those who find no room gets nothing of it back to one that he has later."""
+    table = Buckets(Rate(1, 1, 10), 1)
+    for who in ("a", "b"):
+        mark = table.take(who, 0.0, 5)
+    assert table.place("b", 20.0) == "b"
+    table.take("b", 20.0, 5)
+    table.give("b", 0.5, 5, mark)
+    assert table.left("b", 20.0)[1] == 5
 
 
 @pytest.mark.parametrize("up", [2.0**27 + 1.3, 2.0**28 + 0.7, 2.0**32 + 0.1])
@@ -289,7 +316,8 @@ def test_a_clock_of_many_years_holds_nobody_up(up: float) -> None:
     buckets = Buckets(Rate(600, 60, 50), 1)
     for number in range(2000):
         now = up + number / 1000
-        if (wait := buckets.hit("x", now)) > 0:
+        if buckets.hit("x", now) is None:
+            assert (wait := buckets.wait("x", now)) > 0
             assert buckets.wait("x", now + wait + 1e-5) == 0
 
 
@@ -306,7 +334,7 @@ def test_threads_get_no_more_than_there_is() -> None:
         refs: list[Ref] = [(Bucket("r", "r#0", table.rate, table, shared=True), "") for table in tables]
         local = Local(lambda: 1.0, lambda: 1.0)
         with ThreadPoolExecutor(8) as pool:
-            let = sum(pool.map(lambda _: local.charge(refs) is None, range(1500)))
+            let = sum(pool.map(lambda _: isinstance(local.charge(refs), Paid), range(1500)))
         return let, [table.left("", 1.0)[1] for table in tables]
 
     before = sys.getswitchinterval()

@@ -27,7 +27,8 @@ from tests.redis_server import RedisServer
 from hauberk.shared import Script
 from hauberk_ratelimit import _scripts
 from hauberk_ratelimit._buckets import NEVER, Buckets
-from hauberk_ratelimit._ledger import Local, Paid, Short
+from hauberk_ratelimit._charge import Paid
+from hauberk_ratelimit._ledger import Local, Short
 from hauberk_ratelimit._options import Options
 from hauberk_ratelimit._quotas import Quotas
 from hauberk_ratelimit._rates import Credit, Quota, Rate
@@ -185,10 +186,10 @@ class Charging(RuleBasedStateMachine):
         return Fraction(rate.interval)
 
     def charged(self, refs: list[Ref], cost: int, price: int) -> Any:
-        return self.local.pay(refs, cost, price)
+        return self.local.charge(refs, cost, price)
 
     def refunded(self, paid: Any, *, failed: bool) -> None:
-        paid(failed=failed)
+        paid.give(failed=failed)
 
     def left(self, at: int, key: str) -> int:
         ((_, remaining, _),) = self.local.left([(self.buckets[at], key)])
@@ -309,7 +310,7 @@ class There(Charging):
 
     def refunded(self, paid: Any, *, failed: bool) -> None:
         async def give() -> None:
-            paid(failed=failed)
+            paid.give(failed=failed)
             await asyncio.gather(*self.exact._giving)
 
         self.done(give())

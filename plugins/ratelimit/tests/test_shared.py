@@ -20,6 +20,7 @@ from hauberk.refusals import PluginError, Refused
 from hauberk.shared import Script, SharedStore
 from hauberk_ratelimit import _seen
 from hauberk_ratelimit._buckets import NEVER, Buckets
+from hauberk_ratelimit._charge import Paid
 from hauberk_ratelimit._desk import Desk
 from hauberk_ratelimit._ledger import Short
 from hauberk_ratelimit._quotas import month_of, start_of
@@ -121,10 +122,10 @@ async def test_a_refund_is_there_for_all(server: RedisServer) -> None:
     """What is given back can be used by any host; of a bucket and of a quota."""
     limits = {"global_": "1/day burst 3, 3/month"}
     one, other = await opened(server.uri, **limits), await opened(server.uri, **limits)
-    give = await store_of(one).charge(hosts.refs(one.book), 3)
-    assert callable(give)
+    paid = await store_of(one).charge(hosts.refs(one.book), 3)
+    assert isinstance(paid, Paid)
     assert await let(other, 1) == 0
-    give()
+    paid.give()
     await store_of(one).close()
     assert await let(other, 9) == 3
     await store_of(other).close()
@@ -172,20 +173,20 @@ async def test_a_refund_gives_no_second_burst_to_hosts(server: RedisServer) -> N
     """In the store, too, what has come back by itself, or is of a month that is over, is not given back again."""
     desk = await opened(server.uri, global_="2/second burst 4, 100/month")
     store, wanted = store_of(desk), hosts.refs(desk.book)
-    gives = [await store.charge(wanted[:1], 1) for _ in range(4)]
+    charges = [await store.charge(wanted[:1], 1) for _ in range(4)]
     await asyncio.sleep(2.1)  # until they have filled again
     assert callable(await store.charge(wanted[:1], 4))
-    for give in gives:
-        assert callable(give)
-        give()
+    for paid in charges:
+        assert isinstance(paid, Paid)
+        paid.give()
     await asyncio.gather(*store._giving)
     assert isinstance(await store.charge(wanted[:1], 4), Short)
     quota = wanted[1:]
     name = name_of("test", *quota[0]).decode()
-    give = await store.charge(quota, 40)
-    assert callable(give)
+    paid = await store.charge(quota, 40)
+    assert isinstance(paid, Paid)
     server.ask("SET", name, f"{month_of(time.time()) + 1}:100")
-    give()
+    paid.give()
     await asyncio.gather(*store._giving)
     assert server.ask("GET", name).endswith(b":100\r\n")
     await store.close()
@@ -267,10 +268,10 @@ async def test_as_many_are_leased_as_is_said(server: RedisServer) -> None:
     for who in "ab" * 3:
         assert callable(await store.charge([(bucket, who)], 1))
     assert _scripts_run(server) - before == 2
-    give = await store.charge([(bucket, "a")], 5)
-    assert callable(give)
+    paid = await store.charge([(bucket, "a")], 5)
+    assert isinstance(paid, Paid)
     held = store.held
-    give()
+    paid.give()
     assert (held, store.held) == (0, 2)
     await store.close()
 
@@ -327,7 +328,7 @@ async def test_a_store_holds_no_more_than_its_hosts(server: RedisServer, sharing
     async def passes(who: str) -> bool:
         wanted = [(bucket, who) for bucket in buckets]
         if sharing == "sync":
-            return desk.local.charge(wanted) is None
+            return callable(desk.local.charge(wanted))
         return callable(await store.charge(wanted, 1))
 
     assert [await passes("victim") for _ in range(6)] == [True] * 5 + [False]
@@ -371,9 +372,12 @@ async def test_hosts_that_tell_learn_what_all_have_used(server: RedisServer) -> 
     stores = [store_of(desk) for desk in desks]
     for desk in desks:
         wanted = hosts.refs(desk.book)
-        assert sum(desk.local.charge(wanted) is None for _ in range(9)) == 5
-        desk.local.refund(wanted, 1, desk.local.marks(wanted))
-        assert desk.local.charge(wanted) is None
+        charges = [desk.local.charge(wanted) for _ in range(9)]
+        assert sum(map(callable, charges)) == 5
+        paid = charges[4]
+        assert isinstance(paid, Paid)
+        paid.give()
+        assert callable(desk.local.charge(wanted))
     for store in (*stores, *stores):
         assert isinstance(store, Synced)
         for desk in desks:
@@ -381,7 +385,7 @@ async def test_hosts_that_tell_learn_what_all_have_used(server: RedisServer) -> 
         await store.tell()
     for desk in desks:
         short = desk.local.charge(hosts.refs(desk.book))
-        assert short is not None
+        assert isinstance(short, Short)
         assert short.wait == pytest.approx(6 * 3600, abs=60)
         quota = next(bucket for bucket in desk.book.calls if bucket.monthly)
         assert quota.table.left("", time.time())[1] == 90
@@ -395,7 +399,7 @@ def test_what_is_to_be_told_is_bounded() -> None:
     counted, rate = Counted(lambda: float(next(times)), time.time, 10), Rate(1000, 1, 5)
     bucket = Bucket("r", "r#0", rate, Buckets(rate, 10), shared=False)
     for number in range(1000):
-        assert counted.charge([(bucket, f"id-{number}")]) is None
+        assert callable(counted.charge([(bucket, f"id-{number}")]))
     assert len(counted.used) == 10
 
 
@@ -405,7 +409,7 @@ async def test_what_could_not_be_told_is_told_later() -> None:
         limits = {"global_": "1/hour burst 9", "sharing": "sync", "sync_seconds": 1000.0}
         one, other = [await opened(server.uri, **limits) for _ in range(2)]
         server.kill()
-        assert sum(one.local.charge(hosts.refs(one.book)) is None for _ in range(20)) == 9
+        assert sum(callable(one.local.charge(hosts.refs(one.book))) for _ in range(20)) == 9
         store = store_of(one)
         assert isinstance(store, Synced)
         await store.tell()
@@ -417,7 +421,7 @@ async def test_what_could_not_be_told_is_told_later() -> None:
         assert isinstance(there, Synced)
         await there.tell()
         short = other.local.charge(hosts.refs(other.book))
-        assert short is not None
+        assert isinstance(short, Short)
         assert short.remaining == 0
         for each in (store, there):
             await each.close()
@@ -587,7 +591,7 @@ async def test_one_bad_key_stops_no_telling(server: RedisServer) -> None:
     assert isinstance(store, Synced)
     server.ask("LPUSH", name_of("test", bucket, "bad").decode(), "x")
     for who in ("before", "bad", "later"):
-        assert desk.local.charge([(bucket, who)]) is None
+        assert callable(desk.local.charge([(bucket, who)]))
     for _ in range(3):
         await store.tell()
     for who in ("before", "later"):
@@ -611,7 +615,7 @@ async def test_the_store_decides_as_this_process_does(server: RedisServer) -> No
         }
         server.ask("FLUSHALL")
         desk, alone = await opened(server.uri, **limits), hosts.desk(**limits)
-        paid: list[tuple[Any, list[Ref], int, Any]] = []
+        paid: list[tuple[Paid, Paid]] = []
         for _ in range(60):
             who, cost = chance.choice("ab"), chance.randint(1, 3)
             places = chance.sample(range(len(desk.book.calls)), chance.randint(1, len(desk.book.calls)))
@@ -620,23 +624,27 @@ async def test_the_store_decides_as_this_process_does(server: RedisServer) -> No
                 for of in (desk, alone)
             )
             if paid and chance.random() < 0.2:
-                give, refs, count, marks = paid.pop(chance.randrange(len(paid)))
-                give()
+                there, here = paid.pop(chance.randrange(len(paid)))
+                there.give()
                 await asyncio.gather(*store_of(desk)._giving)
-                alone.local.refund(refs, count, marks)
+                here.give()
                 continue
-            there, here = await store_of(desk).charge(wanted, cost), alone.local.charge(same, cost)
-            if here is None:
-                if isinstance(there, Short) and there.wait < 0.1:  # what has filled again until the refund was there
-                    await asyncio.sleep(there.wait)
-                    there = await store_of(desk).charge(wanted, cost)
-                assert callable(there)
-                paid.append((there, same, cost, alone.local.marks(same)))
+            said, expected = await store_of(desk).charge(wanted, cost), alone.local.charge(same, cost)
+            if isinstance(expected, Paid):
+                if isinstance(said, Short) and said.wait < 0.1:  # what has filled again until the refund was there
+                    await asyncio.sleep(said.wait)
+                    said = await store_of(desk).charge(wanted, cost)
+                assert isinstance(said, Paid)
+                paid.append((said, expected))
                 continue
-            assert isinstance(there, Short)
-            assert there.wait == here.wait or math.isclose(there.wait, here.wait, rel_tol=0.01, abs_tol=2)
-            if here.wait != NEVER:
-                assert (there.bucket.id, there.limit, there.remaining) == (here.bucket.id, here.limit, here.remaining)
+            assert isinstance(said, Short)
+            assert said.wait == expected.wait or math.isclose(said.wait, expected.wait, rel_tol=0.01, abs_tol=2)
+            if expected.wait != NEVER:
+                assert (said.bucket.id, said.limit, said.remaining) == (
+                    expected.bucket.id,
+                    expected.limit,
+                    expected.remaining,
+                )
         await store_of(desk).close()
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from hashlib import blake2b
 from typing import Any, Final
 
 import msgspec
 
-from hauberk_ratelimit._buckets import Buckets, kept
+from hauberk_ratelimit._buckets import Buckets
 from hauberk_ratelimit._costs import Costs, split
 from hauberk_ratelimit._domains import glob
 from hauberk_ratelimit._limits import LIMITS
@@ -28,10 +28,11 @@ class Book:
         self._fixed: list[Group] = []
         self._by_domain: list[Group] = []
         self._plans: list[Plans] = []
-        self._costs: Final = Costs()
-        self._prices: Final = Costs()
+        self.costs: Final = Costs()
+        """How many permits a call costs."""
+        self.prices: Final = Costs()
+        """How many credits a call costs: as many, where nobody says it."""
         self._ids: dict[str, int] = {}
-        self._known: dict[Any, tuple[Ref, ...]] = {}
         self.address: tuple[Ref, ...] = ()
         """What frames are charged to by the address that they come from; under no key yet."""
         self.messages: tuple[Ref, ...] = ()
@@ -77,8 +78,8 @@ class Book:
             bucket.account = f"{prefix}plans#credits"
         if plans:
             self._plans.append(Plans(plans, table.get("members", {})))
-        self._costs.add(table.get("costs", {}), where)
-        self._prices.add(table.get("prices", {}), where)
+        self.costs.add(table.get("costs", {}), where)
+        self.prices.add(table.get("prices", {}), where)
 
     # --- what a call meets ---
 
@@ -87,36 +88,16 @@ class Book:
         """Whether the hosts of a call's URLs matter."""
         return bool(self._by_domain)
 
-    def refs(self, caller: Caller, hosts: Sequence[str] = ()) -> tuple[Ref, ...]:
-        """Return every bucket that a call is charged to, each once."""
-        groups = caller.principal.groups if self._plans else None
-        place = (caller.server, kept(caller.tool), kept(caller.identity), groups)
-        found = self._known.get(place)
-        if found is None:
-            found = self._found(caller)
-            if len(self._known) >= LIMITS.known:
-                self._known.clear()
-            self._known[place] = found
-        if not hosts or not self._by_domain:
-            return found
-        more = [ref for host in hosts for group in self._by_domain for ref in group.refs(*_values(caller, host))]
-        return tuple(dict.fromkeys((*found, *more)))
-
-    def cost(self, server: str, tool: str, items: Callable[[str], int]) -> tuple[int, int]:
-        """Return how many permits a call costs, and how many credits: as many, where nobody says it.
-
-        Args:
-            server: The server.
-            tool: The tool.
-            items: Counts the items of an argument.
-        """
-        permits = self._costs.of(server, tool, items, 1)
-        return permits, self._prices.of(server, tool, items, permits)
-
-    def _found(self, caller: Caller) -> tuple[Ref, ...]:
+    def refs(self, caller: Caller) -> tuple[Ref, ...]:
+        """Return every bucket that a call is charged to, each once; but for those of the hosts that it names."""
         values, keys = _values(caller, "")
         refs = [ref for group in self._fixed for ref in group.refs(values, keys)]
         return tuple(dict.fromkeys((*refs, *(ref for plans in self._plans for ref in plans.refs(caller)))))
+
+    def refs_of_host(self, caller: Caller, host: str) -> tuple[Ref, ...]:
+        """Return the buckets of a host that a call names."""
+        values, keys = _values(caller, host)
+        return tuple(ref for group in self._by_domain for ref in group.refs(values, keys))
 
     # --- all of them ---
 

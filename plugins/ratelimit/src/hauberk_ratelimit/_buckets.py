@@ -52,30 +52,31 @@ class Given:
     of one bucket never go back; and a charge fills earlier than its mark by all that was given back of those before it.
     """
 
-    __slots__ = ("_cap", "_floor", "_later", "_sums")
+    __slots__ = ("_cap", "_floor", "_later", "sums")
 
     def __init__(self, cap: int) -> None:
         self._cap: Final = cap
-        self._sums: Final[dict[Hashable, float]] = {}
+        self.sums: Final[dict[Hashable, float]] = {}
+        """Of each bucket, all that was given back. While there is none, a mark is the time itself."""
         self._later: Final[dict[Hashable, deque[tuple[float, float]]]] = {}
         self._floor: float = 0
 
     def mark(self, key: Hashable, fills: float) -> float:
         """Return the mark of a charge that fills then."""
-        return fills + self._sums.get(key, self._floor)
+        return fills + self.sums.get(key, self._floor)
 
     def fills(self, key: Hashable, mark: float) -> float:
         """Return when a charge fills, at the earliest."""
         later = sum(amount for other, amount in self._later.get(key, ()) if other > mark)
-        return mark - self._sums.get(key, self._floor) + later
+        return mark - self.sums.get(key, self._floor) + later
 
     def add(self, key: Hashable, mark: float, amount: float) -> None:
         """Note what was given back of a charge."""
-        if key not in self._sums and len(self._sums) >= self._cap:
-            self._floor = max(self._sums.values())
-            self._sums.clear()
+        if key not in self.sums and len(self.sums) >= self._cap:
+            self._floor = max(self.sums.values())
+            self.sums.clear()
             self._later.clear()
-        self._sums[key] = self._sums.get(key, self._floor) + amount
+        self.sums[key] = self.sums.get(key, self._floor) + amount
         self._later.setdefault(key, deque(maxlen=LIMITS.given)).append((mark, amount))
 
 
@@ -115,45 +116,42 @@ class Buckets:
         self.full: Final = rate.burst * rate.interval
         """What an empty bucket takes to be full (seconds)."""
         self._deepest: Final = self.full + debt
-        self._slack: Final = self.full - self.interval
+        self._slack: Final = self.full - self.interval if rate.burst else -math.inf
+        """What may be lacking of a bucket that a permit is taken from (seconds)."""
         self.crowded = 0
         """How many requests found no room for a bucket."""
 
     def __len__(self) -> int:
         return sum(map(len, self._shards)) + len(self._rest)
 
-    def hit(self, key: str, now: float) -> float:
-        """Take one permit; return 0, or how long to wait for one (seconds)."""
+    def hit(self, key: str, now: float) -> float | None:
+        """Take one permit; return the mark of the charge, or None where there is none (`wait` says until when)."""
         shard = self._shards[hash(key) & self._mask]
         tat = shard.get(key)
         if tat is None:
             return self._hit_first(key, now)
-        if tat <= now:
-            shard[key] = now + self.interval
-            return 0.0
         if tat - now > self._slack:
-            return self.wait(key, now)
-        shard[key] = tat + self.interval
-        return 0.0
+            return None
+        shard[key] = tat = (max(now, tat)) + self.interval
+        return self._given.mark(key, tat) if self._given.sums else tat
 
-    def _hit_first(self, key: str, now: float) -> float:
+    def _hit_first(self, key: str, now: float) -> float | None:
         """Take one permit for somebody who has no bucket yet."""
         if not self.rate.burst:
-            return NEVER
+            return None
         shard, key = self._place(key, now)
-        tat = max(shard.get(key, _IDLE), now)
-        if tat - now > self._slack:
-            return tat - now - self._slack
-        shard[key] = tat + self.interval
-        return 0.0
+        return None if shard.get(key, _IDLE) - now > self._slack else self.take(key, now)
 
     def wait(self, key: str, now: float, cost: int = 1) -> float:
         """Return 0 if so many permits are there, else how long until they are (seconds); `NEVER` above the burst."""
         if cost > self.rate.burst:
             return NEVER
-        shard, key = self._place(key, now)
+        shard = self._shards[hash(key) & self._mask]
+        tat = shard.get(key)
+        if tat is None:
+            shard, key = self._place(key, now)
+            tat = shard.get(key, _IDLE)
         slack = self.full - cost * self.interval
-        tat = shard.get(key, _IDLE)
         if tat - now <= slack:
             return 0.0
         if tat - now > self._deepest:
@@ -163,14 +161,17 @@ class Buckets:
             wait += math.ulp(now + wait)
         return wait
 
-    def take(self, key: str, now: float, cost: int = 1) -> None:
-        """Take permits, as `wait` said that there are."""
-        shard, key = self._place(key, now)
-        shard[key] = max(shard.get(key, _IDLE), now) + cost * self.interval
-
-    def mark(self, key: str) -> float:
-        """Return the mark of the charge that was made last."""
-        return self._given.mark(key, self._shards[hash(key) & self._mask].get(key, _IDLE))
+    def take(self, key: str, now: float, cost: int = 1) -> float:
+        """Take permits, as `wait` said that there are; return the mark of the charge."""
+        shard = self._shards[hash(key) & self._mask]
+        tat = shard.get(key)
+        if tat is None:
+            shard, key = self._place(key, now)
+            tat = shard.get(key, _IDLE)
+        shard[key] = tat = (max(now, tat)) + cost * self.interval
+        if shard is self._rest:
+            return _IDLE  # nobody can tell whose it was, so nothing of it is given back
+        return self._given.mark(key, tat) if self._given.sums else tat
 
     def give(self, key: str, now: float, cost: int, mark: float) -> None:
         """Give permits of a charge back; to one whose bucket was forgotten, or had none, nothing is owed."""

@@ -8,9 +8,13 @@ The rules:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from typing import Any
 
 from hauberk_ratelimit._patterns import Pattern, pattern
+
+Said = tuple[int | str | None, ...]
+"""What tables say of one tool: a number, an argument whose items are counted, or None for what is usual."""
 
 
 class Costs:
@@ -29,23 +33,37 @@ class Costs:
             costs.append((on, tool, cost))
         self._tables.append(sorted(costs, key=lambda one: (one[1].weight, one[0].weight), reverse=True))
 
-    def of(self, server: str, tool: str, items: Callable[[str], int], usual: int) -> int:
-        """Return what a call costs.
-
-        Args:
-            server: The server.
-            tool: The tool.
-            items: Counts the items of an argument.
-            usual: What a call costs of which no table says it.
-        """
-        found: list[int] = []
+    def said(self, server: str, tool: str) -> Said:
+        """Return what is said of a tool."""
+        found: list[int | str | None] = []
         for costs in self._tables:
             said = next((cost for on, name, cost in costs if on.matches(server) and name.matches(tool)), None)
-            if said is not None:
-                found.append(items(said) if isinstance(said, str) else said)
-            elif not found:
-                found.append(usual)
-        return max(found, default=usual)
+            if said is not None or not found:
+                found.append(said)
+        return tuple(found) or (None,)
+
+
+def counted(said: Said) -> bool:
+    """Whether a call costs as much as its arguments say."""
+    return any(isinstance(one, str) for one in said)
+
+
+def cost_of(said: Said, arguments: Mapping[str, Any], usual: int) -> int:
+    """Return what a call costs.
+
+    Args:
+        said: What is said of its tool.
+        arguments: The arguments of the call.
+        usual: What a call costs of which no table says it.
+    """
+    if len(said) == 1 and isinstance(said[0], int):
+        return said[0]
+    return max(usual if one is None else _items(arguments.get(one)) if isinstance(one, str) else one for one in said)
+
+
+def _items(value: Any) -> int:
+    """Return how many items an argument has; what is no list counts as one."""
+    return max(1, len(value)) if isinstance(value, list | dict) else 1
 
 
 def split(spec: str, where: str) -> tuple[str, str]:

@@ -6,7 +6,6 @@ import itertools
 from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
-from weakref import WeakKeyDictionary
 
 from hauberk.connection import Connection
 from hauberk.event import Event
@@ -17,41 +16,29 @@ from hauberk.refusals import ConfigError, Refused
 from hauberk.verdict import Deny
 from hauberk_ratelimit._book import Book
 from hauberk_ratelimit._buckets import Buckets, kept
-from hauberk_ratelimit._charge import Charge, used_by
-from hauberk_ratelimit._domains import UnclearHostError, host_of, hosts_in
-from hauberk_ratelimit._ledger import Local, Paid, Short
+from hauberk_ratelimit._charge import Paid, used_by
+from hauberk_ratelimit._due import Due, Dues
+from hauberk_ratelimit._ledger import Local, Short
 from hauberk_ratelimit._limits import LIMITS
 from hauberk_ratelimit._options import Options, check_places, check_store, merged
-from hauberk_ratelimit._peers import address_of, identity_of, keys_of, name_of
+from hauberk_ratelimit._peers import address_of, keys_of
 from hauberk_ratelimit._rates import Rate, stricter
 from hauberk_ratelimit._resets import NAME, Resets
-from hauberk_ratelimit._rules import Bucket, Caller, Ref
+from hauberk_ratelimit._rules import Bucket, Ref
 from hauberk_ratelimit._usage import told, usage_of
 
 if TYPE_CHECKING:
     from hauberk_ratelimit._shared import Exact
 
-HOST: Final = "ratelimit.host"
 RESET: Final = "ratelimit.reset"
 DOCTOR_TOOL: Final = "hauberk-doctor-flood"
 DOCTOR_MARK: Final = "hauberk-doctor-frame"
-_WEB: Final = ("http", "https")
 DEFAULT: Final = "servers"
 """The preset of a host that is told to limit, and not what (S0.35)."""
 _SAYS: Final = ("preset", "global", "calls", "messages", "address", "tools", "domains", "principals", "rules", "plans")
 _ALWAYS: Final = frozenset({"notifications/initialized", "notifications/cancelled"})
 """What only ends or settles something is not held back: a limit must not keep a call from being cancelled."""
 _ONCE: Final = Rate(1, 60, 1)
-
-
-class Due(NamedTuple):
-    """What a call is charged."""
-
-    refs: tuple[Ref, ...]
-    cost: int = 1
-    """How many permits of each rate and quota."""
-    price: int = 1
-    """How many credits of each balance."""
 
 
 class Desk:
@@ -74,7 +61,6 @@ class Desk:
         if options.store is not None:
             check_store(options.store, guard.config)
             self._share()
-        self._addresses: Final[WeakKeyDictionary[Connection, str]] = WeakKeyDictionary()
         self._resets: Resets | None = None
         self._tries: Final = itertools.count()
         self._doctor: Final = Bucket("doctor", "doctor#0", _ONCE, Buckets(_ONCE, LIMITS.known), shared=False)
@@ -85,6 +71,7 @@ class Desk:
         for level in _planned(levels):
             self.book.add(*level)
         _check_sharing(options, self.book)
+        self.dues: Final = Dues(self.book)
 
     def _share(self) -> None:
         """Share the buckets of calls over a store."""
@@ -136,42 +123,6 @@ class Desk:
 
     # --- calls ---
 
-    def wanted(self, call: ToolCall, connection: Connection) -> Due | None:
-        """Return what a call is charged; None where it is charged nothing.
-
-        One that an approver said yes to was charged before he was asked, one that is only explained is never sent, and
-        one to the doctor's server is nobody's.
-
-        Raises:
-            Refused: The host of a URL in it cannot be told.
-        """
-        server = connection.server
-        if call.approved is not None or call.dry or server == SERVER:
-            return None
-        book, hosts = self.book, list[str]()
-        if book.by_domain:
-            try:
-                hosts = self._hosts(call, connection)
-            except UnclearHostError as error:
-                raise unclear(str(error)) from None
-        who = call.principal
-        caller = Caller(server, call.name, who, identity_of(who, connection), name_of(who, connection))
-        refs = book.refs(caller, hosts)
-        if not refs:
-            return None
-        cost, price = book.cost(server, call.name, lambda argument: _items(call.arguments.get(argument)))
-        if not (cost and price):  # what nothing is taken of is not asked, so it is no matter how much
-            refs = tuple(ref for ref in refs if (price if ref[0].credit else cost))
-        return Due(refs, cost or 1, price or 1) if refs else None
-
-    def _hosts(self, call: ToolCall, connection: Connection) -> list[str]:
-        hosts = hosts_in(call.arguments)
-        if connection.carrier in _WEB or connection.target.startswith(("http://", "https://")):
-            own = host_of(connection.target)
-            if own is not None and own not in hosts:
-                hosts.append(own)
-        return hosts
-
     def probed(self, call: ToolCall, connection: Connection) -> Due | None:
         """Return a bucket with one permit for the call of a probe, of which nobody else knows; none for others."""
         probe = connection.server == SERVER and call.name == DOCTOR_TOOL
@@ -181,11 +132,14 @@ class Desk:
         return ((self._doctor, f"{connection.id}.{next(self._tries)}"),)
 
     def charge(self, call: ToolCall, connection: Connection, due: Due) -> Deny | None:
-        """Charge a call to the buckets of this process."""
-        paid = self.local.pay(*due)
-        if isinstance(paid, Short) and self.lifted():
-            paid = self.local.pay(*due)
-        return self._settled(call, connection, paid)
+        """Charge a call to the buckets of this process; give it back at its end, if it is not sent (`Paid`)."""
+        paid = self.local.charge(*due)
+        if isinstance(paid, Short) and (not self.lifted() or isinstance(paid := self.local.charge(*due), Short)):
+            return paid.deny()
+        if self.options.usage:
+            self._tell(paid, connection)
+        call.exchange.defer_call(paid)
+        return None
 
     async def charge_shared(self, call: ToolCall, connection: Connection, due: Due) -> Deny | None:
         """Charge a call to the buckets that hosts share.
@@ -198,15 +152,17 @@ class Desk:
         paid = await self.store.charge(*due)
         if isinstance(paid, Refused):
             raise paid
-        return self._settled(call, connection, paid)
-
-    def _settled(self, call: ToolCall, connection: Connection, paid: Short | Paid) -> Deny | None:
-        """Give a charge back at the end of a call that was never sent; of one that failed, what S1.41(c) says."""
         if isinstance(paid, Short):
             return paid.deny()
-        tells = self.options.usage and connection.role == "server"
-        call.exchange.defer_call(Charge(paid, usage_of(paid.refs, paid.left(), paid.price) if tells else None))
+        if self.options.usage:
+            self._tell(paid, connection)
+        call.exchange.defer_call(paid)
         return None
+
+    def _tell(self, paid: Paid, connection: Connection) -> None:
+        """Let the answers to a client tell what was used."""
+        if connection.role == "server":
+            paid.used = usage_of(paid.refs, paid.left(), paid.price)
 
     def answered(self, message: Message) -> Message | None:
         """Return an answer with what was used, where that is known and the call did not fail; None as it is."""
@@ -237,14 +193,7 @@ class Desk:
                 self._charge(refs)
                 self._charge(refs)
             return
-        address = self._addresses.get(connection)
-        if address is None:
-            self._addresses[connection] = address = kept(address_of(connection))
-        who = kept(identity_of(connection.principal, connection))
-        book = self.book
-        self._charge(
-            (*((bucket, address) for bucket, _ in book.address), *((bucket, who) for bucket, _ in book.messages))
-        )
+        self._charge(self.dues.of_sender(connection.principal, connection)[0])
 
     def message(self, message: Message, connection: Connection) -> None:
         """Charge what the host sends toward a server to who speaks.
@@ -256,24 +205,15 @@ class Desk:
             return
         if message.method in _ALWAYS:
             return
-        who = kept(identity_of(message.principal, connection))
-        refs = tuple((bucket, who) for bucket, _ in self.book.messages)
-        self._charge(refs)
+        paid = self._charge(self.dues.of_sender(message.principal, connection)[1])
         if message.kind == "request" and message.exchange is not None:
-            marks = self.edge.marks(refs)
-            unless_sent(message.exchange, lambda: self.edge.refund(refs, 1, marks))
+            unless_sent(message.exchange, paid.give)
 
-    def _charge(self, refs: tuple[Ref, ...]) -> None:
-        short = self.edge.charge(refs)
-        if short is not None and self.lifted():
-            short = self.edge.charge(refs)
-        if short is not None:
-            raise short.refused()
-
-
-def _items(value: Any) -> int:
-    """Return how many items an argument has; what is no list counts as one."""
-    return max(1, len(value)) if isinstance(value, list | dict) else 1
+    def _charge(self, refs: tuple[Ref, ...]) -> Paid:
+        paid = self.edge.charge(refs)
+        if isinstance(paid, Short) and (not self.lifted() or isinstance(paid := self.edge.charge(refs), Short)):
+            raise paid.refused()
+        return paid
 
 
 def _check_sharing(options: Options, book: Book) -> None:
@@ -304,16 +244,6 @@ def unless_sent(exchange: Exchange, give: Callable[[], None]) -> None:
             give()
 
     exchange.defer(settle)
-
-
-def unclear(why: str) -> Refused:
-    """Return the refusal of a call whose URLs cannot be told apart."""
-    return Refused(
-        HOST,
-        why,
-        hint="write the host of the URL plainly: no backslash, no percent sign, no user with an @, two strokes",
-        public=True,
-    )
 
 
 class _Level(NamedTuple):

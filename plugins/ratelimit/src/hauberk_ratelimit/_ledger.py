@@ -8,8 +8,6 @@ The rules:
 3. What a limit could never grant has no wait: it lets nothing pass, or one call costs more than its burst.
 4. Rates and quotas are looked at before credits (S1.41): only what every one of them lets pass is told that it lacks
    credits. That has no wait, since no time but the next month brings any.
-5. What is counted by the month, quotas and credits, is given back of a call that fails, too (S1.41(c)). Rates are not:
-   they are for load, and a call that failed was one.
 """
 
 from __future__ import annotations
@@ -22,10 +20,9 @@ from typing import Final, NamedTuple
 from hauberk.refusals import LIMITS, POLICY, Refused
 from hauberk.verdict import Deny
 from hauberk_ratelimit._buckets import NEVER, REST, Buckets, Left
+from hauberk_ratelimit._charge import Marks, Paid
 from hauberk_ratelimit._rules import Bucket, Ref
 
-Marks = tuple[float, ...]
-"""Of each bucket of a charge, what tells how much of it can be given back."""
 EXCEEDED: Final = "ratelimit.exceeded"
 BROKE: Final = "ratelimit.insufficient_credits"
 _FORBIDDEN: Final = 403
@@ -135,8 +132,8 @@ class Local:
         self._now: Final = now
         self._lock: Final = threading.Lock()
 
-    def charge(self, refs: Sequence[Ref], cost: int = 1, price: int = 1) -> Short | None:
-        """Take from all of the buckets, and return None; or take nothing, and return why.
+    def charge(self, refs: Sequence[Ref], cost: int = 1, price: int = 1) -> Short | Paid:
+        """Take from all of the buckets, and return what gives it back; or take nothing, and return why.
 
         Args:
             refs: The buckets.
@@ -145,40 +142,35 @@ class Local:
         """
         clock = self._clock()
         with self._lock:
-            if cost == 1 and len(refs) == 1:
+            if cost == 1 and len(refs) == 1:  # of one bucket all is as good as none: it is looked at and taken in one
                 ((bucket, key),) = refs
-                if isinstance(table := bucket.table, Buckets):
-                    if not (wait := table.hit(key, clock)):
-                        return None
-                    return Short(bucket, 1, wait, *table.left(key, clock), table.place(key, clock))
-            longest, short, broke = 0.0, None, None
-            if len({bucket for bucket, _ in refs}) < len(refs):  # those who find no room are one
-                refs = self._placed(refs)
-            for ref in refs:
-                bucket, key = ref
-                need = price if bucket.credit else cost
-                wait = bucket.table.wait(key, self._now() if bucket.monthly else clock, need)
-                if wait and bucket.credit:
-                    broke = broke or ref
-                elif wait > longest:
-                    longest, short = wait, ref
-            short = short or broke
-            if short is None:
-                self._take(refs, clock, cost, price)
-                return None
-            bucket, key = short
-            now = self._now() if bucket.monthly else clock
-            need = price if bucket.credit else cost
-            return Short(bucket, need, longest, *bucket.table.left(key, now), bucket.table.place(key, now))
+                if isinstance(table := bucket.table, Buckets) and (mark := table.hit(key, clock)) is not None:
+                    return Paid(self, refs, (mark,))
+            return self._charge(refs, clock, cost, price)
 
-    def pay(self, refs: Sequence[Ref], cost: int = 1, price: int = 1) -> Short | Paid:
-        """Charge likewise; return what gives it back, or why not."""
-        return self.charge(refs, cost, price) or Paid(self, refs, cost, price, self.marks(refs))
-
-    def marks(self, refs: Sequence[Ref]) -> Marks:
-        """Return what a charge that was made just now is remembered by, for who may give it back."""
-        with self._lock:
-            return tuple([bucket.table.mark(key) for bucket, key in refs])
+    def _charge(self, refs: Sequence[Ref], clock: float, cost: int, price: int) -> Short | Paid:
+        longest, short, broke = 0.0, None, None
+        if len(dict(refs)) < len(refs):  # those who find no room are one
+            refs = self._placed(refs)
+        for ref in refs:
+            bucket, key = ref
+            if not bucket.monthly:
+                wait = bucket.table.wait(key, clock, cost)
+            else:
+                wait = bucket.table.wait(key, self._now(), price if bucket.credit else cost)
+            if not wait:
+                continue
+            if bucket.credit:
+                broke = broke or ref
+            elif wait > longest:
+                longest, short = wait, ref
+        short = short or broke
+        if short is None:
+            return Paid(self, refs, self._take(refs, clock, cost, price), cost, price)
+        bucket, key = short
+        now = self._now() if bucket.monthly else clock
+        need = price if bucket.credit else cost
+        return Short(bucket, need, longest, *bucket.table.left(key, now), bucket.table.place(key, now))
 
     def refund(self, refs: Sequence[Ref], cost: int, marks: Marks, price: int = 1) -> None:
         """Give back what was taken from each, as far as it has not come back by itself."""
@@ -212,45 +204,19 @@ class Local:
         """Note what was taken elsewhere, whatever is left here; return what it is remembered by."""
         clock = self._clock()
         with self._lock:
-            self._take(refs, clock, cost, price)
-            return tuple([bucket.table.mark(key) for bucket, key in refs])
+            return self._take(refs, clock, cost, price)
 
-    def _take(self, refs: Sequence[Ref], clock: float, cost: int, price: int) -> None:
+    def _take(self, refs: Sequence[Ref], clock: float, cost: int, price: int) -> Marks:
+        marks = []
         for bucket, key in refs:
-            if bucket.monthly:
-                bucket.table.take(key, self._now(), price if bucket.credit else cost)
+            if not bucket.monthly:
+                marks.append(bucket.table.take(key, clock, cost))
             else:
-                bucket.table.take(key, clock, cost)
+                marks.append(bucket.table.take(key, self._now(), price if bucket.credit else cost))
+        return tuple(marks)
 
     def behind(self, bucket: Bucket, key: str, seconds: float) -> None:
         """Let a bucket be full no earlier than so many seconds from now."""
         with self._lock:
             if isinstance(bucket.table, Buckets):
                 bucket.table.behind(key, self._clock(), seconds)
-
-
-class Paid:
-    """A charge that was made in this process; gives it back when it is called."""
-
-    __slots__ = ("_cost", "_local", "_marks", "price", "refs")
-
-    def __init__(self, local: Local, refs: Sequence[Ref], cost: int, price: int, marks: Marks) -> None:
-        self._local: Final = local
-        self._cost: Final = cost
-        self._marks: Final = marks
-        self.refs: Final = refs
-        """What was charged."""
-        self.price: Final = price
-        """How many credits."""
-
-    def __call__(self, *, failed: bool = False) -> None:
-        """Give it back; of a call that was sent and ``failed``, what is counted by the month."""
-        if not failed:
-            self._local.refund(self.refs, self._cost, self._marks, self.price)
-        elif due := [(ref, mark) for ref, mark in zip(self.refs, self._marks, strict=True) if ref[0].monthly]:
-            refs, marks = zip(*due, strict=True)
-            self._local.refund(refs, self._cost, marks, self.price)
-
-    def left(self) -> list[Left]:
-        """Return how each bucket stands after it."""
-        return self._local.left(self.refs)

@@ -35,7 +35,9 @@ class Limits(msgspec.Struct, frozen=True):
     key: int = 64
     """Characters of an identity that are kept as they are; a longer one is kept as its digest."""
     known: int = 512
-    """Callers and tools of which the matching rules are remembered."""
+    """Callers and tools of which it is remembered what their calls are charged."""
+    place: int = 1_024
+    """Characters of the names of caller and tool that are kept with that; of longer ones it is not remembered."""
     hosts: int = 16
     """Hosts that the URLs of one call may name."""
     host: int = 253

@@ -58,10 +58,12 @@ class RateLimit:
     def on_tool_call(self, call: ToolCall, connection: Connection) -> Deny | None:
         """Charge a call to all its limits, or to none and refuse it; give the charge back if it is not sent."""
         desk = self.desk
+        due = desk.dues.of(call, connection)
+        if due is not None:
+            return desk.charge(call, connection, due)
         if once := desk.probed(call, connection):
             return desk.charge(call, connection, once) or desk.charge(call, connection, once)
-        due = desk.wanted(call, connection)
-        return None if due is None else desk.charge(call, connection, due)
+        return None
 
     def probes(self) -> list[Probe]:
         """Return what shows that limits are live."""
@@ -86,10 +88,12 @@ class Waiting:
     async def on_tool_call(self, call: ToolCall, connection: Connection) -> Deny | None:
         """Charge a call to all its limits, or to none and refuse it, as all hosts together have left them."""
         desk = self.desk
+        due = desk.dues.of(call, connection)
+        if due is not None:
+            return await desk.charge_shared(call, connection, due)
         if once := desk.probed(call, connection):
             return await desk.charge_shared(call, connection, once) or await desk.charge_shared(call, connection, once)
-        due = desk.wanted(call, connection)
-        return None if due is None else await desk.charge_shared(call, connection, due)
+        return None
 
 
 class Frames:

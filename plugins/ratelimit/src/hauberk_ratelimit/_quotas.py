@@ -62,13 +62,10 @@ class Quotas:
         used = self._used.get(key, 0)
         return 0.0 if used + cost <= self.quota.count else self._until - now
 
-    def take(self, key: str, now: float, cost: int = 1) -> None:
-        """Count."""
+    def take(self, key: str, now: float, cost: int = 1) -> float:
+        """Count; return the mark of the charge: its month."""
         key = self._key(key, now)
         self._used[key] = self._used.get(key, 0) + cost
-
-    def mark(self, _: str) -> float:
-        """Return the mark of a charge that was made now: its month."""
         return self._month
 
     def give(self, key: str, now: float, cost: int, mark: float) -> None:
@@ -103,16 +100,12 @@ class Quotas:
         """Go on with what was counted under the policy before."""
         self._month, self._until, self._used = old._month, old._until, dict(old._used)
 
-    @property
-    def _before(self) -> float:
-        return self._until - _FAR
-
     def _key(self, key: str, now: float) -> str:
         """Begin a new month if there is one; return under which key something is counted."""
         if now >= self._until and (month := month_of(now)) > self._month:
             self._month, self._until = month, start_of(month + 1)
             self._used = {}
-        elif now < self._before:
+        elif now < self._until - _FAR:
             self._month = month_of(now)
             self._until = start_of(self._month + 1)
         if key in self._used or len(self._used) < self._cap:

@@ -32,7 +32,8 @@ from hauberk.refusals import LIMITS, PluginError, Refused
 from hauberk.shared import Line, SharedStore, StoreDown, StoreRefused
 from hauberk_ratelimit import _scripts
 from hauberk_ratelimit._buckets import NEVER, REST, Given, Left
-from hauberk_ratelimit._ledger import Local, Marks, Paid, Short
+from hauberk_ratelimit._charge import Marks, Paid
+from hauberk_ratelimit._ledger import Local, Short
 from hauberk_ratelimit._options import Options
 from hauberk_ratelimit._quotas import Quotas, start_of
 from hauberk_ratelimit._rates import Credit
@@ -115,12 +116,16 @@ class Exact:
         except StoreDown as error:
             if isinstance(error, StoreRefused):
                 self._fails(error.message)
-            return self.local.pay(refs, cost, price) if self.options.on_store_failure == "local" else down()
+            return self.local.charge(refs, cost, price) if self.options.on_store_failure == "local" else down()
         if isinstance(taken, Short):
             return short if isinstance(short, Short) else taken
         if self._faulty:
             self._works()
-        return PaidThere(self, refs, cost, price, taken)
+        return self._paid(refs, cost, price, taken)
+
+    def _paid(self, refs: Sequence[Ref], cost: int, price: int, taken: Taken) -> PaidThere:
+        marks = self.local.noted(refs, cost, price)
+        return PaidThere(self.local, refs, marks, cost, price, store=self, taken=taken)
 
     def _owned(self, wanted: Sequence[Ref], refs: Sequence[Ref], short: Short) -> Sequence[Ref] | None:
         """Return the buckets with what the caller has bought in the place of what he shares; None where he does not."""
@@ -233,29 +238,25 @@ class Taken(NamedTuple):
     """All that it said."""
 
 
-class PaidThere(Paid):
+class PaidThere(Paid, kw_only=True):
     """A charge that the store made; this process notes it, and gives back both."""
 
-    __slots__ = ("_store", "_taken")
+    store: Exact
+    taken: Taken
 
-    def __init__(self, store: Exact, refs: Sequence[Ref], cost: int, price: int, taken: Taken) -> None:
-        super().__init__(store.local, refs, cost, price, store.local.noted(refs, cost, price))
-        self._store: Final = store
-        self._taken: Final = taken
-
-    def __call__(self, *, failed: bool = False) -> None:
+    def give(self, *, failed: bool = False) -> None:
         """Give it back, here and there."""
-        super().__call__(failed=failed)
-        due = list(zip(self.refs, self._taken.marks, strict=True))
+        super().give(failed=failed)
+        due = list(zip(self.refs, self.taken.marks, strict=True))
         if failed:
             due = [(ref, mark) for ref, mark in due if ref[0].monthly]
         if due:
             refs, marks = zip(*due, strict=True)
-            self._store.refund(refs, self._cost, marks, self.price)
+            self.store.refund(refs, self.cost, marks, self.price)
 
     def left(self) -> list[Left]:
         """Return how each bucket of the store stood after it."""
-        count, answer = len(self.refs), self._taken.answer
+        count, answer = len(self.refs), self.taken.answer
         now, found = answer[count + 1] / _MICRO, list[Left]()
         for (bucket, _), mark, left in zip(self.refs, answer[1:], answer[count + 2 :], strict=False):
             month = mark // _BOUGHT if bucket.credit else mark
@@ -305,7 +306,7 @@ class Leased(Exact):
     async def charge(self, refs: Sequence[Ref], cost: int = 1, price: int = 1) -> Short | Refused | Paid:
         """Take from all of the buckets or from none; what is at hand is used at once."""
         if self.spent(refs, cost):
-            return PaidThere(self, refs, cost, price, Taken(cost, tuple([self._marks[ref] for ref in refs])))
+            return self._paid(refs, cost, price, Taken(cost, tuple([self._marks[ref] for ref in refs])))
         return await super().charge(refs, cost, price)
 
     async def _charged(self, refs: Sequence[Ref], cost: int, price: int) -> Short | Taken:

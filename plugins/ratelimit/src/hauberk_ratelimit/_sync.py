@@ -21,7 +21,8 @@ from typing import Any, Final
 
 from hauberk.shared import StoreDown, StoreRefused
 from hauberk_ratelimit import _scripts
-from hauberk_ratelimit._ledger import Local, Marks, Short
+from hauberk_ratelimit._charge import Marks, Paid
+from hauberk_ratelimit._ledger import Local, Short
 from hauberk_ratelimit._limits import LIMITS
 from hauberk_ratelimit._options import Options
 from hauberk_ratelimit._quotas import Quotas
@@ -41,11 +42,11 @@ class Counted(Local):
         self._cap: Final = cap
         self.used: dict[Ref, int] = {}
 
-    def charge(self, refs: Sequence[Ref], cost: int = 1, price: int = 1) -> Short | None:
+    def charge(self, refs: Sequence[Ref], cost: int = 1, price: int = 1) -> Short | Paid:
         """Take from all of the buckets or from none; who is refused wants to know what all have used, too."""
-        short = super().charge(refs, cost, price)
-        self._count(self.places(refs), 0 if short is not None else cost)
-        return short
+        paid = super().charge(refs, cost, price)
+        self._count(self.places(refs), 0 if isinstance(paid, Short) else cost)
+        return paid
 
     def refund(self, refs: Sequence[Ref], cost: int, marks: Marks, price: int = 1) -> None:
         """Give back what was taken, where the store has not been told of it."""

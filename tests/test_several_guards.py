@@ -101,6 +101,9 @@ def test_shadow_is_seen_across_processes(tmp_path: Path) -> None:
 
 def test_all_guards_tell_what_they_show(tmp_path: Path) -> None:
     """Guards that list at once lose nothing: all of their servers are in the shared file when they have ended."""
+    config = tmp_path / ".config" / "hauberk"  # five that start at once may be late on a slow machine
+    config.mkdir(parents=True)
+    (config / "hauberk.toml").write_text("[core.bounds]\ndeadline = 60\n")
     names = [f"server{number}" for number in range(5)]
     with contextlib.ExitStack() as stack:
         guards = [stack.enter_context(guarded(tmp_path, name, "same", name)) for name in names]

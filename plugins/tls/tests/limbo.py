@@ -179,7 +179,10 @@ def main() -> None:
         if not line.strip():  # whether it is there
             print("{}", flush=True)  # noqa: T201 - its answer
             continue
-        print(json.dumps(judged(cases[line.strip()])), flush=True)  # noqa: T201 - its answer
+        before = time.process_time()
+        answer = judged(cases[line.strip()])
+        answer["seconds"] = time.process_time() - before
+        print(json.dumps(answer), flush=True)  # noqa: T201 - its answer
 
 
 if __name__ == "__main__":

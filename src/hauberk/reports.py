@@ -51,9 +51,9 @@ class Reports:
             answer: Whose Allow or Ask lets it pass, where somebody has an opinion.
         """
         connection, exchange = self._connection, call.exchange
-        principal, (plugin, verdict) = exchange.principal, answer or _NOBODY
-        exchange.digest = digest = call.digest
-        told = call.round or exchange.approved or principal.groups or principal.roles
+        principal, digest = exchange.principal, call.digest
+        plugin, verdict = answer or _NOBODY
+        exchange.digest = digest
         return Event(  # two for each call: by position, in the order of the fields, it takes half the time
             "core.allowed",
             self._next_id(),
@@ -74,7 +74,7 @@ class Reports:
             plugin,
             1,
             False,
-            _circumstances(call) if told else {},
+            _circumstances(call) if call.round or exchange.approved or principal.groups or principal.roles else {},
         )
 
     def ended(self, exchange: Exchange, outcome: Outcome, size: int, details: dict[str, Any]) -> Event:

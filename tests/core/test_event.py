@@ -6,11 +6,13 @@ import threading
 import uuid
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.core.harness import call_params, request, rig, ring
 
 from hauberk.event import Event, id_source
+from hauberk.principal import Principal
 from hauberk.verdict import Allow
 
 
@@ -60,3 +62,21 @@ async def test_no_two_events_share_a_table() -> None:
     assert [code for code, _, _ in calls] == ["core.allowed", "core.answered"] * 2
     assert [sorted(sizes) for _, sizes, _ in calls] == [["request"], ["request", "result"]] * 2
     assert [sorted(details) for _, _, details in calls] == [[], ["seconds"]] * 2
+
+
+@pytest.mark.parametrize("groups", [(), ("a", "b")])
+@pytest.mark.parametrize("roles", [(), ("root",)])
+async def test_decision_names_the_groups_and_roles_it_went_by(groups: tuple[str, ...], roles: tuple[str, ...]) -> None:
+    """The event of a decision has what of the caller's groups and roles a hook has left it, and nothing else of it."""
+    who = Principal(id="alice", kind="user", groups=frozenset({"a", "b", "c"}), roles=frozenset({"root", "x"}))
+
+    def narrow(message: Any, _: Any) -> Any:
+        return message.with_principal(message.principal.narrow(groups=frozenset(groups), roles=frozenset(roles)))
+
+    async with rig(ring("narrow", on_receive=narrow), ring("judge", on_tool_call=Allow()), role="server") as r:
+        r.connection.principal = who
+        await r.call()
+        (event,) = r.recorder.of("core.allowed")
+    claims = {"groups": list(groups), "roles": list(roles)}
+    assert event.details == {name: values for name, values in claims.items() if values}
+    assert (event.principal, event.plugin) == ("alice", "judge")

@@ -221,12 +221,13 @@ async def test_required_sinks_are_awaited_together() -> None:
 
 
 @pytest.mark.parametrize("waits", [False, True, ELSEWHERE])
+@pytest.mark.parametrize("other_waits", [False, True, ELSEWHERE])
 @pytest.mark.parametrize("first", [False, True])
-async def test_every_sink_hears_what_one_cannot_record(first: bool, waits: bool | str) -> None:
+async def test_every_sink_hears_what_one_cannot_record(first: bool, other_waits: bool | str, waits: bool | str) -> None:
     """Whatever the order of the sinks, one that fails keeps no other from hearing of the decision and the refusal."""
     fails = Log(OSError()).sink("fails", waits=waits)
     good, strict = Log(), Log()
-    others = [good.sink("good", required=False), strict.sink("strict", waits=waits)]
+    others = [good.sink("good", required=False), strict.sink("strict", waits=other_waits)]
     async with rig(*([fails, *others] if first else [*others, fails])) as r:
         await r.call()
         for log in (good, strict):
@@ -259,6 +260,16 @@ async def test_only_both_holds_up_a_result(required: Any, waits: bool | str) -> 
         assert r.codes == (["core.unrecorded"] if required == "both" else [])
         assert len(r.replies) == 1
         assert r.recorder.of("core.sink_failed")[0].plugin == "sink"
+
+
+@pytest.mark.parametrize("waits", [False, True, ELSEWHERE])
+async def test_result_waits_for_no_sink_that_does_not_want_both(waits: bool | str) -> None:
+    """Where one sink wants both, another one that is required and fails still holds up no result."""
+    log = Log(OSError(), only="core.answered")
+    async with rig(log.sink(waits=waits), Log().sink("thorough", required="both")) as r:
+        await r.call()
+        await r.answer()
+        assert (r.codes, len(r.replies)) == ([], 1)
 
 
 # --- not required ---
@@ -362,6 +373,17 @@ async def test_events_come_in_order(waits: bool | str, required: bool) -> None:
     codes += ["core.disconnected", "core.stopped"]
     assert log.codes == codes
     assert len({event.id for event in log.events}) == len(codes)
+
+
+async def test_events_of_one_turn_come_in_order() -> None:
+    """What a required sink is still to be given is recorded before what a message waits for."""
+    log = Log()
+    async with rig(log.sink(), ring("p", on_tool_call=Allow("r"))) as r:
+        await r.call()
+        log.events.clear()
+        r.post(r.from_server, {"jsonrpc": "2.0", "id": 1, "result": {}})
+        r.post(r.from_client, request("tools/call", call_params("ls"), id=2))
+        assert log.codes == ["core.answered", "core.allowed"]
 
 
 async def test_notes_stand_before_the_decision_they_led_to() -> None:
@@ -470,16 +492,15 @@ async def test_quick_sink_is_called_at_once() -> None:
 
 async def test_quick_sink_that_answers_is_reported_once_until_it_works() -> None:
     """An answer of a quick sink is a failure of it: said once, and once more after it has worked (X.16)."""
-    answers: list[Any] = [True, Allow(), None, "yes", 0, None, None]
+    answers: list[Any] = []
 
-    async with rig(ring("fast", on_audit=lambda _: answers.pop(0) if armed else None, quick=True)) as r:
-        armed: list[bool] = [True]
-        for id in range(len(answers)):
+    async with rig(ring("fast", on_audit=lambda _: answers.pop(0) if answers else None, quick=True)) as r:
+        answers += [True, Allow(), None, "yes", 0, None, None]
+        for id in range(7):
             r.post(r.from_client, request("tools/call", call_params("ls"), id=id + 1))
-        armed.clear()
         await r.settle()
-        assert len(r.reached) == 7
-        assert len(r.recorder.of("core.sink_failed")) == 2
+        assert (answers, len(r.reached)) == ([], 7)
+        assert [event.details for event in r.recorder.of("core.sink_failed")] == [{"error": "HookError"}] * 2
 
 
 async def test_interrupt_in_a_quick_sink_is_an_interrupt() -> None:

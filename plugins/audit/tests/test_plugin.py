@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import logging
 import os
 import stat
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -266,6 +268,80 @@ async def test_what_cannot_be_recorded_does_not_pass(
     log = state / "audit" / "audit.jsonl"
     assert [code for code in codes(log) if code.startswith("a.")] == ["a.one", "a.two"]
     assert verify([log], keys.load_key(state / "audit.key")).status == 0
+
+
+@pytest.mark.parametrize("durability", ["group", "interval", "event"])
+async def test_policy_that_is_not_kept_refuses_from_then_on(
+    load: Load, monkeypatch: pytest.MonkeyPatch, durability: str
+) -> None:
+    """Once a policy came in force that a required history does not keep, nothing passes until the host starts anew:
+    not after entries were written either (S3.18).
+    """
+    async with load(f"---[audit]\nrequired = true\ndurability = '{durability}'") as guard:
+        await recorded(guard, "a.before")
+
+        def full(*_: Any, **__: Any) -> Any:
+            raise PluginError("no space left on device")
+
+        monkeypatch.setattr(plugin_of(guard)._keeper.history, "record", full)
+        loaded = Event(code="policy.loaded", details={"policy_version": guard.config.version, "loaded_by": "reload"})
+        for event in (loaded, Event(code="a.after"), Event(code="a.later")):
+            with pytest.raises(Refused, match="could not be recorded"):
+                guard.recorder.barrier([event])
+            plugin_of(guard).flush()
+            if (waiting := plugin_of(guard).settled()) is not None:
+                await waiting
+
+
+async def test_flood_does_not_linger(load: Load, state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Events that are many are written at once, however long a single one may wait for company."""
+    bounds = Bounds(linger=3600, interval=3600, batch=4)
+    monkeypatch.setattr("hauberk_audit.writing._writer.BOUNDS", bounds)
+    monkeypatch.setattr("hauberk_audit._plugin.BOUNDS", bounds)
+    async with load() as guard:
+        plugin, writer = plugin_of(guard), plugin_of(guard)._writer
+        assert writer is not None
+        plugin.flush()
+        before = writer._settled
+        for number in range(8):
+            plugin.on_audit(Event(code=f"a.n{number}"))
+        with writer._state:
+            assert writer._state.wait_for(lambda: writer._settled == before + 8, 20)
+        assert codes(state / "audit" / "audit.jsonl")[-2:] == ["a.n6", "a.n7"]
+
+
+async def test_loss_is_told_to_the_very_next(load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a log that is not required has lost is said to whoever gives the next event, though others wait already."""
+    monkeypatch.setattr("hauberk_audit.writing._writer.BOUNDS", Bounds(linger=3600, interval=3600))
+    busy, free, full = threading.Event(), threading.Event(), Full()
+    free.set()
+
+    def write(fd: int, data: bytes) -> int:
+        busy.set()
+        assert free.wait(20)
+        return full.write(fd, data)
+
+    on_disk(monkeypatch, Disk(write=write))
+    async with load() as guard:
+        plugin, writer = plugin_of(guard), plugin_of(guard)._writer
+        assert writer is not None
+        plugin.flush()
+        busy.clear()
+        free.clear()
+        plugin.on_audit(Event(code="a.lost"))
+        writer._wake()
+        assert busy.wait(20)
+        plugin.on_audit(Event(code="a.waits"))
+        full.full = True
+        free.set()
+        with writer._state:
+            assert writer._state.wait_for(lambda: writer.error is not None, 20)
+        with pytest.raises(PluginError, match="no space left on device"):
+            plugin.on_audit(Event(code="a.next"))
+        full.full = False
+        plugin.on_audit(Event(code="a.fine"))
+        plugin.flush()
+        assert codes(plugin.log_path())[-3:] == ["a.waits", "a.next", "a.fine"]
 
 
 async def test_log_that_is_not_required_holds_nothing_up(

@@ -72,6 +72,18 @@ async def test_a_running_process_begins_anew(folder: Path, only_limits: None, cl
         assert told == [{"limit": "principals.*", "of": "all"}, {"limit": "global", "of": "nobody"}]
 
 
+async def test_a_reset_is_seen_where_messages_are_refused(folder: Path, only_limits: None, clock: Clock) -> None:
+    """Whose messages are refused is let speak again once the limit of messages was reset."""
+    text = f'core.state_dir = "{folder}/state"\n[ratelimit]\nmessages = "2/hour"\n'
+    (folder / "hauberk.toml").write_text(text)
+    async with guard_from(text, folder=folder, clock=clock) as rig:
+        await _spend(rig, 9, passed=2)
+        done = await asyncio.to_thread(run, folder, "reset", "--rule", "messages")
+        assert done.exit_code == 0, done.output
+        clock.turn(1)
+        await _spend(rig, 9, passed=2)
+
+
 async def _spend(rig: Any, count: int, *, passed: int) -> None:
     before = len(rig.reached)
     for _ in range(count):

@@ -171,8 +171,19 @@ def test_a_cost_goes_by_the_arguments_of_each_call() -> None:
     """Where items are counted, each call costs what its own arguments say, after whatever cheap ones (S1.24)."""
     counts: dict[str, Any] = {"costs": {"ls": "paths"}, "prices": {"rm": "paths"}}
     dues = Dues(made((None, {"global": "9/hour, 90 credits/month", **counts})))
-    found = [dues.of(called(ANONYMOUS, tool, [1] * count), connected()) for tool in ("ls", "rm") for count in (1, 9, 2)]
+    found = [dues.of(called(ANONYMOUS, tool, [1] * count), connected()) for tool in ("ls", "rm") for count in (0, 9, 2)]
     assert [(due.cost, due.price) for due in found if due] == [(1, 1), (9, 9), (2, 2), (1, 1), (1, 9), (1, 2)]
+
+
+def test_a_table_that_says_nothing_of_a_tool_costs_nothing() -> None:
+    """What the first table lets pass for nothing, another one that does not name it does not charge (S1.24)."""
+    tables: list[tuple[str | None, dict[str, Any]]] = [
+        (None, {"global": "9/hour", "costs": {"ls": 0}}),
+        ("files", {"calls": "9/hour", "costs": {"rm": 3}}),
+    ]
+    dues = Dues(made(*tables))
+    assert dues.of(called(ANONYMOUS, "ls"), connected()) is None
+    assert [due.cost for tool in ("rm", "read") if (due := dues.of(called(ANONYMOUS, tool), connected()))] == [3, 1]
 
 
 def test_a_host_that_cannot_be_told_is_refused_each_time() -> None:

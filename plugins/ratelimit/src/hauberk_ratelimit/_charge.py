@@ -31,7 +31,7 @@ _FAILED: Final = ("error", "refused", "timed_out")
 """How a round ends that failed, and not because its caller let go of it."""
 
 
-class Paid(msgspec.Struct, eq=False):
+class Paid(msgspec.Struct, eq=False, gc=False):  # nothing that it refers to refers to it: there is no cycle to find
     """A charge that was made in this process; of a call, it is called when that is over."""
 
     local: Local

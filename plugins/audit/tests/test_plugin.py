@@ -287,7 +287,6 @@ async def test_policy_that_is_not_kept_refuses_from_then_on(
         for event in (loaded, Event(code="a.after"), Event(code="a.later")):
             with pytest.raises(Refused, match="could not be recorded"):
                 guard.recorder.barrier([event])
-            plugin_of(guard).flush()
             if (waiting := plugin_of(guard).settled()) is not None:
                 await waiting
 

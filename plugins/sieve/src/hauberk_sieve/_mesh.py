@@ -97,6 +97,16 @@ class Mesh:
             Refused: It may not pass.
         """
 
+    def hear(self, message: Message, connection: Connection, words: str | None) -> Message | None:  # noqa: ARG002
+        """Do what `look` does, of the answer to a call that is texts (`hauberk_sieve._words`).
+
+        Args:
+            message: It.
+            connection: The connection.
+            words: All that can be read in it; None where a mesh before this one has made another message of it.
+        """
+        return self.look(message, connection)
+
     async def settle(self, message: Message, connection: Connection) -> Message | None:
         """Do after every `look`, where a mesh is patient, what has to wait; return and raise as `look` does."""
 

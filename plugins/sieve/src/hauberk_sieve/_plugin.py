@@ -17,6 +17,7 @@ from hauberk_sieve._mesh import Mesh, Setting
 from hauberk_sieve._routes import Routes
 from hauberk_sieve._seen import Seen
 from hauberk_sieve._settled import Judges
+from hauberk_sieve._words import words
 from hauberk_sieve.access import Access
 from hauberk_sieve.addresses import Addresses
 from hauberk_sieve.asks import Asks
@@ -129,8 +130,14 @@ class Sieve:
             self._seen.take(message, connection)
         passed = message
         try:
-            for look in self._routes.of(message):
-                passed = look(passed, connection) or passed
+            if message.method == "tools/call" and (said := words(message)) is not None:
+                for hear in self._routes.hears:
+                    changed = hear(passed, connection, said)
+                    if changed is not None:
+                        passed, said = changed, None
+            else:
+                for look in self._routes.of(message):
+                    passed = look(passed, connection) or passed
         except Refused:
             self._suspicion.refused(message, connection)
             raise

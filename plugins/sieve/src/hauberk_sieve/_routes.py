@@ -24,9 +24,10 @@ class Routes:
         self._meshes: Final = tuple(meshes)
         self._looks: Final = {way: self._looks_at(way) for way in _WAYS}
         self._other: Final = {way: self._those(way, "") for way in _WAYS}
-        self._texts: Final = tuple(
-            mesh.look for mesh in self._meshes if _meets(mesh, "client", "tools/call") and not mesh.passes_text
-        )
+        hearing = [mesh for mesh in self._meshes if _meets(mesh, "client", "tools/call") and not mesh.passes_text]
+        self._texts: Final = tuple(mesh.look for mesh in hearing)
+        self.hears: Final = tuple(mesh.hear for mesh in hearing)
+        """What hears the words of an answer to a call that is texts (`hauberk_sieve._words`)."""
 
     @property
     def toward(self) -> Mapping[Toward, tuple[str, ...]]:

@@ -117,6 +117,13 @@ class Schemas(Mesh):
             self._result(message, connection, table)
         return None
 
+    def hear(self, message: Message, connection: Connection, words: str | None) -> Message | None:
+        """Refuse texts in place of what was promised; where nothing was, they are no task either (`_words`)."""
+        tool = self._seen.tool("" if message.exchange is None else message.exchange.tool, connection)
+        if words is not None and (tool is None or "outputSchema" not in tool):
+            return None
+        return self.look(message, connection)
+
     def probes(self) -> list[Probe]:
         """Return what shows that arguments and results are checked."""
         from hauberk_sieve.schemas._probes import probes  # in development a host starts without them

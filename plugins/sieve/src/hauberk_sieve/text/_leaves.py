@@ -21,10 +21,11 @@ from typing import Any, Final, Literal, NamedTuple
 
 import orjson
 
+from hauberk_sieve._words import BETWEEN
+
 Kind = Literal["text", "key", "number", "codes", "encoded"]
 Path = tuple[str | int, ...]
 
-_BETWEEN: Final = "\n\n"
 _FEWEST_CODES: Final = 8
 _LAST_CODE: Final = 0x10FFFF
 _SURROGATES: Final = range(0xD800, 0xE000)
@@ -83,9 +84,9 @@ class Leaves:
     def joined(self) -> str:
         """Return all of it, by empty lines. What matches in a leaf matches here too: patterns know lines, not more."""
         if not self.numbers:
-            return _BETWEEN.join(self.texts)
-        digits = orjson.dumps(self.numbers)[1:-1].decode().replace(",", _BETWEEN)
-        return _BETWEEN.join((*self.texts, digits))
+            return BETWEEN.join(self.texts)
+        digits = orjson.dumps(self.numbers)[1:-1].decode().replace(",", BETWEEN)
+        return BETWEEN.join((*self.texts, digits))
 
     def located(self) -> Iterator[Leaf]:
         """Yield each leaf with its place, in the order of the text."""
@@ -161,7 +162,7 @@ def flat(part: Any) -> str | None:
             stack.extend(value)
         elif value is not None and kind is not bool:
             return None
-    return _BETWEEN.join(texts)
+    return BETWEEN.join(texts)
 
 
 def pointer(path: Path) -> str:

@@ -84,6 +84,10 @@ class Text(Mesh):
             self._refuse(member, message.params.get(called), connection)
         return None
 
+    def hear(self, message: Message, connection: Connection, words: str | None) -> Message | None:
+        """Scan the words of an answer to a call."""
+        return (self._reader or self.reader()).read(message, connection, words)
+
     def judge(self, call: ToolCall, connection: Connection) -> Deny | None:
         """Refuse a call of a tool that was hidden because of its text."""
         rule = self.hidden.rule(connection, "tools", call.name)

@@ -87,21 +87,28 @@ class Reader:
             shared = self._shared[key] = Scanners(rules, _rules.tomorrow(day))
         return shared
 
-    def read(self, message: Message, connection: Connection) -> Message | None:
+    def read(self, message: Message, connection: Connection, words: str | None = None) -> Message | None:
         """Return a message toward the client without what may not be read, or None if all of it may.
+
+        Args:
+            message: It.
+            connection: The connection.
+            words: All that can be read in it, where that is known and it is a result.
 
         Raises:
             Refused: It may not pass at all.
         """
         scanners = self.scanners(connection.server)
+        if words is not None and scanners["results"].clears(words):
+            return None
         scanner = scanners[place_of(message)]
         if message.method in LISTS and message.kind == "result":
             return self._read_list(message, connection, scanners, scanner)
         at, part = part_of(message)
-        if (text := flat(part)) is not None and scanner.clears(text):
+        if words is None and (words := flat(part)) is not None and scanner.clears(words):
             return None
         leaves = walk(part, at)
-        found = scanner.scan(leaves)
+        found = scanner.scan(leaves, suspect=words is not None)
         if found is NOTHING and not leaves.skipped:
             return None
         outcome = self._judged(message, connection, scanner, leaves, found)

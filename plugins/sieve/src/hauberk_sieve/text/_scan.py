@@ -141,13 +141,20 @@ class Scanner:
                 return False
         return True
 
-    def scan(self, leaves: Leaves) -> Found:
+    def scan(self, leaves: Leaves, *, suspect: bool = False) -> Found:
         """Return what the rules find in the leaves of a part of a message.
+
+        Args:
+            leaves: They.
+            suspect: Whether `clears` was asked about all of them, and said no.
 
         Raises:
             GateError: The automaton gave up.
         """
-        return self._closely(leaves.located()) if self._suspects(leaves.joined())[0] else NOTHING
+        text = leaves.joined()
+        if not suspect and self.clears(text):
+            return NOTHING
+        return self._closely(leaves.located()) if self._suspects(text)[0] else NOTHING
 
     def scan_text(self, text: str) -> tuple[Finding, ...]:
         """Return what the rules find in one text."""

@@ -11,7 +11,7 @@ from hauberk import doctor, plugins
 from hauberk.config import Config
 from hauberk.connection import Connection
 from hauberk.guard import Guard
-from hauberk_bulkhead import Bulkhead
+from hauberk_bulkhead import Bulkhead, _gate
 from hauberk_bulkhead._breaker import Breaker
 from hauberk_bulkhead._door import Door
 from hauberk_bulkhead._gate import Gate
@@ -60,7 +60,7 @@ async def test_probes_hold_whatever_the_table(tmp_path: Path, table: str, names:
     [
         (Room, "_lacks", lambda self, principal, tool: None, "refuses_one_too_many"),
         (Gate, "frame", lambda self, frame, connection: None, "refuses_large"),
-        (Gate, "_check_shape", lambda self, data, options: None, "refuses_wide"),
+        (_gate, "fault", lambda *_: None, "refuses_wide"),
         (Breaker, "fail", lambda self, permit, now: None, "breaker_opens"),
         (Tally, "count", lambda self, name, now, **_: False, "isolates"),
         (Level, "see", lambda self, value: False, "sheds"),

@@ -167,10 +167,11 @@ def test_an_anonymous_caller_is_where_he_comes_from_now() -> None:
     assert key("192.0.2.1:1", who=alice) == key("192.0.2.2:1", who=alice) == "id:alice"
 
 
-def test_a_cost_goes_by_the_arguments_of_each_call() -> None:
+@pytest.mark.parametrize("more", [{}, {"domains": {"*.example": "1/hour"}}])
+def test_a_cost_goes_by_the_arguments_of_each_call(more: dict[str, Any]) -> None:
     """Where items are counted, each call costs what its own arguments say, after whatever cheap ones (S1.24)."""
     counts: dict[str, Any] = {"costs": {"ls": "paths"}, "prices": {"rm": "paths"}}
-    dues = Dues(made((None, {"global": "9/hour, 90 credits/month", **counts})))
+    dues = Dues(made((None, {"global": "9/hour, 90 credits/month", **counts, **more})))
     found = [dues.of(called(ANONYMOUS, tool, [1] * count), connected()) for tool in ("ls", "rm") for count in (0, 9, 2)]
     assert [(due.cost, due.price) for due in found if due] == [(1, 1), (9, 9), (2, 2), (1, 1), (1, 9), (1, 2)]
 

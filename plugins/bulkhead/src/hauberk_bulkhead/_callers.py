@@ -47,11 +47,11 @@ def caller_of(principal: Principal, connection: Connection) -> str:
     return kept(principal.key)
 
 
-def party_of(principal: Principal, connection: Connection) -> str:
-    """Return whose failures count together: a tenant's, or a caller's who has none."""
+def party_of(principal: Principal, caller: str) -> str:
+    """Return whose failures count together: a tenant's, or a caller's (`caller_of`) who has none."""
     if principal.tenant and not principal.is_anonymous:
         return kept(principal.key.removesuffix(principal.id))  # ends with a NUL, so it is no caller
-    return caller_of(principal, connection)
+    return caller
 
 
 def parted(name: str) -> tuple[str, str]:

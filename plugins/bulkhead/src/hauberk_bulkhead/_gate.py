@@ -85,16 +85,8 @@ class Gate:
             raise refused("bulkhead.too_large", f"a message of {size} bytes", rule=f"bulkhead.{key} = {most}")
         if 100 * size >= options.alert_percent * most:
             self.near(key, connection.server, size, most, options)
-        self._check_shape(frame.data, options)
-
-    def _check_shape(self, data: bytes, options: Options) -> None:
-        found = fault(data, options.depth, options.width, self._values)
-        if found == "depth":
-            rule = f"bulkhead.depth = {options.depth}"
-            raise refused("bulkhead.too_deep", "arrays and objects stand too deep in each other", rule=rule)
-        if found == "width":
-            rule = f"bulkhead.width = {options.width}"
-            raise refused("bulkhead.too_wide", "an array or an object has too many members", rule=rule)
+        if (wrong := fault(frame.data, options.depth, options.width, self._values)) is not None:
+            raise _hold.misshapen(wrong, options)
 
     # --- requests ---
 
@@ -105,7 +97,9 @@ class Gate:
             Refused: It may not go on.
         """
         if message.proof is not None:
-            self._check_shape(encode(message.data), self.rules(connection.server).options)
+            options = self.rules(connection.server).options
+            if (wrong := fault(encode(message.data), options.depth, options.width, self._values)) is not None:
+                raise _hold.misshapen(wrong, options)
         exchange = message.exchange
         if message.embedded is not None and message.kind == "request":
             self._asks(connection)
@@ -126,7 +120,7 @@ class Gate:
                 exchange.defer(partial(_answered, life, message.method, message.params["uri"]))
         room = connection.server if message.toward == "server" else f"{connection.server}/asks"
         hold = self.begin(exchange, message.principal, tool, message.size, connection)
-        self.enter(hold, message.principal, tool, room, wait=False)
+        self.enter(hold, tool, room, wait=False)
         self.entered(hold)
 
     def call(self, call: ToolCall, connection: Connection, *, wait: bool) -> Hold | None:
@@ -149,7 +143,7 @@ class Gate:
             return None
         hold = self.begin(exchange, call.principal, call.name, call.message.size, connection, shared=wait)
         if not hold.asks:
-            self.enter(hold, call.principal, call.name, connection.server, wait=wait)
+            self.enter(hold, call.name, connection.server, wait=wait)
         return hold
 
     def begin(
@@ -169,19 +163,22 @@ class Gate:
         """
         rules, now = self.rules(connection.server), self.guard.clock()
         hold = self._hold(exchange, connection, rules)
-        hold.started, hold.begun = now, True
+        hold.started, hold.begun, hold.caller = now, True, caller_of(principal, connection)
         if hold.asked:
             self.state.asked(hold.asked)
             hold.asked = ""
-        self.check_suspended("server", connection.server, connection)
-        self.check_suspended("principal", principal.key, connection)
-        self.check_load()
-        self._check_breaker(hold, Key(connection.server, kept(tool), ""), principal, shared=shared)
+        if self.state.suspended:  # else there is nobody to be looked for
+            self.check_suspended("server", connection.server, connection)
+            self.check_suspended("principal", principal.key, connection)
+        if self.load is not None:
+            self.check_load()
+        if rules.options.breaker.enabled:
+            self._check_breaker(hold, tool, principal, shared=shared)
         if not hold.size:
             self._take(hold, size)
         return hold
 
-    def enter(self, hold: Hold, principal: Principal, tool: str, name: str, *, wait: bool) -> None:
+    def enter(self, hold: Hold, tool: str, name: str, *, wait: bool) -> None:
         """Go into the room, or wait at its door.
 
         Raises:
@@ -189,11 +186,10 @@ class Gate:
         """
         rules, now = hold.rules, self.guard.clock()
         room = self.state.room(name, rules.caps, now)
-        caller = caller_of(principal, hold.connection)
         try:
-            hold.place = room.enter(caller, tool, now, now + rules.options.queue_seconds if wait else now)
+            hold.place = room.enter(hold.caller, tool, now, now + rules.options.queue_seconds if wait else now)
         except Full as full:
-            hold.exhausted = full.scope in {"server", "tool"} and room.is_alone(caller)
+            hold.exhausted = full.scope in {"server", "tool"} and room.is_alone(hold.caller)
             self.state.left(name)
             raise _hold.full(full.scope, tool, hold) from None
         hold.room = name
@@ -342,12 +338,10 @@ class Gate:
                 "bulkhead.overloaded", "the machine is busy", rule=f"bulkhead.shedding: {what}", retry_after=5.0
             )
 
-    def _check_breaker(self, hold: Hold, key: Key, principal: Principal, *, shared: bool) -> None:
+    def _check_breaker(self, hold: Hold, tool: str, principal: Principal, *, shared: bool) -> None:
         breaking, sharing = hold.rules.options.breaker, self.sharing
-        if not breaking.enabled:
-            return
-        if breaking.scope == "tenant":
-            key = key._replace(tenant=party_of(principal, hold.connection))
+        party = party_of(principal, hold.caller) if breaking.scope == "tenant" else ""
+        key = Key(hold.connection.server, kept(tool), party)
         if sharing is not None and shared:
             if not sharing.store.up and breaking.on_store_failure == "refuse":
                 raise refused("bulkhead.store_down", "the shared store of the breakers is down", retry_after=5.0)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final, NamedTuple
+from typing import Final, Literal, NamedTuple
+
+import msgspec
 
 from hauberk.connection import Connection
 from hauberk.refusals import Refused
@@ -28,45 +30,38 @@ class Rules(NamedTuple):
     """How long a connection may be silent (seconds); None is for ever."""
 
 
-class Hold:
+class Hold(msgspec.Struct, eq=False):
     """What one request has taken."""
 
-    __slots__ = (
-        "asked",
-        "asks",
-        "begun",
-        "connection",
-        "exhausted",
-        "passed",
-        "place",
-        "probe",
-        "room",
-        "rules",
-        "shared",
-        "size",
-        "started",
-    )
+    connection: Connection
+    rules: Rules
+    started: float
+    caller: str = ""
+    """Who speaks, once it has been judged."""
+    passed: Pass | None = None
+    place: Place | None = None
+    room: str = ""
+    size: int = 0
+    asks: bool = False
+    """Whether the shared store has to be asked before it may go on."""
+    asked: str = ""
+    """Whose call it is, while a person is asked whether it may go on."""
+    begun: bool = False
+    """Whether it has been judged, and all was taken but perhaps a place."""
+    exhausted: bool = False
+    """Whether it found no room because the server gave none back, with nobody else's calls in it."""
+    shared: bool = False
+    """Whether its breaker is kept together with other hosts."""
+    probe: str = ""
+    """The name of a probe of a shared breaker."""
 
-    def __init__(self, connection: Connection, rules: Rules, started: float) -> None:
-        self.connection: Final = connection
-        self.rules: Final = rules
-        self.started = started
-        self.passed: Pass | None = None
-        self.place: Place | None = None
-        self.room = ""
-        self.size = 0
-        self.asks = False
-        """Whether the shared store has to be asked before it may go on."""
-        self.asked = ""
-        """Whose call it is, while a person is asked whether it may go on."""
-        self.begun = False
-        """Whether it has been judged, and all was taken but perhaps a place."""
-        self.exhausted = False
-        """Whether it found no room because the server gave none back, with nobody else's calls in it."""
-        self.shared = False
-        """Whether its breaker is kept together with other hosts."""
-        self.probe = ""
-        """The name of a probe of a shared breaker."""
+
+def misshapen(wrong: Literal["depth", "width"], options: Options) -> Refused:
+    if wrong == "depth":
+        rule = f"bulkhead.depth = {options.depth}"
+        return refused("bulkhead.too_deep", "arrays and objects stand too deep in each other", rule=rule)
+    rule = f"bulkhead.width = {options.width}"
+    return refused("bulkhead.too_wide", "an array or an object has too many members", rule=rule)
 
 
 def opened(key: Key, seconds: float) -> Refused:

@@ -134,7 +134,7 @@ class Patient(Bulkhead):
             await gate.ask(hold, call.exchange)
             if call.exchange.outcome is not None:
                 return  # it ended meanwhile, and nobody would give back what it takes now
-            gate.enter(hold, call.principal, call.name, connection.server, wait=True)
+            gate.enter(hold, call.name, connection.server, wait=True)
         if hold.place is not None and hold.place.state == "waiting":
             await _turn(hold.place, hold.rules.options.queue_seconds)
             gate.over(hold)

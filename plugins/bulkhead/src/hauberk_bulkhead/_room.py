@@ -19,6 +19,8 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from typing import Final, Literal, NamedTuple
 
+import msgspec
+
 State = Literal["waiting", "in", "gone", "late", "displaced"]
 Scope = Literal["server", "tool", "principal", "queue"]
 
@@ -46,21 +48,22 @@ class Full(Exception):
         self.scope: Final = scope
 
 
-class Place:
+def _nobody() -> None:
+    """Wake nobody."""
+
+
+class Place(msgspec.Struct, eq=False):
     """One call, in the room or waiting for it."""
 
-    __slots__ = ("number", "principal", "scope", "state", "tool", "until", "wake")
-
-    def __init__(self, number: int, principal: str, tool: str, until: float) -> None:
-        self.number: Final = number
-        self.principal: Final = principal
-        self.tool: Final = tool
-        self.until: Final = until
-        """When it waits no longer (monotonic seconds)."""
-        self.state: State = "waiting"
-        self.scope: Scope = "server"
-        """Whose cap kept it waiting at first."""
-        self.wake: Callable[[], object] = _nobody
+    number: int
+    principal: str
+    tool: str
+    until: float
+    """When it waits no longer (monotonic seconds)."""
+    state: State = "waiting"
+    scope: Scope = "server"
+    """Whose cap kept it waiting at first."""
+    wake: Callable[[], object] = _nobody
 
 
 class Room:
@@ -287,7 +290,3 @@ def _less(counts: dict[str, int], name: str) -> None:
         counts[name] = left
     else:
         del counts[name]
-
-
-def _nobody() -> None:
-    """Wake nobody."""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from mcp.shared.inbound import find_invalid_x_mcp_header, mcp_param_headers, x_mcp_header_map
 
@@ -84,15 +85,32 @@ SCHEMAS = st.recursive(
 )
 
 
+def holds_tuple(value: Any) -> bool:
+    """Whether ``items`` is an array somewhere, as drafts before 2020-12 have it."""
+    if type(value) is dict and type(value.get("items")) is list:
+        return True
+    return type(value) in {dict, list} and any(map(holds_tuple, value.values() if type(value) is dict else value))
+
+
 @given(SCHEMAS)
+@example({"items": [{"x-mcp-header": "string"}]})
 def test_reading_agrees_with_the_sdk(schema: Any) -> None:
-    """On any document this reads annotations as the SDK does."""
+    """On any document this reads annotations as the SDK does, and looks into tuples of older drafts besides."""
     reason = find_invalid_x_mcp_header(schema)
     if reason is not None:
         with pytest.raises(Invalid):
             annotated(schema)
+    elif holds_tuple(schema):
+        with contextlib.suppress(Invalid):
+            assert set(annotated(schema)) == set(x_mcp_header_map(schema))
     else:
         assert set(annotated(schema)) == set(x_mcp_header_map(schema) if type(schema) is dict else ())
+
+
+def test_tuple_of_an_older_draft_is_looked_into() -> None:
+    """An annotation in an array of ``items`` makes the tool invalid, though the SDK takes no notice of it."""
+    with pytest.raises(Invalid):
+        annotated({"properties": {"a": {"type": "array", "items": [at("A")]}}})
 
 
 @roles

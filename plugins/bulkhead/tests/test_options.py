@@ -6,10 +6,12 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 from plugins.bulkhead.tests.conftest import Opened, plugin_of
 
 from hauberk import Config
-from hauberk.refusals import ConfigError
+from hauberk.message import Message, Proof
+from hauberk.refusals import ConfigError, Refused
 from hauberk_bulkhead import Bulkhead
 from hauberk_bulkhead._options import Options
 from hauberk_bulkhead._plugin import Patient
@@ -129,3 +131,16 @@ async def test_sealed_messages_are_looked_at_once_more(guarded: Opened) -> None:
             )
             other = SimpleNamespace(config=config, options_for=guard.options_for, clock=guard.clock)
             assert bool(Bulkhead(Options(), other).toward) is seen
+
+
+async def test_what_stood_in_a_seal_has_a_shape_too(guarded: Opened) -> None:
+    """An opened message is refused for the shape that its seal hid; one that was plain was looked at as bytes."""
+    async with guarded("depth = 4\nwidth = 100\n") as rig:
+        gate, proof = plugin_of(rig).gate, Proof(key_id="k", nonce=1, issued=0.0)
+        for params, code in (({"a": [[[[1]]]]}, "bulkhead.too_deep"), ({"a": [1] * 101}, "bulkhead.too_wide")):
+            data = {"jsonrpc": "2.0", "method": "notifications/x", "params": params}
+            plain = Message(kind="notification", toward="server", method="notifications/x", data=data)
+            gate.request(plain, rig.connection)
+            with pytest.raises(Refused) as caught:
+                gate.request(replace(plain, proof=proof), rig.connection)
+            assert caught.value.code == code

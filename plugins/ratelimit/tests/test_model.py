@@ -342,17 +342,43 @@ def loop() -> Iterator[asyncio.AbstractEventLoop]:
     made.close()
 
 
-@pytest.mark.timeout(300)
-@pytest.mark.skipif(not shutil.which("redis-server"), reason="needs redis-server")
-@pytest.mark.parametrize("usage", [False, True])
-def test_a_store_charges_as_a_plain_model_does(
-    loop: asyncio.AbstractEventLoop, monkeypatch: pytest.MonkeyPatch, *, usage: bool
-) -> None:
-    """The scripts of a store, by a clock that the test turns, do as the model; so does what they tell is left."""
+@pytest.fixture
+def turned(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the scripts of a store go by a clock that the test turns."""
     for name in ("TAKE_RATES", "TAKE", "GIVE", "LOOK", "BUY"):
         source = getattr(_scripts, name).source.replace("call('TIME')", "call('HMGET', 'clock', 's', 'us')")
         # Nothing is forgotten by the store's own clock, which goes on while that of the test stands still.
         monkeypatch.setattr(_scripts, name, Script(source.replace("'PX', ", "'PX', 9000000000 + ")))
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.skipif(not shutil.which("redis-server"), reason="needs redis-server")
+@pytest.mark.parametrize("usage", [False, True])
+@pytest.mark.usefixtures("turned")
+def test_a_store_charges_as_a_plain_model_does(loop: asyncio.AbstractEventLoop, *, usage: bool) -> None:
+    """The scripts of a store, by a clock that the test turns, do as the model; so does what they tell is left."""
     with RedisServer() as server:
         machine = type("Machine", (There,), {"uri": server.uri, "loop": loop, "usage": usage})
         run_state_machine_as_test(machine, settings=settings(PLAIN, max_examples=60))
+
+
+@pytest.mark.skipif(not shutil.which("redis-server"), reason="needs redis-server")
+@pytest.mark.usefixtures("turned")
+def test_what_had_filled_takes_nothing_from_the_next_refund(loop: asyncio.AbstractEventLoop) -> None:
+    """A charge that had filled again, all of it or half, is no reason to give less back of a later one."""
+    rate = Rate(1, 1, 2)
+    with RedisServer() as server:
+        there = type("Machine", (There,), {"uri": server.uri, "loop": loop})()
+        there.opened()
+        refs = [(Bucket("r", "r#0", rate, Buckets(rate, 100), shared=False), "a")]
+        for ticks in (30_000_000, 1_500_000):
+            there.ticks = 0
+            loop.run_until_complete(there.exact.store.command("FLUSHALL"))
+            first = there.charged(refs, 2, 1)
+            there.ticks = ticks
+            second = there.charged(refs, 1, 1)
+            for paid in (first, second):
+                there.refunded(paid, failed=False)
+            there.buckets = [refs[0][0]]
+            assert there.left(0, "a") == 2, ticks
+        there.teardown()

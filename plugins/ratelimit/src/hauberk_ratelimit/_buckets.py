@@ -79,6 +79,11 @@ class Given:
         self.sums[key] = self.sums.get(key, self._floor) + amount
         self._later.setdefault(key, deque(maxlen=LIMITS.given)).append((mark, amount))
 
+    def less(self, key: Hashable, mark: float, amount: float) -> None:
+        """Take back that so much was given back, for all charges with an earlier mark: it had filled by then."""
+        if key in self.sums:
+            self._later[key].append((mark, amount))
+
 
 class Buckets:
     """The buckets of one rate; not for several threads without a lock."""

@@ -158,26 +158,32 @@ GIVE: Final = Script(
     MONTHS
     + _CLOCK
     + """
+local answer = {}
 for i = 1, #KEYS do
   local interval, mark, permits = tonumber(ARGV[3 * i - 2]), tonumber(ARGV[3 * i - 1]), tonumber(ARGV[3 * i])
   local value = redis.call('GET', KEYS[i])
+  answer[2 * i - 1], answer[2 * i] = value and interval > 0 and tonumber(value) or now, 0
   if interval < 0 then
     local month, used, bought = used_in(value)
     local paid = mark % 4294967296
     if value and mark - paid == month * 4294967296 then used = math.max(0, used - (permits - paid)) end
     if value or paid > 0 then count(KEYS[i], month, used, bought + paid) end
   elseif value and interval > 0 then
-    local tat = tonumber(value) - math.max(0, math.min(permits * interval, mark - now))
+    answer[2 * i] = math.max(0, math.min(permits * interval, mark - now))
+    local tat = tonumber(value) - answer[2 * i]
     if tat > now then keep(KEYS[i], tat) else redis.call('DEL', KEYS[i]) end
   elseif value then
     local month, used = used_in(value)
     if used > 0 and mark == month then count(KEYS[i], month, math.max(0, used - permits)) end
   end
 end
-return 1
+return answer
 """
 )
-"""Give back to each bucket, as far as it has not filled again: by its interval, its mark, and how much."""
+"""Give back to each bucket, as far as it has not filled again: by its interval, its mark, and how much.
+
+Answers of each when it would have been full, and how much of that was given back (µs; of a rate).
+"""
 TELL: Final = Script(
     MONTHS
     + _CLOCK

@@ -187,20 +187,27 @@ class Exact:
     def refund(self, refs: Sequence[Ref], cost: int, marks: Marks, price: int = 1) -> None:
         """Give back what was taken and not used; a store that is down keeps it."""
         args: list[int] = []
-        for ref, mark in zip(refs, marks, strict=True):
+        noted: list[tuple[int, Ref, float, int]] = []
+        for place, (ref, mark) in enumerate(zip(refs, marks, strict=True)):
             bucket = ref[0]
             fills = mark if bucket.monthly else self._given.fills(ref, mark)
             args += (bucket.terms[0], int(fills), price if bucket.credit else cost)
-            if not bucket.monthly:
+            if not bucket.monthly:  # all of it, until the store has said how much
+                noted.append((2 * place, ref, self._given.mark(ref, 0), cost * bucket.terms[0]))
                 self._given.add(ref, mark, cost * bucket.terms[0])
         keys = tuple(name_of(self.host, bucket, key) for bucket, key in refs)
-        task = asyncio.ensure_future(self._give(keys, tuple(args)))
+        task = asyncio.ensure_future(self._give(keys, tuple(args), noted))
         self._giving.add(task)
         task.add_done_callback(self._giving.discard)
 
-    async def _give(self, keys: tuple[bytes, ...], args: tuple[int, ...]) -> None:
+    async def _give(
+        self, keys: tuple[bytes, ...], args: tuple[int, ...], noted: Sequence[tuple[int, Ref, float, int]]
+    ) -> None:
         with suppress(StoreDown):
-            await self.store.run(_scripts.GIVE, keys, args)
+            answer = await self.store.run(_scripts.GIVE, keys, args)
+            for at, ref, before, amount in noted:
+                if answer[at + 1] < amount:  # the marks of earlier charges are not above this, those of later ones are
+                    self._given.less(ref, before + answer[at] + 0.5, amount - answer[at + 1])
 
     async def _forgets_nothing(self, line: Line) -> None:
         """Check that the store keeps what it is told.

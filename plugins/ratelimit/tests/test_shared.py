@@ -22,12 +22,13 @@ from hauberk_ratelimit import _seen
 from hauberk_ratelimit._buckets import NEVER, Buckets
 from hauberk_ratelimit._charge import Paid
 from hauberk_ratelimit._desk import Desk
+from hauberk_ratelimit._leased import Leased
 from hauberk_ratelimit._ledger import Short
 from hauberk_ratelimit._quotas import month_of, start_of
 from hauberk_ratelimit._rates import Rate
 from hauberk_ratelimit._rules import Bucket, Ref
 from hauberk_ratelimit._scripts import MONTHS
-from hauberk_ratelimit._shared import Exact, Leased, name_of
+from hauberk_ratelimit._shared import Exact, name_of
 from hauberk_ratelimit._sync import Counted, Synced
 
 _spec = importlib.util.spec_from_file_location("hauberk_ratelimit_hosts", Path(__file__).with_name("hosts.py"))

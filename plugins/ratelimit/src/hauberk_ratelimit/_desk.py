@@ -75,7 +75,8 @@ class Desk:
 
     def _share(self) -> None:
         """Share the buckets of calls over a store."""
-        from hauberk_ratelimit._shared import Exact, Leased  # a host that shares nothing needs neither
+        from hauberk_ratelimit._leased import Leased  # a host that shares nothing needs neither
+        from hauberk_ratelimit._shared import Exact
         from hauberk_ratelimit._sync import Counted, Synced
 
         options, guard = self.options, self.guard

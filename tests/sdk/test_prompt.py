@@ -58,6 +58,7 @@ async def test_what_has_room_is_sent_at_once(make: Make) -> None:
     await closed(send, receive)
     send, receive = make(0)
     assert not at_once(prompt(send).send("nobody waits"))
+    assert await within(receive.receive()) == "nobody waits"
     reading = asyncio.create_task(receive.receive())
     await settled()
     assert at_once(prompt(send).send("x"))
@@ -117,30 +118,81 @@ async def test_each_item_has_the_context_of_its_sender() -> None:
     await closed(send, receive)
 
 
+@pytest.mark.parametrize("size", [0, 1, 4])
+async def test_who_finds_room_overtakes_nobody_that_waits_for_it(make: Make, size: int) -> None:
+    """A reader that makes room in the turn in which somebody begins to wait lets no later message past that one."""
+    send, receive = make(size)
+    hasty, begun = prompt(send), list[asyncio.Task[None]]()
+    loop = asyncio.get_running_loop()
+
+    def say(number: int) -> None:
+        begun.append(loop.create_task(hasty.send(number)))
+
+    async def read() -> list[int]:
+        return [await receive.receive() for _ in range(size + 2)]
+
+    for number in range(size):
+        await hasty.send(number)
+    loop.call_soon(say, size)
+    reading = loop.create_task(read())
+    loop.call_soon(say, size + 1)
+    assert await within(reading) == list(range(size + 2))
+    await within(asyncio.gather(*begun))
+    await closed(send, receive)
+
+
+async def test_what_waits_is_written_though_its_sender_gave_up(make: Make) -> None:
+    """What was sent is written in its place: it may be sealed, and then all that comes after it goes by it."""
+    send, receive = make(1)
+    hasty = prompt(send)
+    await hasty.send(0)
+    waiting = [asyncio.create_task(hasty.send(number)) for number in (1, 2)]
+    await settled()
+    waiting[0].cancel()
+    assert isinstance((await asyncio.gather(*waiting[:1], return_exceptions=True))[0], asyncio.CancelledError)
+    assert [await within(receive.receive()) for _ in range(3)] == [0, 1, 2]
+    await within(waiting[1])
+    await closed(send, receive)
+
+
+async def test_what_is_closed_is_closed_for_who_waits(make: Make) -> None:
+    """Whoever still waits for room when the stream is closed is told so, and nothing is left behind."""
+    send, receive = make(0)
+    waiting = asyncio.create_task(prompt(send).send("x"))
+    await settled()
+    await send.aclose()
+    with pytest.raises(anyio.ClosedResourceError):
+        await within(waiting)
+    assert await outcome(receive.receive()) == "EndOfStream"
+    await closed(receive)
+
+
 async def _stubborn(send: Any, shield: bool) -> None:
     try:
         await asyncio.Event().wait()
     except asyncio.CancelledError:
         with anyio.CancelScope(shield=shield):
-            await send.send("last words")
+            await send.send(item(method="notifications/roots/list_changed"))
         raise
 
 
 @pytest.mark.parametrize("shield", [False, True])
-async def test_who_is_being_cancelled_sends_as_before(make: Make, *, shield: bool) -> None:
-    """In a scope that was cancelled nothing more is sent, but for what is shielded from that."""
-    ends = []
-    for hasten in (prompt, lambda stream: stream):
-        send, receive = make(2)
-
+async def test_who_is_being_cancelled_sends_nothing(make: Make, *, shield: bool) -> None:
+    """In a scope that was cancelled nothing more crosses the guard, but for what is shielded from that."""
+    (write, there), (back, read) = make(2), make(2)
+    made = guard()
+    async with made, around(made, await made.connect("s", "client"), read, write) as (_, guarded):
         async with anyio.create_task_group() as group:
-            group.start_soon(_stubborn, hasten(send), shield)
+            group.start_soon(_stubborn, guarded, shield)
             await settled()
             group.cancel_scope.cancel()
-        await send.aclose()
-        ends.append(await outcome(receive.receive()))
-        await receive.aclose()
-    assert ends == ["last words" if shield else "EndOfStream"] * 2
+        for scope in (anyio.CancelScope(), anyio.move_on_after(0)):
+            with scope:
+                scope.cancel()
+                await guarded.send(item(id=1, method="ping"))
+        await write.aclose()
+        assert (await outcome(there.receive()) == "EndOfStream") is not shield
+    await closed(write, there, back, read)
 
 
 class Own:
@@ -153,10 +205,12 @@ class Own:
 
 
 async def test_other_streams_are_written_to_their_own_way(make: Make) -> None:
-    """A stream with room for very many, where a flood would keep the loop to itself, and any other kind are kept."""
+    """Where there is room for very many, a flood keeps nobody else from running; any other kind of stream is kept."""
     for size in (FEW + 1, math.inf):
         send, receive = make(size)
-        assert prompt(send) is send
+        assert not at_once(prompt(send).send("x"))
+        await settled()
+        assert await within(receive.receive()) == "x"
         await closed(send, receive)
     own = Own()
     assert prompt(own) is own
@@ -174,4 +228,19 @@ async def test_a_message_leaves_the_guard_at_once(make: Make) -> None:
     async with made, around(made, await made.connect("s", "client"), read, write) as (_, guarded):
         assert at_once(guarded.send(item(id=1, method="ping")))
         assert (await within(there.receive())).message.method == "ping"
+    await closed(write, there, back, read)
+
+
+async def test_what_waits_is_let_go_with_the_session(make: Make) -> None:
+    """A message that its transport has not taken when the session ends leaves nothing behind."""
+    (write, there), (back, read) = make(0), make(1)
+    made = guard()
+    before = asyncio.all_tasks()
+    async with made, around(made, await made.connect("s", "client"), read, write) as (_, guarded):
+        waiting = asyncio.create_task(guarded.send(item(id=1, method="ping")))
+        await settled()
+        waiting.cancel()
+        await asyncio.gather(waiting, return_exceptions=True)
+    await settled()
+    assert asyncio.all_tasks() == before
     await closed(write, there, back, read)

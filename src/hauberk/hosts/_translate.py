@@ -136,8 +136,9 @@ class Headers:
         if revision is not None:
             headers[MCP_PROTOCOL_VERSION_HEADER] = revision
         self._rename(headers, message.method, params)
-        if message.method == "tools/call" and (known := self._maps.get(params["name"])):
-            # Where the map is not known no such header leaves; the server then asks for a new list.
+        if message.method == "tools/call" and (known := self._maps.get(params.get("name", ""))):
+            # Where the map is not known no such header leaves; the server then asks for a new list. Of a sealed call
+            # nobody sees the name.
             headers.update(mcp_param_headers(known, params.get("arguments") or {}))
         if headers == metadata.headers:
             return item

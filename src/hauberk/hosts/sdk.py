@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
 
 import anyio
+import anyio.lowlevel
 from mcp.client.stdio import StdioServerParameters
 from mcp.shared.exceptions import MCPError
 from mcp.shared.message import ServerMessageMetadata, SessionMessage
@@ -79,6 +80,7 @@ class GuardedWrite:
             MCPError: A request was refused; the SDK hands this to the caller as an error answer.
             anyio.ClosedResourceError: The session is over.
         """
+        await anyio.lowlevel.checkpoint_if_cancelled()  # from here on a message crosses, and is written
         session = self._session
         if session.closed:
             raise anyio.ClosedResourceError

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pytest
@@ -58,8 +59,13 @@ async def test_log_that_loses_one_kind_is_found(load: Load, monkeypatch: pytest.
 
 
 def unchained(monkeypatch: pytest.MonkeyPatch) -> None:
-    seal = Chain.seal
-    monkeypatch.setattr(Chain, "seal", lambda self, body, sequence, _: seal(self, body, sequence, b"1" * 64))
+    seal_all = Chain.seal_all
+
+    def alone(self: Chain, bodies: Iterable[bytes], sequence: int, _: bytes) -> tuple[list[bytes], bytes]:
+        made = [seal_all(self, (body,), number, b"1" * 64) for number, body in enumerate(bodies, sequence)]
+        return [line for (line,), _ in made], made[-1][1]
+
+    monkeypatch.setattr(Chain, "seal_all", alone)
 
 
 def other_key(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -131,6 +137,28 @@ async def test_log_that_turns_a_file_while_it_is_probed_is_live(load: Load, stat
     for entries in (2, 3, 5):
         assert await states(load(f"---\n[audit.rotation]\nentries = {entries}\n")) == SOUND
     assert (state / "audit" / "audit.jsonl.1.gz").exists()
+
+
+def test_file_that_is_compressed_while_it_is_looked_for_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The file before the last has another name once it is compressed; one that is gone is a fault."""
+    log, plain = tmp_path / "audit.jsonl", tmp_path / "audit.jsonl.1"
+    log.write_bytes(b"")
+    plain.write_bytes(b"first\n")
+    tail = _probes._tail
+
+    def compressed(path: Path) -> tuple[list[bytes], bool]:
+        if path == plain:
+            (tmp_path / "audit.jsonl.1.gz").write_bytes(gzip.compress(plain.read_bytes()))
+            plain.unlink()
+        return tail(path)
+
+    monkeypatch.setattr(_probes, "_tail", compressed)
+    assert _probes._last_lines(log) == [b"first"]
+    monkeypatch.setattr(_probes, "_before", lambda _: tmp_path / "audit.jsonl.2")
+    with pytest.raises(FileNotFoundError):
+        _probes._last_lines(log)
 
 
 # --- a key that goes forward ---

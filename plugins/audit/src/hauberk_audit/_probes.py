@@ -105,10 +105,20 @@ def _opened(plugin: Audit, lines: Iterable[bytes]) -> Iterator[bytes]:
 def _last_lines(path: Path) -> list[bytes]:
     """Return the last whole lines of a log; where its file was just begun, those of the one before it as well."""
     lines, cut = _tail(path)
-    before = list(closed_files(path).values())[-1:]
-    if not cut and before:
-        lines = [*_tail(before[0])[0], *lines]
+    before = None if cut else _before(path)
+    while before is not None:
+        try:
+            return [*_tail(before)[0], *lines]
+        except FileNotFoundError:
+            if (again := _before(path)) == before:
+                raise
+            before = again  # it was compressed meanwhile, and has another name
     return lines
+
+
+def _before(path: Path) -> Path | None:
+    """Return the file of a log that was closed last."""
+    return next(reversed(closed_files(path).values()), None)
 
 
 def _tail(path: Path) -> tuple[list[bytes], bool]:

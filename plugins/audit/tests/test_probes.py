@@ -15,7 +15,7 @@ from hauberk import doctor
 from hauberk.event import Event
 from hauberk.guard import Guard
 from hauberk.hookspecs import hookimpl
-from hauberk_audit import Audit
+from hauberk_audit import Audit, _probes
 from hauberk_audit._bounds import BOUNDS
 from hauberk_audit._probes import exposed
 from hauberk_audit.writing import _custody
